@@ -1,0 +1,212 @@
+//! Application protocols: what a parser is given, what it gives back, and the table of all of them.
+//!
+//! A parser is a push parser for one connection, both directions. It is sans-IO and survives cuts at
+//! any byte, gaps and garbage. Buffering of bytes that it could not take yet, resynchronisation, the
+//! choice of the protocol and the ledger are the business of [`crate::conn`], not of a parser.
+//!
+//! To add a protocol: one file here that exports `PROTOCOL`, one word in `protocols!`.
+
+use crate::event::{Cause, Direction, Range, Role, Timestamp};
+use crate::record::Record;
+use std::fmt;
+
+/// Declares the modules and builds the table [`ALL`] of their `PROTOCOL`s.
+macro_rules! protocols {
+    ($($module:ident)*) => {
+        $(pub mod $module;)*
+
+        /// Every protocol. The order has no meaning: detection weighs the verdicts of all.
+        pub static ALL: &[&Protocol] = &[$(&$module::PROTOCOL,)*];
+    };
+}
+
+protocols! { http1 redis }
+
+/// One row of the table of protocols.
+pub struct Protocol {
+    /// Short name, as in records, filters and traces.
+    pub name: &'static str,
+    /// Judges from content whether a connection speaks this protocol.
+    pub detect: fn(&Sample<'_>) -> Verdict,
+    /// Makes the parser of one connection.
+    pub parser: fn(Options) -> Box<dyn Parser + Send>,
+}
+
+/// What a parser may spend on what it shows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// How many bytes of each body or long value to keep in a record's fields. 0: none, and parsers do no
+    /// work for it. Bytes beyond it are counted, not kept, and the message gets
+    /// [`Cause::FieldTruncated`].
+    pub max_field: usize,
+    /// Show passwords, tokens and cookies instead of masking them.
+    pub show_secrets: bool,
+}
+
+/// The first bytes of a connection, for [`Protocol::detect`].
+#[derive(Clone, Copy, Debug)]
+pub struct Sample<'a> {
+    /// The bytes at hand of each direction, by [`Direction::index`].
+    pub data: [&'a [u8]; 2],
+    /// True where `data` begins with the direction's first byte; else it may begin anywhere in a message.
+    pub from_start: [bool; 2],
+    /// Which end is observed.
+    pub role: Role,
+}
+
+/// What a protocol makes of a [`Sample`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is this protocol. The highest confidence wins: 100 is proof (a magic number, a whole valid
+    /// message with a version string), 50 a well-formed message that other protocols could also produce.
+    Match(u8),
+    /// It can be, more bytes will tell. Says what is missing.
+    Maybe(&'static str),
+    /// It is not. Says why.
+    No(&'static str),
+}
+
+/// Bytes at the head of one direction's unread stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// Which direction.
+    pub direction: Direction,
+    /// Offset of the first byte of `data`.
+    pub offset: u64,
+    /// When the newest of the bytes arrived.
+    pub time: Timestamp,
+    /// The bytes. Starts with what the last call left, never with what it took.
+    pub data: &'a [u8],
+}
+
+/// What a parser did with its [`Input`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes taken from the front. They are never shown again.
+    pub taken: usize,
+    /// What has to happen before the bytes after them can be taken.
+    pub then: Then,
+}
+
+/// What a parser waits for after the bytes it took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// More bytes of this direction (also where all were taken). Says of what, for the trace.
+    More(&'static str),
+    /// Nothing of this direction can be read before the other has moved on: a response whose request is
+    /// not read yet. Tried again whenever the other direction moved, then with [`Parser::unblock`].
+    Other(&'static str),
+    /// The next `length` bytes (at least 1) do not follow the protocol. They are marked
+    /// [`Cause::ParseError`] with the reason, then [`Parser::resync`] looks for the next boundary.
+    Malformed {
+        /// Extent of the malformed unit: up to and including the byte that proves it.
+        length: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// From here on both directions speak something else (HTTP upgrade, CONNECT). Names it. All later
+    /// bytes are marked [`Cause::Unsupported`].
+    Switched(String),
+}
+
+/// What a gap does to the parser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterGap {
+    /// The gap lies inside a part of known length (or of no interest): the byte after it can be read.
+    Continue,
+    /// The next boundary has to be searched with [`Parser::resync`].
+    Resync,
+}
+
+/// Answer of [`Parser::resync`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resync {
+    /// A message begins after this many bytes (0: at once).
+    Found(usize),
+    /// No boundary yet; this many bytes from the front cannot begin one. The rest is shown again with
+    /// more bytes behind it.
+    Skip(usize),
+}
+
+/// How a direction, or the connection, came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The direction alone: its sender said that no more bytes come (FIN, shutdown).
+    Finished,
+    /// The connection was closed or reset.
+    Closed,
+    /// The trace or capture ended while it was open.
+    TraceEnded,
+}
+
+impl End {
+    /// Words for a reason: `the connection was closed`, `the trace ended`.
+    pub fn reason(self) -> &'static str {
+        match self {
+            End::Finished => "the stream ended",
+            End::Closed => "the connection was closed",
+            End::TraceEnded => "the trace ended",
+        }
+    }
+}
+
+/// The parser of one connection. All methods may be called in any order that a broken trace can produce.
+pub trait Parser {
+    /// Takes what it can of the bytes at the head of one direction. Every taken byte has to be accounted
+    /// for, then or later, by exactly one [`Output::frame`] or [`Output::skip`].
+    fn feed(&mut self, input: Input<'_>, out: &mut dyn Output) -> Progress;
+
+    /// The bytes of `gap.range` will never come. `gap.unread` were offered and not taken before it; they
+    /// have to be accounted for here, by the frame of a truncated message or by [`Output::skip`]. A
+    /// message under way that can't be carried over the gap is finished as far as it came, with
+    /// `gap.cause` among its causes.
+    fn gap(&mut self, gap: Gap<'_>, out: &mut dyn Output) -> AfterGap;
+
+    /// Looks for the next place where a message begins, by the strongest evidence the protocol offers.
+    /// `at_event` tells that `data` begins where a call or packet did.
+    fn resync(&mut self, direction: Direction, data: &[u8], at_event: bool) -> Resync;
+
+    /// No more bytes will come in this direction. `rest` holds those that were offered and not taken (and
+    /// where the stream ends); they have to be accounted for here, like the unread bytes of a gap.
+    /// Called once per direction, at the latest before [`Parser::close`].
+    fn finish(&mut self, rest: Input<'_>, end: End, out: &mut dyn Output);
+
+    /// Waiting for the other direction ([`Then::Other`]) is over: it has a gap or its end there. The next
+    /// [`Parser::feed`] of `direction` has to go on without.
+    fn unblock(&mut self, direction: Direction);
+
+    /// The connection or the trace ended, both directions are finished: what still waits for its other
+    /// half becomes a record.
+    fn close(&mut self, end: End, time: Timestamp, out: &mut dyn Output);
+}
+
+/// Bytes that will never come.
+#[derive(Clone, Copy, Debug)]
+pub struct Gap<'a> {
+    /// Which direction.
+    pub direction: Direction,
+    /// The missing bytes.
+    pub range: Range,
+    /// The bytes just before `range` that were offered and not taken.
+    pub unread: &'a [u8],
+    /// Why they are missing.
+    pub cause: Cause,
+    /// When the gap became known.
+    pub time: Timestamp,
+}
+
+/// Where a parser puts what it found.
+pub trait Output {
+    /// A frame was cut from `range` of the stream (a gap that the frame spans may lie inside). `what` is
+    /// shown at trace level 2.
+    fn frame(&mut self, direction: Direction, range: Range, what: fmt::Arguments<'_>);
+
+    /// Bytes were taken that belong to no frame.
+    fn skip(&mut self, direction: Direction, range: Range, cause: Cause, reason: fmt::Arguments<'_>);
+
+    /// A record is ready. Its messages' ranges are ranges of frames given before.
+    fn record(&mut self, record: Record);
+
+    /// A step of the parser's reasoning, shown at trace level 2: a slug and a message.
+    fn step(&mut self, step: &'static str, message: fmt::Arguments<'_>);
+}

@@ -1,0 +1,55 @@
+//! Where events come from: a live kernel, a recording, a packet capture.
+//!
+//! A source pushes [`Event`]s, in the order of its vantage, into a sink. Nothing above this module can
+//! tell one source from another. Sources know [`crate::event`] and nothing else of the crate.
+
+use crate::event::{Event, Timestamp, Vantage};
+use std::fmt;
+use std::ops::ControlFlow;
+
+/// Takes the events of a source; breaks to stop it.
+pub type Sink<'a> = dyn FnMut(&Event<'_>) -> ControlFlow<()> + 'a;
+
+/// What a source says of itself when it ends.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Time of the first event or packet, or when the probes were in place.
+    pub first: Option<Timestamp>,
+    /// Time of the last event or packet, or when the probes were removed.
+    pub last: Option<Timestamp>,
+    /// Why the input ends in the middle, and at which byte; absent where it ends properly.
+    pub cut: Option<String>,
+    /// Packets that the capture itself reports as dropped, or events refused by a full ring.
+    pub dropped: u64,
+    /// Things the user should know, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// A source of events.
+pub trait Source {
+    /// Where it observes.
+    fn vantage(&self) -> Vantage;
+
+    /// Pushes every event into `sink`, until the input ends or the sink breaks.
+    fn run(&mut self, sink: &mut Sink<'_>) -> Result<Summary, Error>;
+}
+
+/// Why a source yields nothing (more). What came before it was delivered and stands.
+#[derive(Debug)]
+pub enum Error {
+    /// The input can't be read, or is not what it was taken for. Exit status 2.
+    Input(String),
+    /// The kernel does not let us observe: root or capabilities, BTF, a feature, the process itself.
+    /// Exit status 3.
+    Attach(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Input(message) | Error::Attach(message) => f.write_str(message),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
