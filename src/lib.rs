@@ -7,6 +7,7 @@
 
 #![warn(missing_docs)]
 
+pub mod conn;
 pub mod event;
 pub mod protocol;
 pub mod record;

@@ -1,0 +1,210 @@
+//! One connection: its two streams, what is known of it, and the reader of its bytes.
+
+use super::reader::{Context, Reader};
+use super::stream::{Piece, Stream};
+use super::{Entry, Info, Observer, Options};
+use crate::event::{
+    Cause, Close, CloseReason, Data, Direction, Event, Open, Opened, Range, Timestamp, Vantage,
+};
+use crate::protocol::End;
+
+/// One connection of a tracker.
+pub struct Connection {
+    info: Info,
+    vantage: Vantage,
+    streams: [Stream; 2],
+    /// Where each direction ends, once that is known.
+    fins: [Option<u64>; 2],
+    reader: Reader,
+}
+
+impl Connection {
+    /// Begins to follow a connection.
+    pub fn open(info: Info, vantage: Vantage, options: Options, observer: &mut dyn Observer) -> Connection {
+        let start = info.open.start;
+        let offsets = start.map(|start| start.offset);
+        let from_start = start.map(|start| start.offset == 0 && info.open.opened == Opened::Fresh);
+        let reader = Reader::new(options, &info, offsets, from_start);
+        let streams = offsets.map(Stream::new);
+        let mut connection = Connection { info, vantage, streams, fins: [None; 2], reader };
+        connection.trace_open(observer);
+        connection
+    }
+
+    /// What is known of it.
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// Notes who used it last, and when.
+    pub fn touch(&mut self, event: &Event<'_>) {
+        self.info.last = self.info.last.max(event.time);
+        self.info.task = event.task.or(self.info.task);
+        self.info.fd = event.fd.or(self.info.fd);
+    }
+
+    /// Bytes moved, or the stream's end was seen.
+    pub fn data(&mut self, data: &Data<'_>, time: Timestamp, observer: &mut dyn Observer) {
+        let direction = data.direction;
+        let next = self.streams[direction.index()].next();
+        let mut cx = context(&mut self.info, observer, time);
+        let (name, call) = (direction.name(), data.call.name());
+        let length = data.length;
+        cx.trace(2, "bytes", format_args!("{name} {} {length} bytes by {call}", data.range()));
+        if self.vantage == Vantage::Syscall && data.offset > next {
+            let range = Range::new(next, data.offset);
+            self.lose(direction, range, Cause::UntracedSyscall, time, observer);
+        }
+        self.learn_anchor(data);
+        let captured = data.payload.len() as u64;
+        self.insert(direction, data.offset, Piece::Bytes(data.payload), time, observer);
+        if captured < length {
+            let cause = data.cause.unwrap_or(Cause::UserMemoryFault);
+            let range = Range::new(data.offset + captured, data.offset + length);
+            self.lose(direction, range, cause, time, observer);
+        }
+        if length == 0 && direction == Direction::Recv || length == 0 && self.vantage == Vantage::Wire {
+            self.fins[direction.index()].get_or_insert(data.offset);
+        }
+        self.finish_if_done(direction, time, observer);
+    }
+
+    /// Bytes are known to be lost.
+    pub fn lose(
+        &mut self,
+        direction: Direction,
+        range: Range,
+        cause: Cause,
+        time: Timestamp,
+        observer: &mut dyn Observer,
+    ) {
+        if self.vantage == Vantage::Syscall {
+            let next = self.streams[direction.index()].next();
+            if range.from > next {
+                let gap = Piece::Gap(range.from - next, Cause::UntracedSyscall);
+                self.insert(direction, next, gap, time, observer);
+            }
+        }
+        self.insert(direction, range.from, Piece::Gap(range.len(), cause), time, observer);
+        self.finish_if_done(direction, time, observer);
+    }
+
+    /// A descriptor was closed, others still refer to the socket.
+    pub fn descriptor_closed(&mut self, time: Timestamp, observer: &mut dyn Observer) {
+        let fd = self.info.fd.unwrap_or(-1);
+        let mut cx = context(&mut self.info, observer, time);
+        cx.trace(1, "descriptor", format_args!("fd {fd} closed, the socket stays open through others"));
+    }
+
+    /// The connection or the trace is over.
+    pub fn end(mut self, end: End, close: Option<&Close>, time: Timestamp, observer: &mut dyn Observer) {
+        let tail = match self.vantage {
+            Vantage::Wire => Cause::WireNotCaptured,
+            Vantage::Syscall => Cause::UntracedSyscall,
+        };
+        for direction in Direction::BOTH {
+            self.with_stream(direction, observer, |stream, release| stream.flush(tail, time, release));
+            let known = close.and_then(|close| close.totals[direction.index()].end);
+            let next = self.streams[direction.index()].next();
+            if let Some(known) = known.filter(|&known| known > next) {
+                self.insert(direction, next, Piece::Gap(known - next, tail), time, observer);
+            }
+        }
+        let sent = self.streams[0].next();
+        let received = self.streams[1].next();
+        let mut cx = context(&mut self.info, observer, time);
+        let why = close.map_or(end.reason(), |close| match close.reason {
+            CloseReason::Reset => "the connection was reset",
+            CloseReason::Fin => "both ends finished",
+            _ => end.reason(),
+        });
+        cx.trace(1, "close", format_args!("{why}; {sent} bytes sent, {received} received"));
+        self.reader.close(end, &mut cx);
+        observer.closed(&self.info, end, close);
+    }
+
+    /// The peer's sequence numbers may not be known before its first data.
+    fn learn_anchor(&mut self, data: &Data<'_>) {
+        let start = &mut self.info.open.start[data.direction.index()];
+        if let (None, Some(seq)) = (start.seq, data.tcp_seq) {
+            start.seq = Some(seq.wrapping_sub(data.offset.wrapping_sub(start.offset) as u32));
+        }
+    }
+
+    fn trace_open(&mut self, observer: &mut dyn Observer) {
+        let time = self.info.first;
+        let Open { opened, start, filtered, error, call, .. } = self.info.open.clone();
+        let mut cx = context(&mut self.info, observer, time);
+        let role = cx.info.open.role.name();
+        let (sent, received) = (start[0].offset, start[1].offset);
+        match (error, opened) {
+            (Some(errno), _) => cx.trace(1, "open", format_args!("connect failed, errno {errno}")),
+            (None, Opened::Fresh) => {
+                let how = call.map_or("open", |call| call.name());
+                cx.trace(1, "open", format_args!("by {how}, as {role}"));
+            }
+            (None, Opened::Found) => cx.trace(
+                1,
+                "found",
+                format_args!("open already, as {role}; {sent} bytes sent and {received} received before"),
+            ),
+        }
+        if filtered {
+            cx.trace(1, "filtered", format_args!("payload left out by the filter"));
+        }
+    }
+
+    fn insert(
+        &mut self,
+        direction: Direction,
+        offset: u64,
+        piece: Piece<'_>,
+        time: Timestamp,
+        observer: &mut dyn Observer,
+    ) {
+        self.with_stream(direction, observer, |stream, release| {
+            stream.insert(offset, piece, time, release);
+        });
+    }
+
+    /// Runs `action` on a stream; what it releases goes to the ledger and the reader.
+    fn with_stream(
+        &mut self,
+        direction: Direction,
+        observer: &mut dyn Observer,
+        action: impl FnOnce(&mut Stream, &mut super::stream::Release<'_>),
+    ) {
+        let Connection { info, streams, reader, .. } = self;
+        action(&mut streams[direction.index()], &mut |offset, piece, time| {
+            let mut cx = context(info, observer, time);
+            match piece {
+                Piece::Bytes(bytes) => {
+                    let range = Range::new(offset, offset + bytes.len() as u64);
+                    cx.account(direction, Entry::Delivered(range));
+                    reader.bytes(direction, offset, bytes, &mut cx);
+                }
+                Piece::Gap(length, cause) => {
+                    let range = Range::new(offset, offset + length);
+                    cx.account(direction, Entry::Lost(range, cause));
+                    let (stage, slug) = (cause.stage().name(), cause.slug());
+                    let name = direction.name();
+                    cx.trace(1, "gap", format_args!("{name} {range} {length} bytes at {stage}: {slug}"));
+                    reader.gap(direction, range, cause, &mut cx);
+                }
+            }
+        });
+    }
+
+    fn finish_if_done(&mut self, direction: Direction, time: Timestamp, observer: &mut dyn Observer) {
+        let next = self.streams[direction.index()].next();
+        if self.fins[direction.index()].is_some_and(|fin| fin <= next) {
+            let mut cx = context(&mut self.info, observer, time);
+            self.reader.finish(direction, End::Finished, &mut cx);
+        }
+    }
+}
+
+fn context<'a>(info: &'a mut Info, observer: &'a mut dyn Observer, time: Timestamp) -> Context<'a> {
+    let level = observer.trace_level();
+    Context { info, observer, time, level }
+}

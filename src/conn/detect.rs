@@ -1,0 +1,142 @@
+//! Which protocol a connection speaks: keeps its first bytes until a protocol recognises them.
+//!
+//! Nothing is lost to the decision: what was kept is replayed to the chosen parser in the order in which
+//! it came, gaps included.
+
+use crate::event::{Cause, Direction, Range, Role, Timestamp};
+use crate::protocol::{End, Protocol, Sample, Verdict};
+
+/// How many bytes of a connection are kept while no protocol recognises them.
+pub const KEEP_LIMIT: usize = 256 << 10;
+
+/// From this confidence on one direction's bytes decide at once; below it both directions are awaited.
+const SURE: u8 = 90;
+
+/// Something that happened before the decision.
+pub enum Kept {
+    Bytes(Direction, u64, Vec<u8>, Timestamp),
+    Gap(Direction, Range, Cause, Timestamp),
+    Finish(Direction, u64, End, Timestamp),
+}
+
+/// The state of a connection without a protocol.
+pub struct Detector {
+    protocols: &'static [&'static Protocol],
+    role: Role,
+    kept: Vec<Kept>,
+    bytes: usize,
+    heads: [Vec<u8>; 2],
+    from_start: [bool; 2],
+    given_up: bool,
+}
+
+impl Detector {
+    /// `from_start` tells for each direction whether its first byte will be seen.
+    pub fn new(protocols: &'static [&'static Protocol], role: Role, from_start: [bool; 2]) -> Detector {
+        Detector {
+            protocols,
+            role,
+            kept: Vec::new(),
+            bytes: 0,
+            heads: Default::default(),
+            from_start,
+            given_up: false,
+        }
+    }
+
+    /// Whether each direction's kept bytes begin with its first byte.
+    pub fn from_start(&self) -> [bool; 2] {
+        self.from_start
+    }
+
+    /// True once more came than is kept; from then on each event is judged by itself.
+    pub fn has_given_up(&self) -> bool {
+        self.given_up
+    }
+
+    /// Keeps bytes for the replay.
+    pub fn add(&mut self, direction: Direction, offset: u64, data: &[u8], time: Timestamp) {
+        self.heads[direction.index()].extend_from_slice(data);
+        self.bytes += data.len();
+        self.kept.push(Kept::Bytes(direction, offset, data.to_vec(), time));
+    }
+
+    /// Keeps a gap. A direction that is not recognised before it may be recognised by what comes after.
+    pub fn gap(&mut self, direction: Direction, range: Range, cause: Cause, time: Timestamp) {
+        self.heads[direction.index()].clear();
+        self.from_start[direction.index()] = false;
+        self.kept.push(Kept::Gap(direction, range, cause, time));
+    }
+
+    /// Keeps the end of a direction.
+    pub fn finish(&mut self, direction: Direction, offset: u64, end: End, time: Timestamp) {
+        self.kept.push(Kept::Finish(direction, offset, end, time));
+    }
+
+    /// True where more is kept than should be.
+    pub fn is_full(&self) -> bool {
+        self.bytes > KEEP_LIMIT
+    }
+
+    /// What was kept; from now on each event is judged by itself.
+    pub fn give_up(&mut self) -> Vec<Kept> {
+        self.given_up = true;
+        self.from_start = [false; 2];
+        self.heads = Default::default();
+        self.bytes = 0;
+        std::mem::take(&mut self.kept)
+    }
+
+    /// Everything kept, for the replay.
+    pub fn take(&mut self) -> Vec<Kept> {
+        std::mem::take(&mut self.kept)
+    }
+
+    /// What each protocol says to the bytes at hand.
+    pub fn verdicts(&self) -> Vec<(&'static Protocol, Verdict)> {
+        self.judge([&self.heads[0], &self.heads[1]])
+    }
+
+    /// What each protocol says to one event's bytes, taken by themselves.
+    pub fn verdicts_on(&self, direction: Direction, data: &[u8]) -> Vec<(&'static Protocol, Verdict)> {
+        let mut heads: [&[u8]; 2] = [&[], &[]];
+        heads[direction.index()] = data;
+        self.judge(heads)
+    }
+
+    fn judge(&self, data: [&[u8]; 2]) -> Vec<(&'static Protocol, Verdict)> {
+        let sample = Sample { data, from_start: self.from_start, role: self.role };
+        self.protocols.iter().map(|&protocol| (protocol, (protocol.detect)(&sample))).collect()
+    }
+
+    /// The decision that the verdicts allow now; at the end of the connection (`last`) any match counts.
+    pub fn choose(&self, verdicts: &[(&'static Protocol, Verdict)], last: bool) -> Option<&'static Protocol> {
+        let (protocol, confidence) = best(verdicts)?;
+        let both = self.heads.iter().all(|head| !head.is_empty());
+        let rivals = verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::Maybe(_)));
+        (confidence >= SURE || last || (both && !rivals)).then_some(protocol)
+    }
+
+    /// The decision on one event by itself: only a sure one counts.
+    pub fn choose_alone(verdicts: &[(&'static Protocol, Verdict)]) -> Option<&'static Protocol> {
+        best(verdicts).filter(|&(_, confidence)| confidence >= SURE).map(|(protocol, _)| protocol)
+    }
+}
+
+fn best(verdicts: &[(&'static Protocol, Verdict)]) -> Option<(&'static Protocol, u8)> {
+    let matches = verdicts.iter().filter_map(|(protocol, verdict)| match verdict {
+        Verdict::Match(confidence) => Some((*protocol, *confidence)),
+        _ => None,
+    });
+    matches.max_by_key(|&(protocol, confidence)| (confidence, std::cmp::Reverse(protocol.name)))
+}
+
+/// One line for the trace: `http1 matches (100), redis: no CRLF-terminated type byte`.
+pub fn explain(verdicts: &[(&'static Protocol, Verdict)]) -> String {
+    let words = verdicts.iter().map(|(protocol, verdict)| match verdict {
+        Verdict::Match(confidence) => format!("{} matches ({confidence})", protocol.name),
+        Verdict::Maybe(missing) => format!("{} maybe: {missing}", protocol.name),
+        Verdict::No(reason) => format!("{} no: {reason}", protocol.name),
+    });
+    words.collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,455 @@
+//! Drives the parser of one connection: offers bytes, keeps what was not taken, carries it over gaps,
+//! lets it search the next boundary, and makes one direction wait for the other.
+
+use super::detect::{self, Detector, Kept};
+use super::{Entry, Info, Observer};
+use crate::event::{Cause, Direction, Range, Timestamp};
+use crate::protocol::{AfterGap, End, Gap, Input, Output, Parser, Protocol, Resync, Then, Verdict};
+use crate::record::Record;
+use std::fmt;
+
+/// How many bytes one direction may wait for the other, e.g. a response for its lost request.
+const BLOCK_LIMIT: usize = 1 << 20;
+
+/// How long one direction may wait for the other, in nanoseconds of the trace.
+const BLOCK_TIME: u64 = 1_000_000_000;
+
+/// How many bytes may wait for the rest of their message. Parsers have bounds of their own below it.
+const UNREAD_LIMIT: usize = 16 << 20;
+
+/// What happens to a connection now, and who watches.
+pub struct Context<'a> {
+    pub info: &'a mut Info,
+    pub observer: &'a mut dyn Observer,
+    pub time: Timestamp,
+    pub level: u8,
+}
+
+impl Context<'_> {
+    /// Tells the observer a step if its level is wanted.
+    pub fn trace(&mut self, level: u8, step: &'static str, message: fmt::Arguments<'_>) {
+        if level <= self.level {
+            self.observer.trace(self.info, self.time, level, step, message);
+        }
+    }
+
+    /// Tells the observer what became of bytes.
+    pub fn account(&mut self, direction: Direction, entry: Entry<'_>) {
+        self.observer.account(self.info, direction, entry);
+    }
+}
+
+impl Output for Context<'_> {
+    fn frame(&mut self, direction: Direction, range: Range, what: fmt::Arguments<'_>) {
+        self.account(direction, Entry::Framed(range));
+        self.trace(2, "frame", format_args!("{} {range} {what}", direction.name()));
+    }
+
+    fn skip(&mut self, direction: Direction, range: Range, cause: Cause, reason: fmt::Arguments<'_>) {
+        if range.is_empty() {
+            return;
+        }
+        self.account(direction, Entry::Skipped(range, cause, reason));
+        let (name, slug) = (direction.name(), cause.slug());
+        self.trace(1, slug, format_args!("{name} {range} {} bytes: {reason}", range.len()));
+    }
+
+    fn record(&mut self, record: Record) {
+        self.observer.record(self.info, self.time, record);
+    }
+
+    fn step(&mut self, step: &'static str, message: fmt::Arguments<'_>) {
+        self.trace(2, step, message);
+    }
+}
+
+/// One direction as the parser sees it.
+#[derive(Default)]
+struct Lane {
+    /// Offered and not taken.
+    unread: Vec<u8>,
+    /// Offset of the first byte not taken.
+    offset: u64,
+    /// Searching the next boundary.
+    resyncing: bool,
+    /// Since when it waits for the other direction.
+    blocked: Option<Timestamp>,
+    finished: bool,
+}
+
+enum State {
+    Detecting(Detector),
+    Parsing(Box<dyn Parser + Send>),
+    /// Both directions speak something else now.
+    Switched(String),
+}
+
+/// The reader of one connection.
+pub struct Reader {
+    state: State,
+    lanes: [Lane; 2],
+    options: super::Options,
+}
+
+impl Reader {
+    /// A reader whose directions begin at `offsets`.
+    pub fn new(options: super::Options, info: &Info, offsets: [u64; 2], from_start: [bool; 2]) -> Reader {
+        let detector = Detector::new(options.protocols, info.open.role, from_start);
+        let lanes = offsets.map(|offset| Lane { offset, ..Lane::default() });
+        Reader { state: State::Detecting(detector), lanes, options }
+    }
+
+    /// The next bytes of a direction.
+    pub fn bytes(&mut self, direction: Direction, offset: u64, data: &[u8], cx: &mut Context<'_>) {
+        match &mut self.state {
+            State::Detecting(_) => self.detect(direction, offset, data, cx),
+            State::Parsing(_) => self.offer(direction, data, cx),
+            State::Switched(name) => {
+                let range = Range::new(offset, offset + data.len() as u64);
+                cx.account(direction, Entry::Skipped(range, Cause::Unsupported, format_args!("{name}")));
+            }
+        }
+    }
+
+    /// Bytes of a direction that will never come.
+    pub fn gap(&mut self, direction: Direction, range: Range, cause: Cause, cx: &mut Context<'_>) {
+        self.unblock(direction, cx);
+        let lane = &mut self.lanes[direction.index()];
+        let parser = match &mut self.state {
+            State::Detecting(detector) => return detector.gap(direction, range, cause, cx.time),
+            State::Parsing(parser) => parser,
+            State::Switched(_) => return,
+        };
+        let unread = std::mem::take(&mut lane.unread);
+        let mut shown: &[u8] = &unread;
+        if lane.resyncing {
+            skip_unread(direction, range.from, shown.len(), cx);
+            shown = &[];
+        }
+        let gap = Gap { direction, range, unread: shown, cause, time: cx.time };
+        let after = parser.gap(gap, cx);
+        lane.offset = range.to;
+        if (after == AfterGap::Resync || !shown.is_empty()) && !lane.resyncing {
+            lane.resyncing = true;
+            cx.trace(
+                1,
+                "resync",
+                format_args!("{} searches the next message from {}", direction.name(), range.to),
+            );
+        }
+        self.unblock(direction.reverse(), cx);
+    }
+
+    /// No more bytes will come in a direction.
+    pub fn finish(&mut self, direction: Direction, end: End, cx: &mut Context<'_>) {
+        self.unblock(direction, cx);
+        let lane = &mut self.lanes[direction.index()];
+        if std::mem::replace(&mut lane.finished, true) {
+            return;
+        }
+        let parser = match &mut self.state {
+            State::Detecting(detector) => {
+                lane.finished = false;
+                return detector.finish(direction, lane.offset, end, cx.time);
+            }
+            State::Parsing(parser) => parser,
+            State::Switched(_) => return,
+        };
+        let unread = std::mem::take(&mut lane.unread);
+        let (mut rest, offset) = (unread.as_slice(), lane.offset);
+        if lane.resyncing {
+            skip_unread(direction, offset + rest.len() as u64, rest.len(), cx);
+            rest = &[];
+        }
+        parser.finish(Input { direction, offset, time: cx.time, data: rest }, end, cx);
+        lane.offset = offset + unread.len() as u64;
+        self.unblock(direction.reverse(), cx);
+    }
+
+    /// The connection, or the trace, is over.
+    pub fn close(&mut self, end: End, cx: &mut Context<'_>) {
+        if let State::Detecting(detector) = &mut self.state {
+            let verdicts = detector.verdicts();
+            match detector.choose(&verdicts, true) {
+                Some(protocol) => self.decide(protocol, &verdicts, cx),
+                None => skip_unknown(detector, &detect::explain(&verdicts), cx),
+            }
+        }
+        for direction in Direction::BOTH {
+            self.unblock(direction, cx);
+        }
+        for direction in Direction::BOTH {
+            self.finish(direction, end, cx);
+        }
+        if let State::Parsing(parser) = &mut self.state {
+            parser.close(end, cx.time, cx);
+        }
+    }
+
+    fn detect(&mut self, direction: Direction, offset: u64, data: &[u8], cx: &mut Context<'_>) {
+        let State::Detecting(detector) = &mut self.state else { return };
+        self.lanes[direction.index()].offset = offset + data.len() as u64;
+        if detector.has_given_up() {
+            let verdicts = detector.verdicts_on(direction, data);
+            match Detector::choose_alone(&verdicts) {
+                Some(protocol) => {
+                    detector.add(direction, offset, data, cx.time);
+                    self.decide(protocol, &verdicts, cx);
+                }
+                None => {
+                    let range = Range::new(offset, offset + data.len() as u64);
+                    let reason = format_args!("no protocol recognised");
+                    cx.account(direction, Entry::Skipped(range, Cause::ProtocolUnknown, reason));
+                }
+            }
+            return;
+        }
+        detector.add(direction, offset, data, cx.time);
+        let verdicts = detector.verdicts();
+        if cx.level >= 2 {
+            cx.trace(2, "detect", format_args!("{}", detect::explain(&verdicts)));
+        }
+        if let Some(protocol) = detector.choose(&verdicts, false) {
+            self.decide(protocol, &verdicts, cx);
+        } else if detector.is_full() {
+            cx.trace(1, "given-up", format_args!("no protocol recognised: {}", detect::explain(&verdicts)));
+            skip_unknown(detector, &detect::explain(&verdicts), cx);
+        }
+    }
+
+    /// Takes `protocol` and replays what was kept.
+    fn decide(
+        &mut self,
+        protocol: &'static Protocol,
+        verdicts: &[(&'static Protocol, Verdict)],
+        cx: &mut Context<'_>,
+    ) {
+        let State::Detecting(detector) = &mut self.state else { return };
+        cx.info.protocol = Some(protocol.name);
+        cx.trace(1, "protocol", format_args!("{}: {}", protocol.name, detect::explain(verdicts)));
+        let (kept, from_start) = (detector.take(), detector.from_start());
+        let mut known = [false; 2];
+        for item in &kept {
+            let (direction, offset, resyncing) = match *item {
+                Kept::Bytes(direction, offset, ..) => (direction, offset, !from_start[direction.index()]),
+                Kept::Gap(direction, range, ..) => (direction, range.from, false),
+                Kept::Finish(direction, offset, ..) => (direction, offset, false),
+            };
+            if !std::mem::replace(&mut known[direction.index()], true) {
+                self.lanes[direction.index()].offset = offset;
+                self.lanes[direction.index()].resyncing = resyncing;
+            }
+        }
+        for direction in Direction::BOTH.into_iter().filter(|direction| !known[direction.index()]) {
+            self.lanes[direction.index()].resyncing = !from_start[direction.index()];
+        }
+        self.state = State::Parsing((protocol.parser)(self.options.protocol));
+        let now = cx.time;
+        for item in kept {
+            match item {
+                Kept::Bytes(direction, _, data, time) => {
+                    cx.time = time;
+                    self.bytes(direction, self.lanes[direction.index()].offset, &data, cx);
+                }
+                Kept::Gap(direction, range, cause, time) => {
+                    cx.time = time;
+                    self.gap(direction, range, cause, cx);
+                }
+                Kept::Finish(direction, _, end, time) => {
+                    cx.time = time;
+                    self.finish(direction, end, cx);
+                }
+            }
+        }
+        cx.time = now;
+    }
+
+    /// Offers new bytes behind those that were not taken, then lets the other direction go on.
+    fn offer(&mut self, direction: Direction, data: &[u8], cx: &mut Context<'_>) {
+        let lane = &mut self.lanes[direction.index()];
+        let waited = lane.blocked.is_some_and(|since| cx.time.since(since) > BLOCK_TIME);
+        let before = lane.offset;
+        if lane.resyncing && !lane.unread.is_empty() && self.begins_at(direction, data) {
+            let lane = &mut self.lanes[direction.index()];
+            let rest = std::mem::take(&mut lane.unread);
+            lane.offset += rest.len() as u64;
+            skip_unread(direction, lane.offset, rest.len(), cx);
+        }
+        let lane = &mut self.lanes[direction.index()];
+        if lane.unread.is_empty() {
+            let taken = self.run(direction, data, true, cx);
+            self.lanes[direction.index()].unread.extend_from_slice(&data[taken..]);
+        } else {
+            lane.unread.extend_from_slice(data);
+            if waited || lane.unread.len() > BLOCK_LIMIT {
+                self.unblock(direction, cx);
+            } else if lane.blocked.is_none() {
+                self.resume(direction, cx);
+            }
+        }
+        if self.lanes[direction.index()].unread.len() > UNREAD_LIMIT {
+            self.drop_unread(direction, cx);
+        }
+        if self.lanes[direction.index()].offset != before {
+            self.continue_other(direction, cx);
+        }
+    }
+
+    /// True where a message begins with the first byte of an event.
+    fn begins_at(&mut self, direction: Direction, data: &[u8]) -> bool {
+        let State::Parsing(parser) = &mut self.state else { return false };
+        parser.resync(direction, data, true) == Resync::Found(0)
+    }
+
+    /// Lets a direction that waits for the progress of `moved` try again, and `moved` after it, for as
+    /// long as one helps the other.
+    fn continue_other(&mut self, moved: Direction, cx: &mut Context<'_>) {
+        let mut turn = moved.reverse();
+        while self.lanes[turn.index()].blocked.take().is_some() {
+            let before = self.lanes[turn.index()].offset;
+            self.resume(turn, cx);
+            if self.lanes[turn.index()].offset == before {
+                break;
+            }
+            turn = turn.reverse();
+        }
+    }
+
+    /// Ends the waiting of a direction for the other, if it does.
+    fn unblock(&mut self, direction: Direction, cx: &mut Context<'_>) {
+        let State::Parsing(parser) = &mut self.state else { return };
+        if self.lanes[direction.index()].blocked.take().is_some() {
+            parser.unblock(direction);
+            self.resume(direction, cx);
+            self.continue_other(direction, cx);
+        }
+    }
+
+    /// Offers again what was not taken.
+    fn resume(&mut self, direction: Direction, cx: &mut Context<'_>) {
+        let mut unread = std::mem::take(&mut self.lanes[direction.index()].unread);
+        let taken = self.run(direction, &unread, false, cx);
+        unread.drain(..taken);
+        self.lanes[direction.index()].unread = unread;
+    }
+
+    /// Feeds the parser until it is stuck. Returns how many bytes it got rid of.
+    fn run(&mut self, direction: Direction, data: &[u8], at_event: bool, cx: &mut Context<'_>) -> usize {
+        let mut at = 0;
+        let mut unblocked = false;
+        while at < data.len() {
+            let rest = &data[at..];
+            let parser = match &mut self.state {
+                State::Parsing(parser) => parser,
+                State::Switched(name) => {
+                    let lane = &mut self.lanes[direction.index()];
+                    let range = Range::new(lane.offset, lane.offset + rest.len() as u64);
+                    lane.offset = range.to;
+                    cx.account(direction, Entry::Skipped(range, Cause::Unsupported, format_args!("{name}")));
+                    return data.len();
+                }
+                State::Detecting(_) => return at,
+            };
+            let lane = &mut self.lanes[direction.index()];
+            if lane.resyncing {
+                let (count, found) = match parser.resync(direction, rest, at_event && at == 0) {
+                    Resync::Found(count) => (count, true),
+                    Resync::Skip(count) => (count, false),
+                };
+                lane.offset += count as u64;
+                lane.resyncing = !found;
+                at += count;
+                skip_unread(direction, lane.offset, count, cx);
+                if !found {
+                    break;
+                }
+                let offset = lane.offset;
+                cx.trace(1, "resynced", format_args!("{} goes on at {offset}", direction.name()));
+                continue;
+            }
+            let input = Input { direction, offset: lane.offset, time: cx.time, data: rest };
+            let progress = parser.feed(input, cx);
+            lane.offset += progress.taken as u64;
+            at += progress.taken;
+            match progress.then {
+                Then::More(wanted) => {
+                    if progress.taken == 0 {
+                        wait(direction, lane.offset, data.len() - at, wanted, cx);
+                        break;
+                    }
+                }
+                Then::Other(wanted) => {
+                    wait(direction, lane.offset, data.len() - at, wanted, cx);
+                    if progress.taken > 0 {
+                        unblocked = false;
+                    }
+                    if unblocked || !self.lanes[direction.reverse().index()].finished {
+                        self.lanes[direction.index()].blocked.get_or_insert(cx.time);
+                        break;
+                    }
+                    parser.unblock(direction);
+                    unblocked = true;
+                }
+                Then::Malformed { length, reason } => {
+                    let length = length.clamp(1, data.len() - at);
+                    let range = Range::new(lane.offset, lane.offset + length as u64);
+                    lane.offset = range.to;
+                    lane.resyncing = true;
+                    at += length;
+                    cx.skip(direction, range, Cause::ParseError, format_args!("{reason}"));
+                }
+                Then::Switched(name) => {
+                    cx.trace(1, "switched", format_args!("both directions go on as {name}"));
+                    self.switch(direction, name, cx);
+                }
+            }
+        }
+        at
+    }
+
+    /// From now on both directions speak something else; what the other one holds unread is part of it.
+    fn switch(&mut self, direction: Direction, name: String, cx: &mut Context<'_>) {
+        let other = direction.reverse();
+        if let State::Parsing(parser) = &mut self.state {
+            parser.close(End::Finished, cx.time, cx);
+        }
+        self.state = State::Switched(name);
+        self.lanes[other.index()].blocked = None;
+        self.resume(other, cx);
+    }
+
+    /// One message outgrew what may be buffered.
+    fn drop_unread(&mut self, direction: Direction, cx: &mut Context<'_>) {
+        let lane = &mut self.lanes[direction.index()];
+        let length = std::mem::take(&mut lane.unread).len() as u64;
+        let range = Range::new(lane.offset, lane.offset + length);
+        lane.offset = range.to;
+        lane.resyncing = true;
+        lane.blocked = None;
+        cx.skip(
+            direction,
+            range,
+            Cause::BufferLimit,
+            format_args!("a message of more than {UNREAD_LIMIT} bytes"),
+        );
+    }
+}
+
+fn wait(direction: Direction, offset: u64, bytes: usize, wanted: &str, cx: &mut Context<'_>) {
+    cx.trace(2, "wait", format_args!("{} at {offset}: {bytes} bytes wait for {wanted}", direction.name()));
+}
+
+/// Accounts for `count` bytes before `end` that were passed over on the way to the next boundary.
+fn skip_unread(direction: Direction, end: u64, count: usize, cx: &mut Context<'_>) {
+    let range = Range::new(end - count as u64, end);
+    cx.skip(direction, range, Cause::ResyncSkipped, format_args!("on the way to the next message"));
+}
+
+fn skip_unknown(detector: &mut Detector, reasons: &str, cx: &mut Context<'_>) {
+    for item in detector.give_up() {
+        if let Kept::Bytes(direction, offset, data, _) = item {
+            let range = Range::new(offset, offset + data.len() as u64);
+            cx.skip(direction, range, Cause::ProtocolUnknown, format_args!("{reasons}"));
+        }
+    }
+}
