@@ -9,6 +9,7 @@
 
 pub mod conn;
 pub mod event;
+pub mod ledger;
 pub mod protocol;
 pub mod record;
 pub mod source;

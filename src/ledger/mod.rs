@@ -1,0 +1,209 @@
+//! The double-entry ledger: for each connection and direction, which bytes reached which stage, and the
+//! cause for each range that stopped on the way.
+//!
+//! A [`Book`] is an [`Observer`]: it writes down what a tracker tells and judges nothing. Comparing the
+//! books of two vantages is the business of [`crate::compare`].
+
+mod ranges;
+
+pub use ranges::RangeSet;
+
+use crate::conn::{Entry, Info, Observer};
+use crate::event::{Cause, Close, ConnId, Direction, Range, Stage, Timestamp};
+use crate::protocol::End;
+use crate::record::{Record, Status};
+use rustc_hash::FxHashMap;
+
+/// A range of bytes that stopped at the stage of `cause`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Which bytes.
+    pub range: Range,
+    /// Why.
+    pub cause: Cause,
+    /// What is known beyond the cause; may be empty.
+    pub detail: String,
+}
+
+/// The account of one direction.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    /// Bytes whose payload arrived in the stream.
+    pub delivered: RangeSet,
+    /// Bytes that moved and never arrived, by cause; sorted, disjoint from `delivered`.
+    pub lost: Vec<Stopped>,
+    /// Delivered bytes that became part of a frame.
+    pub framed: RangeSet,
+    /// Delivered bytes that belong to no frame; sorted.
+    pub skipped: Vec<Stopped>,
+    /// Framed bytes that became part of a whole or truncated record.
+    pub recorded: RangeSet,
+    /// Framed bytes whose record lacks its other half.
+    pub unpaired: Vec<Stopped>,
+}
+
+impl Account {
+    /// Offset after the last byte known of.
+    pub fn end(&self) -> u64 {
+        let delivered = self.delivered.iter().last().map_or(0, |range| range.to);
+        let lost = self.lost.iter().map(|lost| lost.range.to).max().unwrap_or(0);
+        delivered.max(lost)
+    }
+
+    /// Every range that stopped, at whichever stage.
+    pub fn stopped(&self) -> impl Iterator<Item = &Stopped> {
+        self.lost.iter().chain(&self.skipped).chain(&self.unpaired)
+    }
+
+    /// Bytes that stopped at `stage`.
+    pub fn stopped_at(&self, stage: Stage) -> u64 {
+        self.stopped()
+            .filter(|stopped| stopped.cause.stage() == stage)
+            .map(|stopped| stopped.range.len())
+            .sum()
+    }
+
+    /// The bytes that passed each stage.
+    pub fn stages(&self) -> Stages {
+        let delivered = self.delivered.len();
+        let captured = delivered + self.stopped_at(Stage::Delivery);
+        let moved = captured + self.stopped_at(Stage::Capture);
+        let (framed, recorded) = (self.framed.len(), self.recorded.len());
+        let unframed = self.stopped_at(Stage::Stream) + self.stopped_at(Stage::Frame);
+        let unpaired = self.stopped_at(Stage::Record);
+        Stages {
+            moved,
+            captured,
+            delivered,
+            framed,
+            recorded,
+            unframed: delivered.abs_diff(framed + unframed),
+            unrecorded: framed.abs_diff(recorded + unpaired),
+        }
+    }
+
+    fn lose(&mut self, range: Range, cause: Cause) {
+        extend(&mut self.lost, range, cause, "");
+        self.framed.remove(range); // a frame that spans the gap was cut from what arrived of it
+    }
+
+    fn frame(&mut self, range: Range) {
+        self.framed.insert(range);
+        for lost in self.lost.iter().rev().take_while(|lost| lost.range.to > range.from) {
+            self.framed.remove(lost.range);
+        }
+    }
+
+    fn record(&mut self, range: Range, cause: Option<Cause>, detail: &str) {
+        for part in self.framed.within(range) {
+            match cause {
+                None => self.recorded.insert(part),
+                Some(cause) => extend(&mut self.unpaired, part, cause, detail),
+            }
+        }
+    }
+}
+
+/// Adds a range to a list; one that continues the last entry is joined to it.
+fn extend(list: &mut Vec<Stopped>, range: Range, cause: Cause, detail: &str) {
+    match list.last_mut() {
+        Some(last) if last.range.to == range.from && last.cause == cause && last.detail == detail => {
+            last.range.to = range.to;
+        }
+        _ => list.push(Stopped { range, cause, detail: detail.to_owned() }),
+    }
+}
+
+/// How many bytes of a direction passed each stage. Bytes in = bytes out + bytes by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stages {
+    /// Moved by a traced call (for a capture: seen or acknowledged).
+    pub moved: u64,
+    /// Payload copied.
+    pub captured: u64,
+    /// Payload arrived in the stream.
+    pub delivered: u64,
+    /// Part of a frame.
+    pub framed: u64,
+    /// Part of a record.
+    pub recorded: u64,
+    /// Bytes that no entry explains between stream and frame: the residual there.
+    pub unframed: u64,
+    /// Bytes that no entry explains between frame and record.
+    pub unrecorded: u64,
+}
+
+impl Stages {
+    /// Bytes that nothing explains.
+    pub fn residual(&self) -> u64 {
+        self.unframed + self.unrecorded
+    }
+}
+
+/// The ledger of one connection.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// Whose it is.
+    pub info: Info,
+    /// By [`Direction::index`].
+    pub accounts: [Account; 2],
+    /// How it ended; absent while it is open.
+    pub end: Option<End>,
+    /// What the vantage reported at the end.
+    pub close: Option<Close>,
+    /// Records that came from it.
+    pub records: u64,
+}
+
+/// The ledgers of all connections of one vantage.
+#[derive(Debug, Default)]
+pub struct Book {
+    ledgers: FxHashMap<ConnId, Ledger>,
+}
+
+impl Book {
+    /// The ledgers, in the order in which their connections came up.
+    pub fn into_ledgers(self) -> Vec<Ledger> {
+        let mut ledgers: Vec<Ledger> = self.ledgers.into_values().collect();
+        ledgers.sort_by_key(|ledger| (ledger.info.first, ledger.info.id));
+        ledgers
+    }
+
+    fn ledger(&mut self, info: &Info) -> &mut Ledger {
+        self.ledgers.entry(info.id).or_insert_with(|| Ledger { info: info.clone(), ..Ledger::default() })
+    }
+}
+
+impl Observer for Book {
+    fn record(&mut self, info: &Info, _: Timestamp, record: Record) {
+        let ledger = self.ledger(info);
+        ledger.records += 1;
+        let (cause, detail) = match record.status {
+            Status::NoResponse => (Some(Cause::NoResponse), record.summary.as_str()),
+            Status::NoRequest => (Some(Cause::NoRequest), record.summary.as_str()),
+            Status::Complete | Status::Truncated => (None, ""),
+        };
+        for message in record.messages() {
+            ledger.accounts[message.direction.index()].record(message.range, cause, detail);
+        }
+    }
+
+    fn account(&mut self, info: &Info, direction: Direction, entry: Entry<'_>) {
+        let account = &mut self.ledger(info).accounts[direction.index()];
+        match entry {
+            Entry::Delivered(range) => account.delivered.insert(range),
+            Entry::Lost(range, cause) => account.lose(range, cause),
+            Entry::Framed(range) => account.frame(range),
+            Entry::Skipped(range, cause, reason) => {
+                extend(&mut account.skipped, range, cause, &reason.to_string());
+            }
+        }
+    }
+
+    fn closed(&mut self, info: &Info, end: End, close: Option<&Close>) {
+        let ledger = self.ledger(info);
+        ledger.info = info.clone();
+        ledger.end = Some(end);
+        ledger.close = close.copied();
+    }
+}
