@@ -7,6 +7,7 @@
 
 #![warn(missing_docs)]
 
+pub mod compare;
 pub mod conn;
 pub mod event;
 pub mod ledger;

@@ -1,0 +1,275 @@
+//! Holds the ledger of a process against that of a capture, and names every difference.
+//!
+//! Knows ledgers and nothing of where they came from: live and offline comparison are the same code.
+
+mod align;
+mod balance;
+mod missing;
+
+pub use balance::Balance;
+pub use missing::{Collector, Wanted};
+
+use crate::conn::Info;
+use crate::event::{Cause, ConnId, Direction, Range, Role, Timestamp};
+use crate::ledger::Ledger;
+use align::{Alignment, Flows};
+use balance::Direct;
+use std::collections::BTreeMap;
+
+/// How many missing records a finding lists; the others are counted.
+pub const LISTED_RECORDS: usize = 100;
+
+/// When a vantage was watching.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Time of its first event or packet, or when the probes were in place.
+    pub first: Option<Timestamp>,
+    /// Time of its last.
+    pub last: Option<Timestamp>,
+    /// True where the input ends in the middle.
+    pub cut: bool,
+}
+
+/// What one vantage saw.
+#[derive(Debug, Default)]
+pub struct Side {
+    /// Its ledgers.
+    pub ledgers: Vec<Ledger>,
+    /// When it was watching.
+    pub coverage: Coverage,
+}
+
+/// A record of the other vantage that these bytes would have become.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Its protocol.
+    pub protocol: &'static str,
+    /// The record on one line.
+    pub summary: String,
+    /// Time of its first byte.
+    pub started: Timestamp,
+    /// Its range in the finding's direction, in the process's offsets.
+    pub range: Range,
+}
+
+/// A range of bytes that stopped at a stage, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Which direction.
+    pub direction: Direction,
+    /// Which bytes.
+    pub range: Range,
+    /// Why; the cause knows its stage.
+    pub cause: Cause,
+    /// What is known beyond the cause.
+    pub detail: String,
+    /// Records that the capture shows in the range, at most [`LISTED_RECORDS`].
+    pub records: Vec<Missing>,
+    /// How many records there are, listed or not.
+    pub record_count: u64,
+}
+
+impl Finding {
+    fn new(direction: Direction, range: Range, cause: Cause, detail: String) -> Finding {
+        Finding { direction, range, cause, detail, records: Vec::new(), record_count: 0 }
+    }
+
+    /// True where it describes the limits of the comparison, not a difference: traffic of others, and
+    /// what came after the trace.
+    pub fn is_note(&self) -> bool {
+        matches!(self.cause, Cause::NotThisProcess | Cause::AfterDetach)
+    }
+}
+
+/// One connection at both vantages.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// Who it is: as the process saw it, or as the capture did where no socket of the process matches.
+    pub info: Info,
+    /// The flow's number in the capture.
+    pub flow: Option<ConnId>,
+    /// True where the process has this connection.
+    pub of_process: bool,
+    /// By [`Direction::index`].
+    pub balances: [Balance; 2],
+    /// What is missing, by direction, stage and offset.
+    pub findings: Vec<Finding>,
+    /// Records that the process's side made of it.
+    pub records: u64,
+    alignment: Option<Alignment>,
+}
+
+impl Comparison {
+    /// Bytes that nothing explains.
+    pub fn residual(&self) -> u64 {
+        self.balances.iter().map(|balance| balance.residual).sum()
+    }
+
+    /// True where something is missing or unexplained.
+    pub fn differs(&self) -> bool {
+        self.residual() > 0 || self.findings.iter().any(|finding| !finding.is_note())
+    }
+}
+
+/// The answer in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every byte of the process's connections became part of a record, and the capture agrees.
+    Complete,
+    /// Bytes are missing, and each has its cause.
+    Incomplete,
+    /// Bytes are missing without a cause: sockdbg is wrong, or a cause is missing from its catalogue.
+    Unexplained,
+    /// The process moved no byte on a connection that could be compared.
+    NothingToCompare,
+}
+
+impl Verdict {
+    /// The word used in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Complete => "complete",
+            Verdict::Incomplete => "incomplete",
+            Verdict::Unexplained => "unexplained",
+            Verdict::NothingToCompare => "nothing-to-compare",
+        }
+    }
+}
+
+/// Bytes and findings of one cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CauseTotal {
+    /// Bytes that stopped for it.
+    pub bytes: u64,
+    /// Ranges.
+    pub findings: u64,
+    /// Records that the capture shows in them.
+    pub records: u64,
+}
+
+/// The result of a comparison.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Connections of the process, then flows of the capture that are none of its.
+    pub connections: Vec<Comparison>,
+}
+
+impl Report {
+    /// Compares what the process's side saw with what the capture has.
+    pub fn new(process: &Side, wire: &Side) -> Report {
+        let flows = Flows::new(&wire.ledgers);
+        let coverage = [&process.coverage, &wire.coverage];
+        let mut used = vec![false; wire.ledgers.len()];
+        let mut connections = Vec::new();
+        for ledger in &process.ledgers {
+            let alignment = flows.align(ledger);
+            if let Some(alignment) = &alignment {
+                used[alignment.flow] = true;
+            }
+            connections.push(compare(ledger, wire, alignment, coverage));
+        }
+        connections.retain(|comparison| !is_silent(comparison));
+        let others = wire.ledgers.iter().zip(used).filter(|&(_, used)| !used);
+        connections.extend(others.map(|(flow, _)| unmatched(flow, process)));
+        Report { connections }
+    }
+
+    /// The answer in one word.
+    pub fn verdict(&self) -> Verdict {
+        let (residual, differs, compared) = self.connections.iter().fold((0, false, false), |sum, one| {
+            (sum.0 + one.residual(), sum.1 || one.differs(), sum.2 || one.of_process)
+        });
+        match (residual, differs, compared) {
+            (1.., ..) => Verdict::Unexplained,
+            (_, true, _) => Verdict::Incomplete,
+            (.., true) => Verdict::Complete,
+            _ => Verdict::NothingToCompare,
+        }
+    }
+
+    /// Totals by cause, in pipeline order.
+    pub fn causes(&self) -> BTreeMap<Cause, CauseTotal> {
+        let mut causes: BTreeMap<Cause, CauseTotal> = BTreeMap::new();
+        for finding in self.connections.iter().flat_map(|comparison| &comparison.findings) {
+            let total = causes.entry(finding.cause).or_default();
+            total.bytes += finding.range.len();
+            total.findings += 1;
+            total.records += finding.record_count;
+        }
+        causes
+    }
+}
+
+fn compare(
+    process: &Ledger,
+    wire: &Side,
+    alignment: Option<Alignment>,
+    coverage: [&Coverage; 2],
+) -> Comparison {
+    let mut findings = Vec::new();
+    let balances = Direction::BOTH.map(|direction| {
+        let wire = alignment.as_ref().map(|alignment| {
+            let flow = &wire.ledgers[alignment.flow];
+            (flow, alignment.account(direction, flow))
+        });
+        Direct { direction, process, wire, coverage }.balance(&mut findings)
+    });
+    findings.sort_by_key(|finding| (finding.direction, finding.cause.stage(), finding.range));
+    Comparison {
+        info: process.info.clone(),
+        flow: alignment.map(|alignment| wire.ledgers[alignment.flow].info.id),
+        of_process: true,
+        balances,
+        findings,
+        records: process.records,
+        alignment,
+    }
+}
+
+/// True for a connection that moved nothing: there is nothing to say about it.
+fn is_silent(comparison: &Comparison) -> bool {
+    comparison.findings.is_empty() && comparison.balances == [Balance::default(); 2]
+}
+
+/// A flow of the capture that belongs to no connection of the process.
+fn unmatched(flow: &Ledger, process: &Side) -> Comparison {
+    let (cause, detail) = why_unmatched(flow, process);
+    let mut findings = Vec::new();
+    let balances = Direction::BOTH.map(|direction| {
+        let account = &flow.accounts[direction.index()];
+        let end = account.end();
+        if end > 0 {
+            findings.push(Finding::new(direction, Range::new(0, end), cause, detail.to_owned()));
+        }
+        Balance { wire: account.delivered.len(), ..Balance::default() }
+    });
+    Comparison {
+        info: flow.info.clone(),
+        flow: Some(flow.info.id),
+        of_process: false,
+        balances,
+        findings,
+        records: 0,
+        alignment: None,
+    }
+}
+
+/// A flow to an address at which the process serves may have come before or after the trace.
+fn why_unmatched(flow: &Ledger, process: &Side) -> (Cause, &'static str) {
+    let served = |ledger: &Ledger| {
+        ledger.info.open.role == Role::Server && ledger.info.open.local == flow.info.open.remote
+    };
+    let coverage = &process.coverage;
+    if process.ledgers.iter().any(served) {
+        if coverage.first.is_some_and(|first| flow.info.last < first) {
+            return (Cause::BeforeAttach, "the connection was over before the probes were in place");
+        }
+        if coverage.last.is_some_and(|last| flow.info.first > last) {
+            return match coverage.cut {
+                true => (Cause::RecordingCut, "the connection began after the recording's end"),
+                false => (Cause::AfterDetach, "the connection began after the trace ended"),
+            };
+        }
+    }
+    (Cause::NotThisProcess, "no socket of the process has these addresses")
+}
