@@ -9,6 +9,8 @@ mod connection;
 mod detect;
 mod reader;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use crate::event::{
     Cause, Close, ConnId, Data, Direction, Event, Kind, Open, Opened, Range, Start, Task, Timestamp, Vantage,
