@@ -3,6 +3,8 @@
 //! A source pushes [`Event`]s, in the order of its vantage, into a sink. Nothing above this module can
 //! tell one source from another. Sources know [`crate::event`] and nothing else of the crate.
 
+pub mod interface;
+
 use crate::event::{Event, Timestamp, Vantage};
 use std::fmt;
 use std::ops::ControlFlow;

@@ -1,0 +1,132 @@
+//! Captures the packets of a network interface into a file, for a comparison afterwards.
+//!
+//! The file is what [`super::pcap`] reads: a live capture and one made by tcpdump take the same way.
+
+use super::Error;
+use pcap::{Active, Capture, Savefile};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Kernel buffer for packets that are not read yet, in bytes.
+const BUFFER_SIZE: i32 = 64 << 20;
+
+/// Longest packet kept whole, in bytes: a segment that offloading made larger than any MTU fits.
+const SNAPLEN: i32 = 262_144;
+
+/// How long the kernel may keep packets back, in milliseconds.
+const TIMEOUT_MS: i32 = 50;
+
+/// An interface that is being captured.
+pub struct Interface {
+    capture: Capture<Active>,
+    name: String,
+}
+
+/// What a capture says when it ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stats {
+    /// Packets written to the file.
+    pub packets: u64,
+    /// Packets that the kernel had no room for.
+    pub dropped: u64,
+}
+
+/// A capture that runs on a thread of its own.
+pub struct Running {
+    thread: JoinHandle<Result<Stats, Error>>,
+    /// Microseconds since the Unix epoch up to which packets are wanted; 0 while there is no end.
+    stop: Arc<AtomicU64>,
+}
+
+impl Interface {
+    /// Opens the interface called `name` (`any`: all) of the caller's network namespace. From then on
+    /// every packet is kept.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where there is no such interface, [`Error::Attach`] without the right to capture.
+    pub fn open(name: &str) -> Result<Interface, Error> {
+        let fail = |error: pcap::Error| refuse(name, &error);
+        let capture = Capture::from_device(name).map_err(fail)?;
+        let capture = capture.snaplen(SNAPLEN).buffer_size(BUFFER_SIZE).timeout(TIMEOUT_MS).promisc(false);
+        Ok(Interface { capture: capture.open().map_err(fail)?, name: name.to_owned() })
+    }
+
+    /// Writes packets to `file` until it is told to stop.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn run(mut self, file: &Path) -> Result<Running, Error> {
+        let mut savefile = self.capture.savefile(file).map_err(|error| unwritable(file, &error))?;
+        let stop = Arc::new(AtomicU64::new(0));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || self.write_until(&mut savefile, &stopped));
+        Ok(Running { thread, stop })
+    }
+
+    fn write_until(&mut self, savefile: &mut Savefile, stop: &AtomicU64) -> Result<Stats, Error> {
+        let mut stats = Stats::default();
+        let mut last_round = false;
+        loop {
+            let until = stop.load(Ordering::Relaxed);
+            match self.capture.next_packet() {
+                Ok(packet) if until > 0 && micros(packet.header.ts) > until => break,
+                Ok(packet) => {
+                    savefile.write(&packet);
+                    stats.packets += 1;
+                }
+                // A time-out after the stop: everything from before it has been handed out.
+                Err(pcap::Error::TimeoutExpired) if last_round => break,
+                Err(pcap::Error::TimeoutExpired) => last_round = until > 0,
+                Err(error) => {
+                    return Err(Error::Input(format!("capture on {} failed: {}", self.name, words(&error))));
+                }
+            }
+        }
+        savefile
+            .flush()
+            .map_err(|error| Error::Input(format!("the capture can't be written: {}", words(&error))))?;
+        stats.dropped = self.capture.stats().map_or(0, |counts| u64::from(counts.dropped));
+        Ok(stats)
+    }
+}
+
+impl Running {
+    /// Stops the capture when everything that the interface has seen until now is in the file.
+    ///
+    /// # Errors
+    /// The capture failed on the way.
+    pub fn stop(self) -> Result<Stats, Error> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.stop.store(now.as_micros() as u64, Ordering::Relaxed);
+        let ended = self.thread.join();
+        ended.unwrap_or_else(|_| Err(Error::Input("the capture thread failed".into())))
+    }
+}
+
+fn micros(time: nix::libc::timeval) -> u64 {
+    time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64
+}
+
+fn unwritable(file: &Path, error: &pcap::Error) -> Error {
+    Error::Input(format!("{} can't be written: {}", file.display(), words(error)))
+}
+
+fn refuse(name: &str, error: &pcap::Error) -> Error {
+    let words = words(error);
+    if words.contains("ermission") || words.contains("ermitted") {
+        return Error::Attach(format!("cannot capture on {name}: needs root or CAP_NET_RAW"));
+    }
+    let names = pcap::Device::list().unwrap_or_default().into_iter().map(|device| device.name);
+    let names = names.filter(|name| !name.contains("usb") && !name.starts_with("bluetooth"));
+    let known = names.collect::<Vec<_>>().join(", ");
+    Error::Input(format!("cannot capture on {name}: {words}; interfaces here: {known}"))
+}
+
+/// libpcap's message without the crate's prefix.
+fn words(error: &pcap::Error) -> String {
+    let text = error.to_string();
+    text.strip_prefix("libpcap error: ").unwrap_or(&text).to_owned()
+}
