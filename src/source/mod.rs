@@ -3,7 +3,9 @@
 //! A source pushes [`Event`]s, in the order of its vantage, into a sink. Nothing above this module can
 //! tell one source from another. Sources know [`crate::event`] and nothing else of the crate.
 
+mod input;
 pub mod interface;
+pub mod pcap;
 
 use crate::event::{Event, Timestamp, Vantage};
 use std::fmt;

@@ -1,0 +1,484 @@
+//! TCP flows of a capture: from segments to events.
+//!
+//! A flow is a pair of addresses and ports from one handshake to the next. Segments become events as they
+//! arrive, retransmissions and disorder included: sorting and trimming is the stream's business. What is
+//! decided here: which end is the client, where offsets begin, what was lost, when a flow ends.
+
+use super::half::Half;
+use super::link::{Segment, flag};
+use crate::event::{
+    Call, Cause, Close, CloseReason, ConnId, Data, Direction, Event, Kind, Loss, Open, Opened, Range, Role,
+    Start, Timestamp, Total, Transport,
+};
+use crate::source::Sink;
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+
+/// Flows kept at once. Segments of further ones are counted, not followed.
+const MAX_FLOWS: usize = 1 << 20;
+
+/// How long after its end a flow may still get segments that count, in nanoseconds of capture time: data
+/// in flight when a reset was sent, and disorder of the capture.
+const CLOSING_TIME: u64 = 1_000_000_000;
+
+/// How long a closed flow is remembered, so that its last retransmissions open no new one.
+const CLOSED_TIME: u64 = 60_000_000_000;
+
+/// How many flows may wait in either state; beyond it the oldest moves on early.
+const MAX_WAITING: usize = 1 << 14;
+
+/// Segments that became no event.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ignored {
+    /// Sequence number outside any window.
+    pub wild: u64,
+    /// Data before the first byte of a flow whose handshake was not seen.
+    pub early: u64,
+    /// New data after the flow's end.
+    pub late: u64,
+    /// Segments of flows beyond the bound.
+    pub crowded: u64,
+}
+
+/// The two ends of a flow, the smaller one first.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key(SocketAddr, SocketAddr);
+
+impl Key {
+    fn of(segment: &Segment<'_>) -> Key {
+        let (source, destination) = (segment.source, segment.destination);
+        if source <= destination { Key(source, destination) } else { Key(destination, source) }
+    }
+}
+
+/// All flows of a capture.
+#[derive(Default)]
+pub struct Flows {
+    table: FxHashMap<Key, Flow>,
+    /// Flows that end at the stated time if nothing contradicts, with the packet count of their end.
+    closing: VecDeque<(Timestamp, Key)>,
+    /// Closed flows and when to forget them.
+    closed: VecDeque<(Timestamp, Key)>,
+    /// The latest time seen. Packets may be out of order; the clock here never goes back.
+    now: Timestamp,
+    numbers: u64,
+    /// What was left out.
+    pub ignored: Ignored,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Only acknowledgements seen so far: no event yet.
+    Silent,
+    Open,
+    /// Reset by this direction's sender, who can't send any more. If it does, the reset was not real.
+    Reset(Direction, Timestamp),
+    /// A FIN was seen and acknowledged in both directions, ranges are missing.
+    Finished(Timestamp),
+    Closed,
+}
+
+struct Flow {
+    conn: ConnId,
+    state: State,
+    /// Client and server, by the index of the direction in which they send.
+    ends: [SocketAddr; 2],
+    role: Role,
+    fresh: bool,
+    /// Segments seen.
+    packets: u64,
+    halves: [Half; 2],
+}
+
+impl Flows {
+    /// Takes one segment.
+    pub fn segment(
+        &mut self,
+        time: Timestamp,
+        segment: &Segment<'_>,
+        sink: &mut Sink<'_>,
+    ) -> ControlFlow<()> {
+        self.now = self.now.max(time);
+        if !(self.closing.is_empty() && self.closed.is_empty()) {
+            self.expire(sink)?;
+        }
+        let key = Key::of(segment);
+        if segment.flags & flag::SYN != 0 {
+            self.make_way(key, time, segment, sink)?;
+        }
+        if !self.table.contains_key(&key) {
+            if segment.flags & flag::RST != 0 {
+                return ControlFlow::Continue(());
+            }
+            if self.table.len() == MAX_FLOWS {
+                self.ignored.crowded += 1;
+                return ControlFlow::Continue(());
+            }
+            self.table.insert(key, Flow::new(segment));
+        }
+        let Some(flow) = self.table.get_mut(&key) else { return ControlFlow::Continue(()) };
+        let before = flow.state;
+        let mut step = Step { time, numbers: &mut self.numbers, ignored: &mut self.ignored, sink };
+        flow.segment(segment, &mut step)?;
+        let after = flow.state;
+        if before != after {
+            self.schedule(key, after);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The capture ends: everything missing is lost, every flow is still open. In the order of appearance.
+    pub fn end(&mut self, sink: &mut Sink<'_>) -> ControlFlow<()> {
+        let mut rest: Vec<Flow> = std::mem::take(&mut self.table).into_values().collect();
+        rest.sort_unstable_by_key(|flow| flow.conn);
+        for mut flow in rest {
+            let (time, reason) = match flow.state {
+                State::Reset(_, time) => (time, CloseReason::Reset),
+                State::Finished(time) => (time, CloseReason::Fin),
+                _ => (self.now, CloseReason::StillOpen),
+            };
+            let mut step = Step { time, numbers: &mut self.numbers, ignored: &mut self.ignored, sink };
+            flow.close(reason, &mut step)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Ends the flow of these ports if a SYN shows that another one begins.
+    fn make_way(
+        &mut self,
+        key: Key,
+        time: Timestamp,
+        segment: &Segment<'_>,
+        sink: &mut Sink<'_>,
+    ) -> ControlFlow<()> {
+        if !self.table.get(&key).is_some_and(|flow| flow.is_replaced_by(segment)) {
+            return ControlFlow::Continue(());
+        }
+        let Some(mut flow) = self.table.remove(&key) else { return ControlFlow::Continue(()) };
+        let (time, reason) = match flow.state {
+            State::Reset(_, time) => (time, CloseReason::Reset),
+            State::Finished(time) => (time, CloseReason::Fin),
+            _ => (time, CloseReason::Closed),
+        };
+        let mut step = Step { time, numbers: &mut self.numbers, ignored: &mut self.ignored, sink };
+        flow.close(reason, &mut step)
+    }
+
+    fn schedule(&mut self, key: Key, state: State) {
+        match state {
+            State::Reset(..) | State::Finished(_) => {
+                self.closing.push_back((Timestamp(self.now.0.saturating_add(CLOSING_TIME)), key));
+            }
+            State::Closed => {
+                self.closed.push_back((Timestamp(self.now.0.saturating_add(CLOSED_TIME)), key));
+            }
+            State::Silent | State::Open => {}
+        }
+    }
+
+    /// Moves on what has waited long enough. A flow that changed its mind, or a new one of the same ports,
+    /// is recognised by its state.
+    fn expire(&mut self, sink: &mut Sink<'_>) -> ControlFlow<()> {
+        while let Some(key) = due(&mut self.closing, self.now) {
+            let Some(flow) = self.table.get_mut(&key) else { continue };
+            let (time, reason) = match flow.state {
+                State::Reset(_, time) => (time, CloseReason::Reset),
+                State::Finished(time) => (time, CloseReason::Fin),
+                State::Silent | State::Open | State::Closed => continue,
+            };
+            if self.now.since(time) < CLOSING_TIME && self.closing.len() < MAX_WAITING {
+                continue; // a later end of a new flow; its own entry follows
+            }
+            let mut step = Step { time, numbers: &mut self.numbers, ignored: &mut self.ignored, sink };
+            flow.close(reason, &mut step)?;
+            self.schedule(key, State::Closed);
+        }
+        while let Some(key) = due(&mut self.closed, self.now) {
+            if self.table.get(&key).is_some_and(|flow| flow.state == State::Closed) {
+                self.table.remove(&key);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Takes the first entry of a queue if its time has come, or the queue is too long.
+fn due(queue: &mut VecDeque<(Timestamp, Key)>, now: Timestamp) -> Option<Key> {
+    let &(time, key) = queue.front()?;
+    if time > now && queue.len() <= MAX_WAITING {
+        return None;
+    }
+    queue.pop_front();
+    Some(key)
+}
+
+/// What a flow needs to handle one segment.
+struct Step<'a, 'b> {
+    time: Timestamp,
+    numbers: &'a mut u64,
+    ignored: &'a mut Ignored,
+    sink: &'a mut Sink<'b>,
+}
+
+impl Flow {
+    fn new(first: &Segment<'_>) -> Flow {
+        let (source, destination) = (first.source, first.destination);
+        let handshake = first.flags & (flag::SYN | flag::ACK);
+        // Without a handshake: the lower port is the server's; if they are equal, the first sender is the client.
+        let (ends, role) = if handshake == flag::SYN {
+            ([source, destination], Role::Client)
+        } else if handshake == flag::SYN | flag::ACK {
+            ([destination, source], Role::Client)
+        } else if source.port() < destination.port() {
+            ([destination, source], Role::Client)
+        } else if source.port() > destination.port() {
+            ([source, destination], Role::Client)
+        } else {
+            ([source, destination], Role::Unknown)
+        };
+        Flow {
+            conn: ConnId::default(),
+            state: State::Silent,
+            ends,
+            role,
+            fresh: handshake & flag::SYN != 0,
+            packets: 0,
+            halves: Default::default(),
+        }
+    }
+
+    fn direction(&self, segment: &Segment<'_>) -> Direction {
+        if segment.source == self.ends[0] { Direction::Send } else { Direction::Recv }
+    }
+
+    /// True where a SYN does not belong to this flow: another initial sequence number, or a flow of which
+    /// nothing is known but that it was open.
+    fn is_replaced_by(&self, segment: &Segment<'_>) -> bool {
+        let base = self.halves[self.direction(segment).index()].base;
+        let differs = base.is_some_and(|base| base != segment.seq.wrapping_add(1));
+        let initial = segment.flags & flag::ACK == 0;
+        match self.state {
+            State::Silent => true,
+            State::Open => initial && differs,
+            State::Reset(..) | State::Finished(_) | State::Closed => differs,
+        }
+    }
+
+    fn segment(&mut self, segment: &Segment<'_>, step: &mut Step<'_, '_>) -> ControlFlow<()> {
+        let direction = self.direction(segment);
+        self.packets += 1;
+        self.find_starts(segment, direction);
+        if segment.flags & flag::SYN != 0 {
+            self.open(step)?;
+        }
+        if segment.flags & flag::RST != 0 {
+            return self.reset(segment, direction, step);
+        }
+        let syn = u32::from(segment.flags & flag::SYN != 0);
+        let seq = segment.seq.wrapping_add(syn);
+        if segment.length > 0 {
+            self.data(segment, seq, direction, step)?;
+        }
+        if segment.flags & flag::FIN != 0 {
+            self.fin(seq.wrapping_add(segment.length as u32), direction, step)?;
+        }
+        if segment.flags & flag::ACK != 0 {
+            let peer = &mut self.halves[direction.reverse().index()];
+            match peer.offset(segment.ack) {
+                Some(offset) => peer.acknowledge(offset.max(0) as u64),
+                None => step.ignored.wild += 1,
+            }
+        }
+        if self.halves[0].has_holes() || self.halves[1].has_holes() {
+            self.lose(false, step)?;
+        }
+        self.finish(step)
+    }
+
+    /// Learns from a segment where either direction begins.
+    fn find_starts(&mut self, segment: &Segment<'_>, direction: Direction) {
+        let own = &mut self.halves[direction.index()];
+        if own.base.is_none() {
+            if segment.flags & flag::SYN != 0 {
+                own.base = Some(segment.seq.wrapping_add(1));
+            } else if segment.length > 0 || segment.flags & flag::FIN != 0 {
+                own.base = Some(segment.seq);
+            }
+        } else if self.state == State::Silent && own.top == 0 && segment.length > 0 {
+            // Nothing was reported yet: what came before the first acknowledgement can still be the start.
+            if own.offset(segment.seq).is_some_and(|offset| offset < 0) {
+                own.base = Some(segment.seq);
+            }
+        }
+        let peer = &mut self.halves[direction.reverse().index()];
+        let acknowledges = segment.flags & (flag::ACK | flag::RST) == flag::ACK;
+        if acknowledges && peer.base.is_none() {
+            peer.base = Some(segment.ack);
+        }
+    }
+
+    fn data(
+        &mut self,
+        segment: &Segment<'_>,
+        seq: u32,
+        direction: Direction,
+        step: &mut Step<'_, '_>,
+    ) -> ControlFlow<()> {
+        let half = &mut self.halves[direction.index()];
+        let Some(offset) = half.offset(seq) else {
+            step.ignored.wild += 1;
+            return ControlFlow::Continue(());
+        };
+        let before = offset.min(0).unsigned_abs() as usize;
+        if before >= segment.length {
+            // One byte before the next is a keep-alive (RFC 9293, section 3.8.4), not a loss of anything.
+            step.ignored.early += u64::from(!self.fresh && segment.length > 1);
+            return ControlFlow::Continue(());
+        }
+        let range = Range::new(offset.max(0) as u64, (offset + segment.length as i64) as u64);
+        if range.len() == 1 && range.to == half.top && half.is_old(range) {
+            return ControlFlow::Continue(()); // keep-alive
+        }
+        if self.state == State::Closed {
+            step.ignored.late += u64::from(range.to > half.top);
+            return ControlFlow::Continue(());
+        }
+        let grows = half.arrive(range);
+        let tcp_seq = half.seq(range.from);
+        if grows && matches!(self.state, State::Reset(by, _) if by == direction) {
+            self.state = State::Open;
+        }
+        self.open(step)?;
+        let payload = segment.payload.get(before..).unwrap_or_default();
+        let complete = payload.len() as u64 == range.len();
+        self.emit(
+            step,
+            Kind::Data(Data {
+                direction,
+                offset: range.from,
+                length: range.len(),
+                payload,
+                tcp_seq,
+                call: Call::Packet,
+                cause: (!complete).then_some(Cause::WireSnaplen),
+                peek: false,
+                error: None,
+            }),
+        )
+    }
+
+    fn fin(&mut self, seq: u32, direction: Direction, step: &mut Step<'_, '_>) -> ControlFlow<()> {
+        let half = &mut self.halves[direction.index()];
+        let Some(offset) = half.offset(seq).filter(|&offset| offset >= 0) else {
+            step.ignored.wild += 1;
+            return ControlFlow::Continue(());
+        };
+        if self.state == State::Closed || !half.finish(offset as u64) {
+            return ControlFlow::Continue(());
+        }
+        self.open(step)?;
+        self.emit(
+            step,
+            Kind::Data(Data {
+                direction,
+                offset: offset as u64,
+                length: 0,
+                payload: &[],
+                tcp_seq: Some(seq),
+                call: Call::Packet,
+                cause: None,
+                peek: false,
+                error: None,
+            }),
+        )
+    }
+
+    fn reset(
+        &mut self,
+        segment: &Segment<'_>,
+        direction: Direction,
+        step: &mut Step<'_, '_>,
+    ) -> ControlFlow<()> {
+        let half = &self.halves[direction.index()];
+        if half.base.is_some() && half.offset(segment.seq).is_none() {
+            step.ignored.wild += 1;
+        } else if self.state == State::Open {
+            self.state = State::Reset(direction, step.time);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Ends the flow where both directions ended and both ends know it.
+    fn finish(&mut self, step: &mut Step<'_, '_>) -> ControlFlow<()> {
+        let over = self.halves.iter().all(|half| half.fin_acked);
+        if !over || !matches!(self.state, State::Open | State::Reset(..)) {
+            return ControlFlow::Continue(());
+        }
+        if self.halves.iter().any(Half::has_holes) {
+            self.state = State::Finished(step.time);
+            return ControlFlow::Continue(());
+        }
+        self.close(CloseReason::Fin, step)
+    }
+
+    /// Reports the missing ranges that can be given up.
+    fn lose(&mut self, all: bool, step: &mut Step<'_, '_>) -> ControlFlow<()> {
+        for direction in Direction::BOTH {
+            while let Some(range) = self.halves[direction.index()].settle(step.time, self.packets, all) {
+                self.open(step)?;
+                self.emit(step, Kind::Loss(Loss { direction, range, cause: Cause::WireNotCaptured }))?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Reports the end of the flow, and before it what is missing.
+    fn close(&mut self, reason: CloseReason, step: &mut Step<'_, '_>) -> ControlFlow<()> {
+        if self.state == State::Closed {
+            return ControlFlow::Continue(());
+        }
+        self.halves.iter_mut().for_each(Half::drop_phantom);
+        self.lose(true, step)?;
+        if self.state == State::Silent {
+            return ControlFlow::Continue(());
+        }
+        self.state = State::Closed;
+        let totals = [0, 1].map(|index: usize| {
+            let half: &Half = &self.halves[index];
+            Total { moved: half.moved(), end: half.base.map(|_| half.top), pending: 0 }
+        });
+        self.emit(step, Kind::Close(Close { reason, call: Some(Call::Packet), totals }))
+    }
+
+    /// Reports the flow, unless it was.
+    fn open(&mut self, step: &mut Step<'_, '_>) -> ControlFlow<()> {
+        if self.state != State::Silent {
+            return ControlFlow::Continue(());
+        }
+        self.state = State::Open;
+        *step.numbers += 1;
+        self.conn = ConnId { socket: *step.numbers, opened: 0 };
+        let start = [0, 1].map(|index: usize| Start { offset: 0, seq: self.halves[index].base });
+        self.emit(
+            step,
+            Kind::Open(Open {
+                opened: if self.fresh { Opened::Fresh } else { Opened::Found },
+                transport: Transport::Tcp,
+                local: Some(self.ends[0]),
+                remote: Some(self.ends[1]),
+                role: self.role,
+                start,
+                exact: self.fresh,
+                filtered: false,
+                call: Some(Call::Packet),
+                error: None,
+            }),
+        )
+    }
+
+    fn emit(&self, step: &mut Step<'_, '_>, kind: Kind<'_>) -> ControlFlow<()> {
+        (step.sink)(&Event { time: step.time, conn: self.conn, task: None, fd: None, kind })
+    }
+}

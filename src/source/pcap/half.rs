@@ -1,0 +1,254 @@
+//! One direction of a flow: where its bytes lie, which are missing, which the peer acknowledged.
+//!
+//! Pure arithmetic on sequence numbers; events are made in `flow`.
+
+use crate::event::{Range, Timestamp};
+
+/// A sequence number further than this from the next expected one belongs to no window: RFC 7323
+/// (section 2.3) limits windows to 1 GiB.
+const MAX_DISTANCE: i64 = 1 << 30;
+
+/// A missing range that the peer acknowledged is a loss after this many more packets of the flow. Captures
+/// from several queues show packets a little out of order, hardly ever by more.
+const REORDER_PACKETS: u64 = 64;
+
+/// The same in capture time, nanoseconds.
+const REORDER_TIME: u64 = 1_000_000_000;
+
+/// Missing ranges that one direction may have open. Beyond it, the oldest becomes a loss at once.
+const MAX_HOLES: usize = 1024;
+
+/// A missing range.
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    range: Range,
+    /// When it was first known to be acknowledged: time, and number of the flow's packet.
+    acked: Option<(Timestamp, u64)>,
+}
+
+/// What is known of one direction's stream. Offsets count from `base`.
+#[derive(Debug, Default)]
+pub struct Half {
+    /// Sequence number of offset 0.
+    pub base: Option<u32>,
+    /// Offset after the last byte that was seen or acknowledged.
+    pub top: u64,
+    /// Offset of the end, from a FIN.
+    pub fin: Option<u64>,
+    /// The peer acknowledged the FIN.
+    pub fin_acked: bool,
+    /// Bytes given up as lost.
+    pub lost: u64,
+    /// Offset up to which the peer acknowledged.
+    acked: u64,
+    /// Sorted, disjoint, all below `top`.
+    holes: Vec<Hole>,
+}
+
+impl Half {
+    /// Offset of a sequence number; negative before the start. Absent for a number that can't belong to the
+    /// stream, or where nothing of the stream is known yet.
+    pub fn offset(&self, seq: u32) -> Option<i64> {
+        let next = self.base?.wrapping_add(self.top as u32);
+        let distance = i64::from(seq.wrapping_sub(next) as i32);
+        (distance.abs() <= MAX_DISTANCE).then(|| self.top as i64 + distance)
+    }
+
+    /// Sequence number of an offset.
+    pub fn seq(&self, offset: u64) -> Option<u32> {
+        Some(self.base?.wrapping_add(offset as u32))
+    }
+
+    /// Bytes that were seen, each once.
+    pub fn moved(&self) -> u64 {
+        self.top - self.lost - self.missing()
+    }
+
+    /// True where ranges are missing.
+    pub fn has_holes(&self) -> bool {
+        !self.holes.is_empty()
+    }
+
+    /// True where every byte of `range` was seen before or given up.
+    pub fn is_old(&self, range: Range) -> bool {
+        range.to <= self.top && !self.holes.iter().any(|hole| hole.range.intersection(range).is_some())
+    }
+
+    /// Notes the bytes of a segment. True where some of them are new at the top.
+    pub fn arrive(&mut self, range: Range) -> bool {
+        if range.from > self.top {
+            self.holes.push(Hole { range: Range::new(self.top, range.from), acked: None });
+        } else if !self.holes.is_empty() && range.from < self.top {
+            self.fill(range);
+        }
+        let grows = range.to > self.top;
+        self.top = self.top.max(range.to);
+        grows
+    }
+
+    /// Notes the end of the stream. False where it was known, or contradicts what was seen.
+    pub fn finish(&mut self, offset: u64) -> bool {
+        if self.fin.is_some() {
+            return false;
+        }
+        // The FIN's own number was acknowledged before the FIN came into view: no byte is missing there.
+        if self.top == offset + 1 && self.phantom() {
+            self.holes.pop();
+            self.top = offset;
+            self.acked = self.acked.min(offset);
+            self.fin_acked = true;
+        }
+        if offset < self.top {
+            return false;
+        }
+        self.arrive(Range::new(offset, offset));
+        self.fin = Some(offset);
+        true
+    }
+
+    /// Notes an acknowledgement by the peer of everything before `offset`. What it covers beyond the
+    /// top was sent and not seen.
+    pub fn acknowledge(&mut self, offset: u64) {
+        let mut offset = offset;
+        if let Some(fin) = self.fin.filter(|&fin| offset > fin) {
+            self.fin_acked = true;
+            offset = fin;
+        }
+        self.acked = self.acked.max(offset);
+        if offset > self.top {
+            self.holes.push(Hole { range: Range::new(self.top, offset), acked: None });
+            self.top = offset;
+        }
+    }
+
+    /// The next missing range that can be given up: acknowledged, and not filled in the time it may take.
+    /// With `all`, every missing range.
+    pub fn settle(&mut self, now: Timestamp, packet: u64, all: bool) -> Option<Range> {
+        let overflow = self.holes.len() > MAX_HOLES;
+        let phantom = self.phantom();
+        let last = self.holes.len().wrapping_sub(1);
+        let ripe = self.holes.iter_mut().enumerate().position(|(index, hole)| {
+            if phantom && index == last {
+                return false;
+            }
+            if all || (overflow && index == 0) {
+                return true;
+            }
+            if hole.range.to > self.acked {
+                return false;
+            }
+            let (since, first) = *hole.acked.get_or_insert((now, packet));
+            packet - first >= REORDER_PACKETS || now.since(since) >= REORDER_TIME
+        })?;
+        let range = self.holes.remove(ripe).range;
+        self.lost += range.len();
+        Some(range)
+    }
+
+    /// True where all that is missing at the end is one number, acknowledged, with no FIN in view: that
+    /// number most likely is the FIN, which is no byte.
+    fn phantom(&self) -> bool {
+        let last = self.holes.last().map(|hole| hole.range);
+        self.fin.is_none() && last.is_some_and(|range| range.to == self.top && range.len() == 1)
+    }
+
+    /// Forgets a FIN that was only inferred, so that it is not counted as a byte.
+    pub fn drop_phantom(&mut self) {
+        if self.phantom() {
+            self.holes.pop();
+            self.top -= 1;
+        }
+    }
+
+    fn missing(&self) -> u64 {
+        self.holes.iter().map(|hole| hole.range.len()).sum()
+    }
+
+    /// Takes `range` out of the missing ranges.
+    fn fill(&mut self, range: Range) {
+        let first = self.holes.partition_point(|hole| hole.range.to <= range.from);
+        let Some(hole) = self.holes.get(first).copied() else { return };
+        if hole.range.from < range.from && range.to < hole.range.to {
+            self.holes[first].range.to = range.from;
+            self.holes.insert(first + 1, Hole { range: Range::new(range.to, hole.range.to), ..hole });
+            return;
+        }
+        for hole in &mut self.holes[first..] {
+            let Some(filled) = hole.range.intersection(range) else { break };
+            if filled.from == hole.range.from {
+                hole.range.from = filled.to;
+            } else {
+                hole.range.to = filled.from;
+            }
+        }
+        self.holes.retain(|hole| !hole.range.is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn half() -> Half {
+        Half { base: Some(u32::MAX - 99), ..Half::default() }
+    }
+
+    fn losses(half: &mut Half) -> Vec<Range> {
+        std::iter::from_fn(|| half.settle(Timestamp(0), 0, true)).collect()
+    }
+
+    #[test]
+    fn offsets_pass_the_wrap_of_sequence_numbers() {
+        let mut half = half();
+        half.arrive(Range::new(0, 300));
+        assert_eq!(half.offset(0), Some(100));
+        assert_eq!(half.offset(200), Some(300));
+        assert_eq!(half.offset(u32::MAX - 100), Some(-1));
+        assert_eq!(half.offset(1 << 31), None);
+        assert_eq!(half.seq(150), Some(50));
+    }
+
+    #[test]
+    fn a_hole_is_filled_from_both_sides_and_from_the_middle() {
+        let mut half = half();
+        half.arrive(Range::new(100, 110));
+        half.arrive(Range::new(40, 50));
+        half.arrive(Range::new(0, 10));
+        half.arrive(Range::new(90, 105));
+        assert_eq!(losses(&mut half), [Range::new(10, 40), Range::new(50, 90)]);
+        assert_eq!((half.moved(), half.lost), (40, 70));
+    }
+
+    #[test]
+    fn an_acknowledged_hole_waits_for_packets_in_disorder() {
+        let mut half = half();
+        half.arrive(Range::new(10, 20));
+        assert_eq!(half.settle(Timestamp(0), 0, false), None, "not acknowledged");
+        half.acknowledge(20);
+        assert_eq!(half.settle(Timestamp(5), 1, false), None);
+        assert_eq!(half.settle(Timestamp(5), REORDER_PACKETS, false), None);
+        assert_eq!(half.settle(Timestamp(5), REORDER_PACKETS + 1, false), Some(Range::new(0, 10)));
+        assert_eq!(half.settle(Timestamp(5), REORDER_PACKETS + 2, false), None, "once only");
+    }
+
+    #[test]
+    fn the_number_of_an_unseen_fin_is_no_byte() {
+        let mut half = half();
+        half.arrive(Range::new(0, 10));
+        half.acknowledge(11);
+        assert_eq!(losses(&mut half), []);
+        assert!(half.finish(10), "the FIN comes late");
+        assert!(half.fin_acked);
+        assert_eq!(half.top, 10);
+    }
+
+    #[test]
+    fn holes_are_bounded() {
+        let mut half = half();
+        for n in 0..=MAX_HOLES as u64 {
+            assert_eq!(half.settle(Timestamp(0), 0, false), None);
+            half.arrive(Range::new(n * 10 + 5, n * 10 + 10));
+        }
+        assert_eq!(half.settle(Timestamp(0), 0, false), Some(Range::new(0, 5)));
+    }
+}
