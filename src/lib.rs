@@ -7,10 +7,15 @@
 
 #![warn(missing_docs)]
 
+pub mod cli;
+pub mod cmd;
 pub mod compare;
 pub mod conn;
 pub mod event;
+pub mod exit;
 pub mod ledger;
+pub mod output;
 pub mod protocol;
 pub mod record;
+pub mod signals;
 pub mod source;

@@ -4,6 +4,7 @@
 //! A [`Book`] is an [`Observer`]: it writes down what a tracker tells and judges nothing. Comparing the
 //! books of two vantages is the business of [`crate::compare`].
 
+pub mod catalogue;
 mod ranges;
 
 pub use ranges::RangeSet;

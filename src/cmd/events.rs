@@ -1,0 +1,261 @@
+//! `sockdbg events`: every network call of a process, live or from a recording, shown or recorded.
+
+use super::filter::Filter;
+use super::open;
+use super::options::{Format, Input, Limits, Output, Payload, Subject, Targets, TracedCommand};
+use super::screen::{Screen, say};
+use crate::event::{Event, Timestamp, Vantage};
+use crate::exit::Outcome;
+use crate::output::View;
+use crate::output::hexdump::{Hex, Views};
+use crate::output::json::JsonView;
+use crate::output::paint::Paint;
+use crate::output::tally::Tally;
+use crate::output::text::TextView;
+use crate::output::time::Clock;
+use crate::signals;
+use crate::source::{self, Source};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Show or record every network call of a process
+///
+/// Traces running processes (-p), a command from its first instruction (-- CMD), or shows a recording
+/// (-r). One line per event; a range of bytes whose payload is missing is a line of its own with stage
+/// and cause. Ends with the process, the command, --duration, -c or Ctrl-C, and then says on stderr
+/// whether anything was lost; on SIGUSR1 it says so in between.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sockdbg events -p $(pgrep -o nginx) --fd 5 -A
+  sockdbg events -w run.pcapng -- curl http://localhost/
+  sockdbg events -r run.pcapng --format json | jq 'select(.type == \"loss\")'")]
+pub struct Args {
+    #[command(flatten)]
+    targets: Targets,
+
+    #[command(flatten)]
+    input: Input,
+
+    /// Write a recording (pcapng, mode 0600) instead of printing; - is stdout
+    ///
+    /// Wireshark, tshark and sockdbg read it. As with tcpdump, nothing is printed then, unless --print
+    /// is given.
+    #[arg(short = 'w', long = "write", value_name = "FILE", help_heading = "Output")]
+    write: Option<PathBuf>,
+
+    /// Print events also while -w writes a recording
+    #[arg(long, requires = "write", help_heading = "Output")]
+    print: bool,
+
+    #[command(flatten)]
+    output: Output,
+
+    #[command(flatten)]
+    payload: Payload,
+
+    #[command(flatten)]
+    limits: Limits,
+
+    #[command(flatten)]
+    command: TracedCommand,
+}
+
+/// Runs until the source ends or a limit is reached, then says how it went.
+///
+/// # Errors
+/// Nothing to look at, a source that can't be opened or ends in the middle, output that can't be
+/// written. What was captured until then is shown or recorded.
+pub fn run(args: Args) -> anyhow::Result<Outcome> {
+    let subject = Subject::choose(&args.targets, &args.command, &args.input)?;
+    let stop = signals::stop_flag()?;
+    let mut opened = open::subject(&subject, &args.targets, &args.limits, stop.clone())?;
+    let mut sink = Destination::new(&args, opened.source.vantage(), opened.live)?;
+    let tally = Arc::new(Mutex::new(Tally::default()));
+    if opened.live {
+        report_on_signal(&tally)?;
+    }
+    let mut limiter = Limiter::new(&args, opened.live, stop);
+    let told = opened.live && !args.output.quiet;
+    let ended = drive(&mut *opened.source, &mut limiter, |event| {
+        let mut tally = lock(&tally);
+        tally.count(event);
+        if let Some(note) = tally.note().filter(|_| told) {
+            say(&note);
+        }
+        sink.event(event)
+    });
+    let mut tally = lock(&tally).clone();
+    let result = finish(ended, &mut tally, &mut sink);
+    if !args.output.quiet {
+        say(&tally.text());
+    }
+    opened.report_command();
+    result
+}
+
+/// A panic while the lock is held would leave counts that are at worst one event behind.
+fn lock(tally: &Mutex<Tally>) -> std::sync::MutexGuard<'_, Tally> {
+    tally.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn report_on_signal(tally: &Arc<Mutex<Tally>>) -> anyhow::Result<()> {
+    let tally = Arc::clone(tally);
+    signals::on_summary(move || say(&lock(&tally).text()))?;
+    Ok(())
+}
+
+/// How the source ended, and what stopped it if that was an error of ours.
+struct Ended {
+    source: Result<source::Summary, source::Error>,
+    output: Option<anyhow::Error>,
+}
+
+/// Pushes the wanted events into `show` until there are no more, a limit is reached, or it fails.
+fn drive(
+    source: &mut dyn Source,
+    limiter: &mut Limiter,
+    mut show: impl FnMut(&Event<'_>) -> anyhow::Result<()>,
+) -> Ended {
+    let mut output = None;
+    let source = source.run(&mut |event| match limiter.judge(event) {
+        Verdict::Show { last } => match show(event) {
+            Ok(()) if last => ControlFlow::Break(()),
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                output = Some(error);
+                ControlFlow::Break(())
+            }
+        },
+        Verdict::PassOver => ControlFlow::Continue(()),
+        Verdict::Stop => ControlFlow::Break(()),
+    });
+    Ended { source, output }
+}
+
+/// Completes the output whatever happened. The first thing that went wrong is what counts.
+fn finish(ended: Ended, tally: &mut Tally, sink: &mut Destination) -> anyhow::Result<Outcome> {
+    let mut summary = source::Summary::default();
+    let source = match ended.source {
+        Ok(said) => {
+            summary = said;
+            summary.cut.clone().map_or(Ok(()), |cut| Err(source::Error::Input(cut)))
+        }
+        Err(error) => Err(error),
+    };
+    for warning in &summary.warnings {
+        say(&format!("warning: {warning}"));
+    }
+    tally.end(summary.clone());
+    let finished = sink.finish(tally, &summary);
+    if let Some(error) = ended.output {
+        return Err(error);
+    }
+    source?;
+    finished.map(|()| Outcome::Well)
+}
+
+/// Decides of each event whether it is wanted, and whether it is the last.
+struct Limiter {
+    filter: Option<Filter>,
+    count: Option<u64>,
+    /// End of `--duration` in the time of a file; a live source looks at the clock itself.
+    until: Until,
+    stop: Arc<AtomicBool>,
+}
+
+#[derive(Clone, Copy)]
+enum Until {
+    Never,
+    After(u64),
+    Time(Timestamp),
+}
+
+enum Verdict {
+    Show { last: bool },
+    PassOver,
+    Stop,
+}
+
+impl Limiter {
+    fn new(args: &Args, live: bool, stop: Arc<AtomicBool>) -> Limiter {
+        let until = match args.limits.duration {
+            Some(duration) if !live => Until::After(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
+            _ => Until::Never,
+        };
+        let filter = (!live).then(|| Filter::new(&args.targets));
+        Limiter { filter, count: args.limits.count, until, stop }
+    }
+
+    fn judge(&mut self, event: &Event<'_>) -> Verdict {
+        if self.stop.load(Ordering::Relaxed) || self.is_over(event.time) {
+            return Verdict::Stop;
+        }
+        if self.filter.as_mut().is_some_and(|filter| !filter.keeps(event)) {
+            return Verdict::PassOver;
+        }
+        self.count = self.count.map(|left| left.saturating_sub(1));
+        Verdict::Show { last: self.count == Some(0) }
+    }
+
+    fn is_over(&mut self, now: Timestamp) -> bool {
+        if let Until::After(duration) = self.until {
+            self.until = Until::Time(Timestamp(now.0.saturating_add(duration)));
+        }
+        matches!(self.until, Until::Time(end) if now > end)
+    }
+}
+
+/// Where events go: to stdout, into a recording, or both.
+struct Destination {
+    printer: Option<Printer>,
+}
+
+struct Printer {
+    view: Box<dyn View>,
+    screen: Screen,
+}
+
+impl Destination {
+    fn new(args: &Args, vantage: Vantage, live: bool) -> anyhow::Result<Destination> {
+        let printer = (args.write.is_none() || args.print)
+            .then(|| Printer { view: view(args, vantage), screen: Screen::new(live) });
+        Ok(Destination { printer })
+    }
+
+    fn event(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
+        if let Some(Printer { view, screen }) = &mut self.printer {
+            screen.show(|out| view.event(event, out))?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, tally: &Tally, _summary: &source::Summary) -> anyhow::Result<()> {
+        if let Some(Printer { view, screen }) = &mut self.printer {
+            screen.show(|out| view.end(tally, out))?;
+            screen.flush()?;
+        }
+        Ok(())
+    }
+}
+
+fn view(args: &Args, vantage: Vantage) -> Box<dyn View> {
+    match args.output.format {
+        Format::Json => Box::new(JsonView::new(vantage)),
+        Format::Text => {
+            let paint = Paint::new(args.output.color.wanted());
+            Box::new(TextView::new(Clock::local(), paint, views(args.payload)))
+        }
+    }
+}
+
+fn views(payload: Payload) -> Views {
+    let hex = match (payload.hex, payload.hex_ascii) {
+        (_, true) => Hex::WithAscii,
+        (true, false) => Hex::Plain,
+        (false, false) => Hex::Off,
+    };
+    Views { ascii: payload.ascii, hex }
+}

@@ -1,0 +1,372 @@
+//! Option groups that subcommands share, and the values they parse. Letters mean what users of strace
+//! and tcpdump expect.
+//!
+//! A subcommand flattens the groups it needs into its `Args`.
+
+use crate::exit::Usage;
+use clap::{Args, ValueEnum};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Whom to trace.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Target")]
+pub struct Targets {
+    /// Trace these processes: a list, repeatable
+    #[arg(
+        short = 'p',
+        long = "pid",
+        value_name = "PID",
+        value_delimiter = ',',
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)),
+    )]
+    pub pids: Vec<u32>,
+
+    /// Only these descriptors, as in 3,5; with ! in front, all but these
+    ///
+    /// Connections on other descriptors are still counted, so that their bytes have a cause (filtered).
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
+    pub fd: Option<FdList>,
+}
+
+/// A command to start and trace from its first instruction.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Target")]
+pub struct TracedCommand {
+    /// Start this command and trace it from its first instruction to its end
+    #[arg(last = true, value_name = "CMD", num_args = 1..)]
+    pub command: Vec<OsString>,
+}
+
+/// Where to read from instead of a live kernel.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Input")]
+pub struct Input {
+    /// Read a recording (or capture) instead of tracing; - is stdin
+    #[arg(short = 'r', long = "read", value_name = "FILE")]
+    pub read: Option<PathBuf>,
+}
+
+/// How to show results.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Output")]
+pub struct Output {
+    /// Show as text, or as JSON Lines with stable field names
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: Format,
+
+    /// Colour the text: auto means where stdout is a terminal and NO_COLOR is not set
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pub color: Color,
+
+    /// Print no summary and no warning on stderr, only errors
+    #[arg(short = 'q', long)]
+    pub quiet: bool,
+}
+
+/// Which views of the payload text shows.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Output")]
+pub struct Payload {
+    /// Show payload as text below its line, escaped
+    #[arg(short = 'A', long = "ascii")]
+    pub ascii: bool,
+
+    /// Show payload in hexadecimal below its line
+    #[arg(short = 'x', long = "hex", conflicts_with = "hex_ascii")]
+    pub hex: bool,
+
+    /// Show payload in hexadecimal and ASCII below its line
+    #[arg(short = 'X', long = "hex-ascii")]
+    pub hex_ascii: bool,
+}
+
+/// When to stop, and how much to keep.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// Keep only the first SIZE bytes of each call's payload (default: all of it)
+    ///
+    /// What is cut keeps its true length and its cause, snaplen.
+    #[arg(short = 's', long, value_name = "SIZE", value_parser = parse_size)]
+    pub snaplen: Option<u64>,
+
+    /// Stop after N events
+    #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+
+    /// Stop after this time: 10s, 500ms, 2m, 1h
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+
+    /// Size of the ring buffer between kernel and sockdbg, rounded up to a power of two
+    #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = parse_ring_size)]
+    pub ring_size: usize,
+}
+
+/// How much to tell of what happens inside.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Verbosity {
+    /// Tell more: -v or -v 1 state changes, -vv or -v 2 every step
+    #[arg(
+        short = 'v',
+        long = "verbose",
+        value_name = "LEVEL",
+        num_args = 0..=1,
+        default_missing_value = "1",
+        action = clap::ArgAction::Append,
+        value_parser = parse_level,
+        help_heading = "Output",
+    )]
+    levels: Vec<u8>,
+}
+
+impl Verbosity {
+    /// The highest level there is.
+    pub const MAX: u8 = 2;
+
+    /// 0, 1 or 2.
+    pub fn level(&self) -> u8 {
+        self.levels.iter().fold(0, |sum: u8, &level| sum.saturating_add(level)).min(Verbosity::MAX)
+    }
+}
+
+/// Of `--format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// JSON Lines.
+    Json,
+}
+
+/// Of `--color`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// Where stdout is a terminal and neither NO_COLOR nor a dumb TERM speaks against it.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Color {
+    /// Decides for stdout, see <https://no-color.org>.
+    pub fn wanted(self) -> bool {
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        match self {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => io::stdout().is_terminal() && !set("NO_COLOR") && !dumb,
+        }
+    }
+}
+
+/// Of `--fd`: descriptors to keep, or with `!` to leave out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FdList {
+    /// The listed descriptors.
+    pub fds: BTreeSet<u32>,
+    /// True where the listed ones are left out.
+    pub negate: bool,
+}
+
+impl FdList {
+    /// True where the filter keeps this descriptor.
+    pub fn keeps(&self, fd: u32) -> bool {
+        self.fds.contains(&fd) != self.negate
+    }
+}
+
+impl FromStr for FdList {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<FdList, String> {
+        let (list, negate) = match text.strip_prefix('!') {
+            Some(rest) => (rest, true),
+            None => (text, false),
+        };
+        let fd = |item: &str| match item.trim().parse::<u32>() {
+            Ok(fd) if i32::try_from(fd).is_ok() => Ok(fd),
+            _ => Err(format!("{item:?} is no descriptor: expected numbers as in 3,5 or !3")),
+        };
+        Ok(FdList { fds: list.split(',').map(fd).collect::<Result<_, _>>()?, negate })
+    }
+}
+
+/// Parses `10s`, `500ms`, `2m`, `1h` or `1.5s`; a bare number means seconds.
+///
+/// # Errors
+/// No such number or unit, zero, or longer than a year.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    const LONGEST_SECONDS: f64 = 366.0 * 86400.0;
+    let (number, unit) = split_unit(text);
+    let scale = match unit {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("unknown unit {unit:?}: expected ms, s, m or h, as in 500ms or 2m")),
+    };
+    let seconds = parse_number(number, "10s, 500ms or 2m")? * scale;
+    if seconds <= 0.0 || seconds > LONGEST_SECONDS {
+        return Err("expected more than nothing and at most a year".into());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+/// Parses a number of bytes: `4096`, `64K`, `16M`, `1G` (powers of 1024; `KiB` and the like too).
+///
+/// # Errors
+/// No such number or unit, or more than fits.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let (number, unit) = split_unit(text);
+    let shift = match unit.to_ascii_lowercase().trim_end_matches("ib") {
+        "" | "b" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        _ => return Err(format!("unknown unit {unit:?}: expected K, M or G, as in 64K")),
+    };
+    let number: u64 = number.parse().map_err(|_| "expected a whole number, as in 4096 or 64K".to_owned())?;
+    number.checked_mul(1 << shift).ok_or_else(|| "more than 64 bits can hold".to_owned())
+}
+
+/// A size that the kernel takes for a ring buffer: a power of two of at least a page.
+fn parse_ring_size(text: &str) -> Result<usize, String> {
+    const SMALLEST: u64 = 4096;
+    const LARGEST: u64 = 1 << 30;
+    let size = parse_size(text)?;
+    if !(SMALLEST..=LARGEST).contains(&size) {
+        return Err("expected from 4K to 1G".into());
+    }
+    // At most 1 GiB, which fits.
+    Ok(size.next_power_of_two() as usize)
+}
+
+/// `1`, `2`, or the letters behind the first of `-vv`.
+fn parse_level(text: &str) -> Result<u8, String> {
+    match text {
+        "0" => Ok(0),
+        "1" => Ok(1),
+        "2" | "v" => Ok(2),
+        _ if text.bytes().all(|letter| letter == b'v') => Ok(2),
+        _ => Err("expected 0, 1 or 2".into()),
+    }
+}
+
+fn split_unit(text: &str) -> (&str, &str) {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    text.split_at(end)
+}
+
+fn parse_number(number: &str, example: &str) -> Result<f64, String> {
+    number.parse().map_err(|_| format!("expected a number with a unit, as in {example}"))
+}
+
+/// What a subcommand is to look at, once it is clear which of the ways was chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// Running processes.
+    Pids(Vec<u32>),
+    /// A command to be started.
+    Command(Vec<OsString>),
+    /// A file, or stdin.
+    File(PathBuf),
+}
+
+impl Subject {
+    /// Chooses. With a file, the processes are a filter and not the subject.
+    ///
+    /// # Errors
+    /// None was given, or a command together with one of the others.
+    pub fn choose(targets: &Targets, command: &TracedCommand, input: &Input) -> Result<Subject, Usage> {
+        const HINT: &str = "give one of: -p PID, -r FILE, -- CMD ARGS";
+        match (&input.read, &targets.pids[..], &command.command[..]) {
+            (Some(file), _, []) => Ok(Subject::File(file.clone())),
+            (None, pids @ [_, ..], []) => Ok(Subject::Pids(pids.to_vec())),
+            (None, [], command @ [_, ..]) => Ok(Subject::Command(command.to_vec())),
+            (None, [], []) => Err(Usage::new("nothing to look at", HINT)),
+            _ => Err(Usage::new("a command can't be combined with -p or -r", HINT)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(parse_duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse_duration("1.5h"), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse_duration("3"), Ok(Duration::from_secs(3)));
+        for bad in ["", "s", "0", "0s", "-1s", "1y", "1.2.3s", "9999999h", "ten", "1 s", "nan"] {
+            assert!(parse_duration(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        assert_eq!(parse_size("0"), Ok(0));
+        assert_eq!(parse_size("8191"), Ok(8191));
+        assert_eq!(parse_size("64K"), Ok(65536));
+        assert_eq!(parse_size("16MiB"), Ok(16 << 20));
+        assert_eq!(parse_size("1g"), Ok(1 << 30));
+        for bad in ["", "K", "-1", "1.5M", "1T", "18446744073709551616", "17179869184G"] {
+            assert!(parse_size(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn ring_sizes_become_powers_of_two_within_bounds() {
+        assert_eq!(parse_ring_size("4096"), Ok(4096));
+        assert_eq!(parse_ring_size("5000"), Ok(8192));
+        assert_eq!(parse_ring_size("1G"), Ok(1 << 30));
+        assert!(parse_ring_size("4095").is_err() && parse_ring_size("1025M").is_err());
+    }
+
+    #[test]
+    fn descriptors_can_be_kept_or_left_out() {
+        let keep: FdList = "3,5".parse().unwrap();
+        assert!(keep.keeps(3) && keep.keeps(5) && !keep.keeps(4));
+        let leave: FdList = "!3".parse().unwrap();
+        assert!(!leave.keeps(3) && leave.keeps(4));
+        for bad in ["", "!", "3,", "x", "-1", "4294967295"] {
+            assert!(bad.parse::<FdList>().is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn verbosity_follows_every_usual_spelling() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            verbosity: Verbosity,
+        }
+        let level = |args: &[&str]| {
+            let args = ["x"].iter().chain(args);
+            <Line as clap::Parser>::try_parse_from(args).map(|line| line.verbosity.level()).ok()
+        };
+        assert_eq!(level(&[]), Some(0));
+        for one in [&["-v"][..], &["-v", "1"], &["-v1"], &["--verbose"], &["--verbose=1"]] {
+            assert_eq!(level(one), Some(1), "{one:?}");
+        }
+        for two in [&["-vv"][..], &["-v", "2"], &["-v2"], &["-v", "-v"], &["-vvv"]] {
+            assert_eq!(level(two), Some(2), "{two:?}");
+        }
+        assert_eq!(level(&["-v", "0"]), Some(0));
+        assert_eq!(level(&["-v", "3"]), None);
+    }
+}

@@ -1,0 +1,326 @@
+//! The catalogue of causes: what each means, how it is known, what helps. `sockdbg explain` prints it.
+//!
+//! The match is exhaustive on purpose: a new [`Cause`] does not compile without its entry. Slugs, stages
+//! and order come from [`crate::event`].
+
+use crate::event::Cause;
+
+/// What the catalogue says of one cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Which.
+    pub cause: Cause,
+    /// What happened to the bytes.
+    pub meaning: &'static str,
+    /// How sockdbg knows, without guessing.
+    pub detection: &'static str,
+    /// What to do about it: the first step, as an instruction.
+    pub remedy: &'static str,
+    /// A command that does or prepares it, where there is one. Words in capitals are to be replaced.
+    pub command: Option<&'static str>,
+}
+
+/// Every entry, in pipeline order.
+pub fn all() -> impl Iterator<Item = Entry> {
+    Cause::ALL.iter().map(|&cause| entry(cause))
+}
+
+/// The entry of one cause.
+pub fn entry(cause: Cause) -> Entry {
+    let Text { meaning, detection, remedy, command } = text(cause);
+    Entry { cause, meaning, detection, remedy, command }
+}
+
+/// The slugs nearest to a word that is none, best first, at most `most` of them: what the user may have
+/// meant.
+pub fn nearest(word: &str, most: usize) -> Vec<&'static str> {
+    let mut slugs: Vec<_> = Cause::ALL.iter().map(|cause| cause.slug()).collect();
+    slugs.sort_by_key(|slug| (!slug.contains(word), edits(word, slug)));
+    slugs.truncate(most);
+    slugs
+}
+
+/// Levenshtein distance in bytes, one row of the table at a time.
+fn edits(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// The sentences of one entry.
+struct Text {
+    meaning: &'static str,
+    detection: &'static str,
+    remedy: &'static str,
+    command: Option<&'static str>,
+}
+
+fn text(cause: Cause) -> Text {
+    match cause {
+        // The packet capture.
+        Cause::WireNotCaptured => Text {
+            meaning: "The packet capture lacks these bytes, although they were on the wire: the process sent or \
+                      received them.",
+            detection: "The sequence numbers of the capture have a hole, and the socket calls moved exactly the \
+                        bytes that are missing in it.",
+            remedy: "Capture with a larger buffer and without name lookups, and look at the drop counter that \
+                     tcpdump prints at its end.",
+            command: Some("tcpdump -n -B 65536 -i IFACE -w FILE"),
+        },
+        Cause::WireSnaplen => Text {
+            meaning: "The capture kept only the first part of each packet; these bytes are behind the cut.",
+            detection: "The packet's captured length is smaller than its length on the wire.",
+            remedy: "Capture whole packets.",
+            command: Some("tcpdump -s 0 -i IFACE -w FILE"),
+        },
+        Cause::WireStartedLate => Text {
+            meaning: "These bytes had passed before the capture began.",
+            detection: "The connection has no SYN in the capture, and the bytes lie before the first sequence \
+                        number seen there.",
+            remedy: "Start the capture first and the traffic after it; for connections that live long, make the \
+                     client reconnect.",
+            command: None,
+        },
+        Cause::WireEndedEarly => Text {
+            meaning: "These bytes moved after the last packet that the capture holds of this connection.",
+            detection: "The connection has no FIN or RST in the capture, and the socket calls moved bytes behind \
+                        its last sequence number.",
+            remedy: "End the capture after the trace, and let tcpdump write packets at once so that none waits \
+                     in a buffer.",
+            command: Some("tcpdump -U -i IFACE -w FILE"),
+        },
+        Cause::WireNoVantage => Text {
+            meaning: "The connection does not cross the captured interface: nothing of it is in the capture.",
+            detection: "Not one packet has the connection's addresses and ports, although bytes moved while the \
+                        capture ran.",
+            remedy: "Capture on the interface that the route takes, inside the network namespace of the process; \
+                     `any` covers all of them.",
+            command: Some("nsenter --net --target PID tcpdump -i any -w FILE"),
+        },
+        Cause::WireUnsent => Text {
+            meaning: "The process wrote these bytes, and the kernel never put them on the wire before the \
+                      connection ended.",
+            detection: "The socket's send queue still held them at the end (write_seq of the socket against the \
+                        last sequence number sent or acknowledged).",
+            remedy: "Look at the peer: it stopped reading or reset the connection. Shut the sending direction \
+                     down and wait for the peer before close.",
+            command: Some("ss -tinp"),
+        },
+        // The socket calls of the process.
+        Cause::BeforeAttach => Text {
+            meaning: "These bytes moved before sockdbg's probes were in place.",
+            detection: "The socket was open already when tracing began, and the sequence number of its first \
+                        traced byte lies behind that of its first byte.",
+            remedy: "Start the process under sockdbg, or make its clients reconnect while sockdbg runs.",
+            command: Some("sockdbg events -w FILE -- CMD ARGS"),
+        },
+        Cause::AfterDetach => Text {
+            meaning: "These bytes moved after sockdbg had removed its probes.",
+            detection: "The capture goes on behind the last offset of the trace, with times after its end.",
+            remedy: "Trace longer: end the capture first, then sockdbg.",
+            command: None,
+        },
+        Cause::UntracedSyscall => Text {
+            meaning: "These bytes moved through a path that sockdbg does not trace: io_uring, sendfile, splice, \
+                      or a call of another kind.",
+            detection: "The socket's own sequence counters jumped between two traced calls by more than those \
+                        calls moved.",
+            remedy: "Find the call; for servers, switch the path off while you look (nginx: `sendfile off; aio \
+                     off;`).",
+            command: Some("strace -f -e trace=sendfile,splice,io_uring_enter -p PID"),
+        },
+        Cause::NotThisProcess => Text {
+            meaning: "The connection is in the capture and belongs to no socket of the traced process.",
+            detection: "No traced socket has its addresses and ports, in either order, during the time of the \
+                        trace.",
+            remedy: "Trace the owner of the port, or restrict the capture to the ports of your process.",
+            command: Some("ss -tnp 'sport = :PORT or dport = :PORT'"),
+        },
+        Cause::Unread => Text {
+            meaning: "These bytes arrived and were acknowledged by the kernel; the application never read them.",
+            detection: "The socket's receive queue still held them when it was closed or the trace ended \
+                        (rcv_nxt against copied_seq).",
+            remedy: "Look at the application: it closed early or is stuck before its read. Recv-Q shows sockets \
+                     that are stuck now.",
+            command: Some("ss -tnp"),
+        },
+        // Copying payload in the kernel.
+        Cause::Filtered => Text {
+            meaning: "A filter that you gave leaves these bytes out.",
+            detection: "The kernel program counts the bytes of the connections that the filter leaves out.",
+            remedy: "Widen the filter: leave --fd out, or name the descriptor that strace and lsof show.",
+            command: Some("lsof -a -i -p PID"),
+        },
+        Cause::Snaplen => Text {
+            meaning: "--snaplen keeps only the first bytes of each call; these are behind the cut.",
+            detection: "The call moved more bytes than its event carries, and the snap length is what stopped \
+                        the copy.",
+            remedy: "Leave -s/--snaplen out: without it every byte is kept.",
+            command: None,
+        },
+        Cause::IovecLimit => Text {
+            meaning: "The call used more buffers (iovec entries or messages) than one event can carry.",
+            detection: "The kernel program counts the buffers it walked, and the call moved more bytes than they \
+                        hold.",
+            remedy: "Nothing is wrong in your setup. Please report the call and its number of buffers; strace \
+                     shows both.",
+            command: Some("strace -f -e trace=readv,writev,sendmsg,recvmsg -p PID"),
+        },
+        Cause::UserMemoryFault => Text {
+            meaning: "The kernel program could not read the buffer of the call at that moment: its page was not \
+                      in memory, or was unmapped meanwhile.",
+            detection: "The copy from user memory returned an error.",
+            remedy: "Repeat the run. If it stays, lock the memory of the process or look for buffers in mapped \
+                     files.",
+            command: None,
+        },
+        Cause::TableFull => Text {
+            meaning: "A table of the kernel program (connections or tasks) had no room for this one.",
+            detection: "The kernel program counts each insertion that failed.",
+            remedy: "Trace fewer processes at once, or only the descriptors that matter with --fd.",
+            command: None,
+        },
+        // Bringing it to sockdbg, and keeping it.
+        Cause::RingFull => Text {
+            meaning: "The ring buffer between kernel and sockdbg was full: these bytes moved, their payload was \
+                      not delivered.",
+            detection: "The kernel program counts, per connection, what each refused event would have carried; \
+                        the next event that fits brings the range.",
+            remedy: "Use a larger ring buffer, record with -w instead of printing, or keep less of each call \
+                     with --snaplen.",
+            command: Some("sockdbg events --ring-size 256M -w FILE -p PID"),
+        },
+        Cause::RecordingCut => Text {
+            meaning: "The recording ends in the middle: what came after that point is not in it.",
+            detection: "The last block of the file is incomplete, or the recording lacks the totals that it ends \
+                        with.",
+            remedy: "Record again, with room on the disk, and end sockdbg with Ctrl-C or SIGTERM, not with \
+                     SIGKILL.",
+            command: Some("df -h ."),
+        },
+        // Reassembly.
+        Cause::BufferLimit => Text {
+            meaning: "One message, or what waited behind a gap, grew larger than the reassembly keeps in memory.",
+            detection: "The bound of the reassembly was hit; what it dropped is counted.",
+            remedy: "Look at the message in the raw events; if such sizes are normal for you, please report the \
+                     protocol and the size.",
+            command: Some("sockdbg events -X -r FILE"),
+        },
+        // Cutting frames from the stream.
+        Cause::ProtocolUnknown => Text {
+            meaning: "No protocol was recognised on this connection, so its bytes were not cut into frames.",
+            detection: "Every detector answered no, or could not decide within the bytes it is given. conn-trace \
+                        -v 1 shows each one's reason.",
+            remedy: "Look at the first bytes. TLS and protocols outside the table end here; a connection found \
+                     already open is recognised at its next message.",
+            command: Some("sockdbg conn-trace -v 1 -r FILE"),
+        },
+        Cause::ParseError => Text {
+            meaning: "These bytes do not follow the protocol that the connection speaks.",
+            detection: "The parser names the offset and the rule that is broken; conn-trace -v 1 shows both.",
+            remedy: "Look at the bytes: a broken peer, a wrongly recognised protocol, or a fault of sockdbg that \
+                     is worth a report.",
+            command: Some("sockdbg conn-trace -v 1 -r FILE"),
+        },
+        Cause::ResyncSkipped => Text {
+            meaning: "After a gap or an error the parser passed over these bytes while it looked for the next \
+                      message.",
+            detection: "The parser lost the message boundary at a known offset and found the next one at \
+                        another; these bytes lie between.",
+            remedy: "Find what came before: a gap on this connection has a cause and a remedy of its own.",
+            command: Some("sockdbg conn-trace -v 1 -r FILE"),
+        },
+        Cause::Unsupported => Text {
+            meaning: "The protocol was recognised, and uses a feature that sockdbg does not decode: a \
+                      compression, a version, an upgrade to another protocol.",
+            detection: "The parser names the feature where it meets it.",
+            remedy: "Switch the feature off while you look, or read the bytes from the recording with another \
+                     tool.",
+            command: Some("tshark -r FILE"),
+        },
+        Cause::Incomplete => Text {
+            meaning: "The message had begun when the stream or the trace ended; the rest of it never came.",
+            detection: "The frame's length, or its end mark, lies behind the last byte of the direction.",
+            remedy: "If the trace ended first, trace longer; if the connection ended, look at which side closed \
+                     it.",
+            command: None,
+        },
+        // Pairing requests with responses.
+        Cause::NoResponse => Text {
+            meaning: "The request is whole; its response never came into view.",
+            detection: "The request still waited when the connection or the trace ended, or a gap covers the \
+                        place of its response.",
+            remedy: "If a gap is named beside it, follow that one's remedy. If not, the server did not answer: \
+                     look there.",
+            command: Some("sockdbg conn-trace -v 1 -r FILE"),
+        },
+        Cause::NoRequest => Text {
+            meaning: "The response is whole; its request never came into view.",
+            detection: "No request waited when the response came: it was sent before the trace began, or a gap \
+                        covers its place.",
+            remedy: "Attach before the traffic starts. If a gap is named beside it, follow that one's remedy.",
+            command: Some("sockdbg events -w FILE -- CMD ARGS"),
+        },
+        Cause::Limit => Text {
+            meaning: "More requests waited for their response than sockdbg keeps per connection.",
+            detection: "The bound was hit, and the oldest request gave way.",
+            remedy: "Look at why so many requests wait. If that is normal for you, please report the protocol \
+                     and the number.",
+            command: Some("sockdbg conn-trace -v 1 -r FILE"),
+        },
+        // Showing records.
+        Cause::FieldTruncated => Text {
+            meaning: "A field is shown shorter than it was captured.",
+            detection: "The field is longer than --max-field allows; its full length is given with it.",
+            remedy: "Give a larger --max-field.",
+            command: Some("sockdbg conn-trace --max-field 1M -r FILE"),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_entry_is_whole_sentences_of_its_own() {
+        let mut meanings: Vec<_> = all().map(|entry| entry.meaning).collect();
+        meanings.sort();
+        meanings.dedup();
+        assert_eq!(meanings.len(), Cause::ALL.len(), "two causes have the same meaning");
+        for entry in all() {
+            for text in [entry.meaning, entry.detection, entry.remedy] {
+                assert!(text.ends_with(['.', ';', '`']) && text.len() > 15, "{}: {text}", entry.cause.slug());
+            }
+        }
+    }
+
+    #[test]
+    fn causes_are_listed_in_pipeline_order() {
+        let stages: Vec<_> = all().map(|entry| entry.cause.stage()).collect();
+        assert!(stages.is_sorted(), "{stages:?}");
+    }
+
+    #[test]
+    fn a_misspelt_slug_leads_to_the_right_one() {
+        assert_eq!(nearest("ringfull", 1), ["ring-full"]);
+        assert_eq!(nearest("sanplen", 1), ["snaplen"]);
+        assert!(nearest("snaplen", 2).contains(&"wire-snaplen"));
+        assert_eq!(nearest("", 3).len(), 3);
+    }
+
+    #[test]
+    fn edits_are_those_of_the_textbook() {
+        assert_eq!(edits("kitten", "sitting"), 3);
+        assert_eq!(edits("", "abc"), 3);
+        assert_eq!(edits("abc", "abc"), 0);
+    }
+}

@@ -1,0 +1,81 @@
+//! Signals as flags and callbacks: Ctrl-C and SIGTERM ask for a proper end, SIGUSR1 for a summary.
+//!
+//! SIGPIPE needs nothing here: Rust ignores it, a write then fails with `BrokenPipe`, and
+//! [`crate::exit`] ends quietly.
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+/// Set by the first Ctrl-C or SIGTERM.
+static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+/// Where the SIGUSR1 handler writes one byte; -1 until somebody listens.
+static BELL: AtomicI32 = AtomicI32::new(-1);
+
+/// The flag that the first Ctrl-C or SIGTERM sets. A second one kills, so that a hang can be left.
+///
+/// # Errors
+/// The kernel refuses the handler, which no known kernel does for these signals.
+pub fn stop_flag() -> io::Result<Arc<AtomicBool>> {
+    let flag = STOP.get_or_init(Arc::default).clone();
+    handle(Signal::SIGINT, on_stop)?;
+    handle(Signal::SIGTERM, on_stop)?;
+    Ok(flag)
+}
+
+/// Calls `report` for each SIGUSR1, from a thread of its own that lives as long as the process. Only
+/// the first call of a process is served.
+///
+/// # Errors
+/// No descriptor or thread is left.
+pub fn on_summary(report: impl Fn() + Send + 'static) -> io::Result<()> {
+    if BELL.load(Ordering::Relaxed) >= 0 {
+        return Ok(());
+    }
+    let (listen, ring) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    thread::Builder::new().name("sigusr1".into()).spawn(move || listen_for_bell(listen, report))?;
+    BELL.store(ring.as_raw_fd(), Ordering::Relaxed);
+    // The handler may use the descriptor until the process ends.
+    std::mem::forget(ring);
+    handle(Signal::SIGUSR1, on_bell)
+}
+
+fn listen_for_bell(listen: OwnedFd, report: impl Fn()) {
+    let mut listen = File::from(listen);
+    let mut byte = [0];
+    while listen.read_exact(&mut byte).is_ok() {
+        report();
+    }
+}
+
+/// Without SA_RESTART: a call that waits returns, so that its loop sees the flag.
+fn handle(signal: Signal, handler: extern "C" fn(i32)) -> io::Result<()> {
+    let action = SigAction::new(SigHandler::Handler(handler), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handlers below do nothing but atomic loads and stores, write(2), sigaction(2) and
+    // raise(3), all of which signal-safety(7) allows.
+    unsafe { sigaction(signal, &action) }?;
+    Ok(())
+}
+
+extern "C" fn on_stop(number: i32) {
+    let Some(flag) = STOP.get() else { return };
+    if !flag.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let Ok(signal) = Signal::try_from(number) else { return };
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: sigaction(2) is async-signal-safe, and the default action needs no handler of ours.
+    let _ = unsafe { sigaction(signal, &default) };
+    let _ = raise(signal);
+}
+
+extern "C" fn on_bell(_: i32) {
+    let bell = BELL.load(Ordering::Relaxed);
+    // SAFETY: the descriptor is never closed once it is in BELL.
+    let bell = unsafe { std::os::fd::BorrowedFd::borrow_raw(bell) };
+    let _ = nix::unistd::write(bell, b"!");
+}
