@@ -76,7 +76,8 @@ fn write_list(entries: &[Entry], paint: Paint, out: &mut dyn Write) -> io::Resul
 
 fn write_entry(entry: &Entry, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{} (stage {})", paint.word(entry.cause.slug()), entry.cause.stage().name())?;
-    let parts = [("What happened", entry.meaning), ("How it is known", entry.detection), ("Remedy", entry.remedy)];
+    let parts =
+        [("What happened", entry.meaning), ("How it is known", entry.detection), ("Remedy", entry.remedy)];
     for (title, text) in parts {
         writeln!(out, "\n{}\n  {text}", paint.quiet(title))?;
     }

@@ -108,7 +108,11 @@ mod tests {
 
     #[test]
     fn hexadecimal_has_stream_offsets() {
-        check(PLAIN, b"GET / HTTP/1.1\r\n\x1b", "\t0x000001f0:  4745 5420 2f20 4854 5450 2f31 2e31 0d0a\n\t0x00000200:  1b\n");
+        check(
+            PLAIN,
+            b"GET / HTTP/1.1\r\n\x1b",
+            "\t0x000001f0:  4745 5420 2f20 4854 5450 2f31 2e31 0d0a\n\t0x00000200:  1b\n",
+        );
         check(PLAIN, b"", "");
     }
 
@@ -124,7 +128,11 @@ mod tests {
 
     #[test]
     fn text_keeps_its_lines_and_nothing_that_a_terminal_obeys() {
-        check(ASCII, b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n\x1b[2J\xff", "\tHTTP/1.1 200 OK\n\tA: b\n\t\n\t\\u{1b}[2J\\xff\n");
+        check(
+            ASCII,
+            b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n\x1b[2J\xff",
+            "\tHTTP/1.1 200 OK\n\tA: b\n\t\n\t\\u{1b}[2J\\xff\n",
+        );
         check(ASCII, b"a\rb", "\ta\\rb\n");
         check(ASCII, b"", "");
     }

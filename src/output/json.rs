@@ -3,11 +3,11 @@
 //! Times are RFC 3339 in UTC with nanoseconds, payload is base64. Fields that do not apply or are not
 //! known are absent. Characters that a terminal would obey are written as `\uXXXX`.
 
+use super::View;
 use super::escape::{escape, is_harmful};
 use super::sockets::{Socket, Sockets};
 use super::tally::Tally;
 use super::time::rfc3339;
-use super::View;
 use crate::event::{Close, Data, Event, Kind, Loss, Open, Opened, Task, Total, Vantage};
 use data_encoding::BASE64;
 use nix::errno::Errno;
@@ -328,11 +328,7 @@ mod tests {
                    "send_start": {"offset": 0}, "recv_start": {"offset": 0}}),
         );
         check(
-            Kind::Loss(Loss {
-                direction: Direction::Send,
-                range: Range::new(5, 9),
-                cause: Cause::RingFull,
-            }),
+            Kind::Loss(Loss { direction: Direction::Send, range: Range::new(5, 9), cause: Cause::RingFull }),
             json!({"type": "loss", "direction": "send", "offset": 5, "length": 4,
                    "stage": "delivery", "cause": "ring-full"}),
         );

@@ -2,13 +2,13 @@
 //!
 //! `TIME COMM[PID] FD<SOCKET> CALL N bytes @OFFSET`; payload below it where asked for.
 
+use super::View;
 use super::escape::escape;
 use super::hexdump::Views;
 use super::paint::Paint;
 use super::sockets::{Socket, Sockets};
 use super::tally::Tally;
 use super::time::Clock;
-use super::View;
 use crate::event::{Call, Cause, Close, CloseReason, Data, Direction, Event, Kind, Open, Opened, Range};
 use nix::errno::Errno;
 use std::fmt;
@@ -286,8 +286,7 @@ mod tests {
 
     #[test]
     fn a_loss_is_a_gap_line() {
-        let loss =
-            Loss { direction: Direction::Recv, range: Range::new(512, 640), cause: Cause::RingFull };
+        let loss = Loss { direction: Direction::Recv, range: Range::new(512, 640), cause: Cause::RingFull };
         let expected = "gap recv 128 bytes @512, stage delivery, cause ring-full";
         check(Views::default(), Kind::Loss(loss), &[expected]);
     }
@@ -296,18 +295,15 @@ mod tests {
     fn opens_tell_what_came_before() {
         check(Views::default(), Kind::Open(open()), &["accept4 as server"]);
         let start = [10, 20].map(|offset| Start { offset, seq: None });
-        let found =
-            Open { opened: Opened::Found, call: Some(Call::Listing), start, exact: true, ..open() };
+        let found = Open { opened: Opened::Found, call: Some(Call::Listing), start, exact: true, ..open() };
         let expected = "listing as server, was open already, sent 10, received 20 before";
         check(Views::default(), Kind::Open(found), &[expected]);
     }
 
     #[test]
     fn closes_tell_totals_and_what_was_left_behind() {
-        let totals = [
-            Total { moved: 10, end: None, pending: 0 },
-            Total { moved: 20, end: Some(25), pending: 5 },
-        ];
+        let totals =
+            [Total { moved: 10, end: None, pending: 0 }, Total { moved: 20, end: Some(25), pending: 5 }];
         let close = Close { reason: CloseReason::Closed, call: Some(Call::Close), totals };
         check(
             Views::default(),
