@@ -27,6 +27,11 @@ pub enum Hex {
 const BYTES_PER_LINE: usize = 16;
 
 impl Views {
+    /// True where any view is to be shown.
+    pub fn is_on(self) -> bool {
+        self != Views::default()
+    }
+
     /// Writes `payload`, whose first byte is at `offset` of its stream.
     ///
     /// # Errors

@@ -4,9 +4,14 @@
 //! view is given to it. Everything that comes from outside passes through [`escape`].
 
 pub mod escape;
+pub mod head;
 pub mod hexdump;
 pub mod json;
 pub mod paint;
+pub mod records;
+pub mod records_json;
+pub mod report;
+pub mod report_json;
 pub mod sockets;
 pub mod tally;
 pub mod text;

@@ -3,10 +3,10 @@
 //! `TIME COMM[PID] FD<SOCKET> CALL N bytes @OFFSET`; payload below it where asked for.
 
 use super::View;
-use super::escape::escape;
+use super::head::Head;
 use super::hexdump::Views;
 use super::paint::Paint;
-use super::sockets::{Socket, Sockets};
+use super::sockets::Sockets;
 use super::tally::Tally;
 use super::time::Clock;
 use crate::event::{Call, Cause, Close, CloseReason, Data, Direction, Event, Kind, Open, Opened, Range};
@@ -58,7 +58,8 @@ impl TextView {
 impl View for TextView {
     fn event(&mut self, event: &Event<'_>, out: &mut dyn Write) -> io::Result<()> {
         let socket = self.sockets.of(event);
-        let head = Head { clock: &self.clock, paint: self.paint, event, socket };
+        let time = self.clock.time_of_day(event.time);
+        let head = Head::new(time, self.paint, event.task.as_ref(), socket.with_fd(event.fd));
         match &event.kind {
             Kind::Open(open) => writeln!(out, "{head} {}", OpenLine { open, paint: self.paint }),
             Kind::Data(data) => self.data(&head, data, out),
@@ -76,28 +77,6 @@ impl View for TextView {
 pub fn gap(direction: Direction, range: Range, cause: Cause) -> String {
     let (direction, stage) = (direction.name(), cause.stage().name());
     format!("{direction} {} bytes @{}, stage {stage}, cause {}", range.len(), range.from, cause.slug())
-}
-
-/// What every line begins with, so that one connection can be grepped.
-struct Head<'a> {
-    clock: &'a Clock,
-    paint: Paint,
-    event: &'a Event<'a>,
-    socket: Socket,
-}
-
-impl fmt::Display for Head<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.paint.quiet(self.clock.time_of_day(self.event.time)))?;
-        if let Some(task) = &self.event.task {
-            write!(f, " {}", escape(task.comm.as_bytes()))?;
-            match task.tid {
-                tid if tid == task.pid || tid == 0 => write!(f, "[{}]", task.pid)?,
-                tid => write!(f, "[{}/{tid}]", task.pid)?,
-            }
-        }
-        write!(f, " {}", self.paint.quiet(self.socket.with_fd(self.event.fd)))
-    }
 }
 
 struct OpenLine<'a> {

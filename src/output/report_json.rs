@@ -1,0 +1,186 @@
+//! The result of a comparison as JSON Lines: a `type: connection` line each, `type: summary` last.
+
+use super::json::{Connection, write_line};
+use super::records_json::connection;
+use super::time::rfc3339;
+use crate::compare::{Balance, Comparison, Finding, Missing, Report};
+use crate::event::{Direction, Timestamp};
+use crate::ledger::catalogue;
+use serde::Serialize;
+use std::io::{self, Write};
+
+/// Writes the report; `time` is that of the summary: when the comparison's last input ended.
+///
+/// # Errors
+/// `out` can't be written.
+pub fn write(report: &Report, time: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+    for comparison in &report.connections {
+        write_line(&ConnectionLine::new(comparison), out)?;
+    }
+    write_line(&SummaryLine::new(report, time), out)
+}
+
+#[derive(Serialize)]
+struct ConnectionLine<'a> {
+    r#type: &'static str,
+    time: String,
+    #[serde(flatten)]
+    connection: Connection<'a>,
+    /// False for a flow of the capture that is no socket of the process.
+    of_process: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flow: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<&'static str>,
+    records: u64,
+    send: Side,
+    recv: Side,
+    findings: Vec<FindingObject<'a>>,
+}
+
+impl<'a> ConnectionLine<'a> {
+    fn new(comparison: &'a Comparison) -> ConnectionLine<'a> {
+        let [send, recv] = comparison.balances.map(Side::from);
+        ConnectionLine {
+            r#type: "connection",
+            time: rfc3339(comparison.info.first),
+            connection: connection(&comparison.info),
+            of_process: comparison.of_process,
+            flow: comparison.flow.map(|flow| flow.socket),
+            protocol: comparison.info.protocol,
+            records: comparison.records,
+            send,
+            recv,
+            findings: comparison.findings.iter().map(FindingObject::new).collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Side {
+    wire: u64,
+    syscall: u64,
+    captured: u64,
+    delivered: u64,
+    framed: u64,
+    recorded: u64,
+    residual: u64,
+}
+
+impl From<Balance> for Side {
+    fn from(balance: Balance) -> Side {
+        let Balance { wire, syscall, captured, delivered, framed, recorded, residual } = balance;
+        Side { wire, syscall, captured, delivered, framed, recorded, residual }
+    }
+}
+
+#[derive(Serialize)]
+struct FindingObject<'a> {
+    direction: &'static str,
+    range: [u64; 2],
+    bytes: u64,
+    stage: &'static str,
+    cause: &'static str,
+    detail: &'a str,
+    /// True where it describes the limits of the comparison, not a difference.
+    note: bool,
+    /// How many records the capture shows in the range; the first of them follow.
+    record_count: u64,
+    records: Vec<MissingObject<'a>>,
+}
+
+impl<'a> FindingObject<'a> {
+    fn new(finding: &'a Finding) -> FindingObject<'a> {
+        let Finding { direction, range, cause, detail, records, record_count } = finding;
+        FindingObject {
+            direction: Direction::name(*direction),
+            range: [range.from, range.to],
+            bytes: range.len(),
+            stage: cause.stage().name(),
+            cause: cause.slug(),
+            detail,
+            note: finding.is_note(),
+            record_count: *record_count,
+            records: records.iter().map(MissingObject::new).collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct MissingObject<'a> {
+    time: String,
+    protocol: &'static str,
+    summary: &'a str,
+    range: [u64; 2],
+}
+
+impl<'a> MissingObject<'a> {
+    fn new(missing: &'a Missing) -> MissingObject<'a> {
+        let Missing { protocol, summary, started, range } = missing;
+        MissingObject { time: rfc3339(*started), protocol, summary, range: [range.from, range.to] }
+    }
+}
+
+#[derive(Serialize)]
+struct SummaryLine {
+    r#type: &'static str,
+    time: String,
+    verdict: &'static str,
+    connections: u64,
+    records: u64,
+    /// Bytes that traced calls moved.
+    bytes: u64,
+    residual: u64,
+    causes: Vec<CauseObject>,
+    remedies: Vec<Remedy>,
+}
+
+#[derive(Serialize)]
+struct CauseObject {
+    cause: &'static str,
+    stage: &'static str,
+    bytes: u64,
+    findings: u64,
+    records: u64,
+}
+
+#[derive(Serialize)]
+struct Remedy {
+    cause: &'static str,
+    remedy: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<&'static str>,
+}
+
+impl SummaryLine {
+    fn new(report: &Report, time: Timestamp) -> SummaryLine {
+        let causes = report.causes();
+        let ours: Vec<&Comparison> = report.connections.iter().filter(|one| one.of_process).collect();
+        SummaryLine {
+            r#type: "summary",
+            time: rfc3339(time),
+            verdict: report.verdict().name(),
+            connections: ours.len() as u64,
+            records: ours.iter().map(|one| one.records).sum(),
+            bytes: ours.iter().flat_map(|one| one.balances).map(|balance| balance.syscall).sum(),
+            residual: ours.iter().map(|one| one.residual()).sum(),
+            causes: causes
+                .iter()
+                .map(|(cause, total)| CauseObject {
+                    cause: cause.slug(),
+                    stage: cause.stage().name(),
+                    bytes: total.bytes,
+                    findings: total.findings,
+                    records: total.records,
+                })
+                .collect(),
+            remedies: causes
+                .keys()
+                .map(|&cause| {
+                    let entry = catalogue::entry(cause);
+                    Remedy { cause: cause.slug(), remedy: entry.remedy, command: entry.command }
+                })
+                .collect(),
+        }
+    }
+}
