@@ -35,7 +35,7 @@ bench: setup ## Measure throughput side by side with other tools
 	benches/run.sh
 
 generate: ## Write man/ and completions/ from the command-line definition
-	SOCKDBG_GENERATE=1 $(CARGO) test --test generated
+	SOCKDBG_GENERATE=1 $(CARGO) test --test generated committed
 
 install: ## Install program, manual pages and completions below PREFIX
 	$(CARGO) build --release

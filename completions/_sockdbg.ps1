@@ -1,0 +1,98 @@
+
+using namespace System.Management.Automation
+using namespace System.Management.Automation.Language
+
+Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
+    param($wordToComplete, $commandAst, $cursorPosition)
+
+    $commandElements = $commandAst.CommandElements
+    $command = @(
+        'sockdbg'
+        for ($i = 1; $i -lt $commandElements.Count; $i++) {
+            $element = $commandElements[$i]
+            if ($element -isnot [StringConstantExpressionAst] -or
+                $element.StringConstantType -ne [StringConstantType]::BareWord -or
+                $element.Value.StartsWith('-') -or
+                $element.Value -eq $wordToComplete) {
+                break
+        }
+        $element.Value
+    }) -join ';'
+
+    $completions = @(switch ($command) {
+        'sockdbg' {
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('events', 'events', [CompletionResultType]::ParameterValue, 'Show or record every network call of a process')
+            [CompletionResult]::new('explain', 'explain', [CompletionResultType]::ParameterValue, 'Explain why a byte did not become a record')
+            [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print the completion script of a shell')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'sockdbg;events' {
+            [CompletionResult]::new('-p', '-p', [CompletionResultType]::ParameterName, 'Trace these processes: a list, repeatable')
+            [CompletionResult]::new('--pid', '--pid', [CompletionResultType]::ParameterName, 'Trace these processes: a list, repeatable')
+            [CompletionResult]::new('--fd', '--fd', [CompletionResultType]::ParameterName, 'Only these descriptors, as in 3,5; with ! in front, all but these')
+            [CompletionResult]::new('-r', '-r', [CompletionResultType]::ParameterName, 'Read a recording (or capture) instead of tracing; - is stdin')
+            [CompletionResult]::new('--read', '--read', [CompletionResultType]::ParameterName, 'Read a recording (or capture) instead of tracing; - is stdin')
+            [CompletionResult]::new('-w', '-w', [CompletionResultType]::ParameterName, 'Write a recording (pcapng, mode 0600) instead of printing; - is stdout')
+            [CompletionResult]::new('--write', '--write', [CompletionResultType]::ParameterName, 'Write a recording (pcapng, mode 0600) instead of printing; - is stdout')
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'Show as text, or as JSON Lines with stable field names')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set')
+            [CompletionResult]::new('-s', '-s', [CompletionResultType]::ParameterName, 'Keep only the first SIZE bytes of each call''s payload (default: all of it)')
+            [CompletionResult]::new('--snaplen', '--snaplen', [CompletionResultType]::ParameterName, 'Keep only the first SIZE bytes of each call''s payload (default: all of it)')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'Stop after N events')
+            [CompletionResult]::new('--count', '--count', [CompletionResultType]::ParameterName, 'Stop after N events')
+            [CompletionResult]::new('--duration', '--duration', [CompletionResultType]::ParameterName, 'Stop after this time: 10s, 500ms, 2m, 1h')
+            [CompletionResult]::new('--ring-size', '--ring-size', [CompletionResultType]::ParameterName, 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two')
+            [CompletionResult]::new('--print', '--print', [CompletionResultType]::ParameterName, 'Print events also while -w writes a recording')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print no summary and no warning on stderr, only errors')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print no summary and no warning on stderr, only errors')
+            [CompletionResult]::new('-A', '-A ', [CompletionResultType]::ParameterName, 'Show payload as text below its line, escaped')
+            [CompletionResult]::new('--ascii', '--ascii', [CompletionResultType]::ParameterName, 'Show payload as text below its line, escaped')
+            [CompletionResult]::new('-x', '-x', [CompletionResultType]::ParameterName, 'Show payload in hexadecimal below its line')
+            [CompletionResult]::new('--hex', '--hex', [CompletionResultType]::ParameterName, 'Show payload in hexadecimal below its line')
+            [CompletionResult]::new('-X', '-X ', [CompletionResultType]::ParameterName, 'Show payload in hexadecimal and ASCII below its line')
+            [CompletionResult]::new('--hex-ascii', '--hex-ascii', [CompletionResultType]::ParameterName, 'Show payload in hexadecimal and ASCII below its line')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sockdbg;explain' {
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'Show as text, or as JSON Lines with stable field names')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sockdbg;completions' {
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sockdbg;help' {
+            [CompletionResult]::new('events', 'events', [CompletionResultType]::ParameterValue, 'Show or record every network call of a process')
+            [CompletionResult]::new('explain', 'explain', [CompletionResultType]::ParameterValue, 'Explain why a byte did not become a record')
+            [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print the completion script of a shell')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'sockdbg;help;events' {
+            break
+        }
+        'sockdbg;help;explain' {
+            break
+        }
+        'sockdbg;help;completions' {
+            break
+        }
+        'sockdbg;help;help' {
+            break
+        }
+    })
+
+    $completions.Where{ $_.CompletionText -like "$wordToComplete*" } |
+        Sort-Object -Property ListItemText
+}

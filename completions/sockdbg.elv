@@ -1,0 +1,84 @@
+
+use builtin;
+use str;
+
+set edit:completion:arg-completer[sockdbg] = {|@words|
+    fn spaces {|n|
+        builtin:repeat $n ' ' | str:join ''
+    }
+    fn cand {|text desc|
+        edit:complex-candidate $text &display=$text' '(spaces (- 14 (wcswidth $text)))$desc
+    }
+    var command = 'sockdbg'
+    for word $words[1..-1] {
+        if (str:has-prefix $word '-') {
+            break
+        }
+        set command = $command';'$word
+    }
+    var completions = [
+        &'sockdbg'= {
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+            cand events 'Show or record every network call of a process'
+            cand explain 'Explain why a byte did not become a record'
+            cand completions 'Print the completion script of a shell'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'sockdbg;events'= {
+            cand -p 'Trace these processes: a list, repeatable'
+            cand --pid 'Trace these processes: a list, repeatable'
+            cand --fd 'Only these descriptors, as in 3,5; with ! in front, all but these'
+            cand -r 'Read a recording (or capture) instead of tracing; - is stdin'
+            cand --read 'Read a recording (or capture) instead of tracing; - is stdin'
+            cand -w 'Write a recording (pcapng, mode 0600) instead of printing; - is stdout'
+            cand --write 'Write a recording (pcapng, mode 0600) instead of printing; - is stdout'
+            cand --format 'Show as text, or as JSON Lines with stable field names'
+            cand --color 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set'
+            cand -s 'Keep only the first SIZE bytes of each call''s payload (default: all of it)'
+            cand --snaplen 'Keep only the first SIZE bytes of each call''s payload (default: all of it)'
+            cand -c 'Stop after N events'
+            cand --count 'Stop after N events'
+            cand --duration 'Stop after this time: 10s, 500ms, 2m, 1h'
+            cand --ring-size 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two'
+            cand --print 'Print events also while -w writes a recording'
+            cand -q 'Print no summary and no warning on stderr, only errors'
+            cand --quiet 'Print no summary and no warning on stderr, only errors'
+            cand -A 'Show payload as text below its line, escaped'
+            cand --ascii 'Show payload as text below its line, escaped'
+            cand -x 'Show payload in hexadecimal below its line'
+            cand --hex 'Show payload in hexadecimal below its line'
+            cand -X 'Show payload in hexadecimal and ASCII below its line'
+            cand --hex-ascii 'Show payload in hexadecimal and ASCII below its line'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'sockdbg;explain'= {
+            cand --format 'Show as text, or as JSON Lines with stable field names'
+            cand --color 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'sockdbg;completions'= {
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'sockdbg;help'= {
+            cand events 'Show or record every network call of a process'
+            cand explain 'Explain why a byte did not become a record'
+            cand completions 'Print the completion script of a shell'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'sockdbg;help;events'= {
+        }
+        &'sockdbg;help;explain'= {
+        }
+        &'sockdbg;help;completions'= {
+        }
+        &'sockdbg;help;help'= {
+        }
+    ]
+    $completions[$command]
+}

@@ -1,0 +1,62 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_sockdbg_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_sockdbg_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_sockdbg_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_sockdbg_using_subcommand
+    set -l cmd (__fish_sockdbg_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c sockdbg -n "__fish_sockdbg_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sockdbg -n "__fish_sockdbg_needs_command" -s V -l version -d 'Print version'
+complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "events" -d 'Show or record every network call of a process'
+complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "explain" -d 'Explain why a byte did not become a record'
+complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "completions" -d 'Print the completion script of a shell'
+complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s p -l pid -d 'Trace these processes: a list, repeatable' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l fd -d 'Only these descriptors, as in 3,5; with ! in front, all but these' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s r -l read -d 'Read a recording (or capture) instead of tracing; - is stdin' -r -F
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s w -l write -d 'Write a recording (pcapng, mode 0600) instead of printing; - is stdout' -r -F
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l format -d 'Show as text, or as JSON Lines with stable field names' -r -f -a "text\t'Lines for people'
+json\t'JSON Lines'"
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l color -d 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set' -r -f -a "auto\t'Where stdout is a terminal and neither NO_COLOR nor a dumb TERM speaks against it'
+always\t'Always'
+never\t'Never'"
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s s -l snaplen -d 'Keep only the first SIZE bytes of each call\'s payload (default: all of it)' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s c -l count -d 'Stop after N events' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l duration -d 'Stop after this time: 10s, 500ms, 2m, 1h' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l ring-size -d 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l print -d 'Print events also while -w writes a recording'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s q -l quiet -d 'Print no summary and no warning on stderr, only errors'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s A -l ascii -d 'Show payload as text below its line, escaped'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s x -l hex -d 'Show payload in hexadecimal below its line'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s X -l hex-ascii -d 'Show payload in hexadecimal and ASCII below its line'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand explain" -l format -d 'Show as text, or as JSON Lines with stable field names' -r -f -a "text\t'Lines for people'
+json\t'JSON Lines'"
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand explain" -l color -d 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set' -r -f -a "auto\t'Where stdout is a terminal and neither NO_COLOR nor a dumb TERM speaks against it'
+always\t'Always'
+never\t'Never'"
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from events explain completions help" -f -a "events" -d 'Show or record every network call of a process'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from events explain completions help" -f -a "explain" -d 'Explain why a byte did not become a record'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from events explain completions help" -f -a "completions" -d 'Print the completion script of a shell'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from events explain completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
