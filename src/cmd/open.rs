@@ -42,5 +42,5 @@ pub fn subject(
 /// # Errors
 /// It can't be read, or is neither of them.
 pub fn file(path: &Path) -> Result<Box<dyn Source>, source::Error> {
-    Err(source::Error::Input(format!("{}: this build can't read files yet", path.display())))
+    Ok(Box::new(source::pcap::Capture::open(path, source::pcap::Options::default())?))
 }
