@@ -1,6 +1,7 @@
-//! Proves that man/ and completions/ are what the command-line definition generates. With
-//! SOCKDBG_GENERATE set (`make generate`) it writes them instead.
+//! Proves that man/, completions/ and the table of causes in README.md are what the program generates.
+//! With SOCKDBG_GENERATE set (`make generate`) it writes them instead.
 
+use sockdbg::ledger::catalogue;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -15,6 +16,7 @@ fn committed_files_are_fresh() {
             remove_files(&root.join(folder));
         }
         sockdbg::cli::generate(root).unwrap();
+        fs::write(root.join("README.md"), readme_with_causes()).unwrap();
         return;
     }
     let fresh = tempfile::tempdir().unwrap();
@@ -27,6 +29,31 @@ fn committed_files_are_fresh() {
             assert!(&committed[name] == text, "{folder}/{name} is stale: run make generate");
         }
     }
+}
+
+#[test]
+fn committed_table_of_causes_is_fresh() {
+    if std::env::var_os("SOCKDBG_GENERATE").is_none() {
+        let fresh = readme_with_causes() == readme();
+        assert!(fresh, "the table of causes in README.md is stale: run make generate");
+    }
+}
+
+fn readme() -> String {
+    fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap()
+}
+
+/// README.md with a new table between the two marks.
+fn readme_with_causes() -> String {
+    let readme = readme();
+    let (before, rest) = readme.split_once("<!-- causes: written by make generate -->\n").unwrap();
+    let (_, after) = rest.split_once("<!-- /causes -->\n").unwrap();
+    let row = |entry: catalogue::Entry| {
+        format!("| {} | `{}` | {} |\n", entry.cause.stage().name(), entry.cause.slug(), entry.meaning)
+    };
+    let rows: String = catalogue::all().map(row).collect();
+    let table = format!("| stage | cause | what happened |\n|---|---|---|\n{rows}");
+    format!("{before}<!-- causes: written by make generate -->\n{table}<!-- /causes -->\n{after}")
 }
 
 #[test]
