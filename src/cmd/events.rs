@@ -77,7 +77,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     if opened.live {
         report_on_signal(&tally)?;
     }
-    let mut limiter = Limiter::new(&args, opened.live, stop);
+    let mut limiter = Limiter::new(&args.targets, &args.limits, opened.live, stop);
     let told = opened.live && !args.output.quiet;
     let ended = drive(&mut *opened.source, &mut limiter, |event| {
         let mut tally = lock(&tally);
@@ -108,13 +108,13 @@ fn report_on_signal(tally: &Arc<Mutex<Tally>>) -> anyhow::Result<()> {
 }
 
 /// How the source ended, and what stopped it if that was an error of ours.
-struct Ended {
-    source: Result<source::Summary, source::Error>,
-    output: Option<anyhow::Error>,
+pub(super) struct Ended {
+    pub(super) source: Result<source::Summary, source::Error>,
+    pub(super) output: Option<anyhow::Error>,
 }
 
 /// Pushes the wanted events into `show` until there are no more, a limit is reached, or it fails.
-fn drive(
+pub(super) fn drive(
     source: &mut dyn Source,
     limiter: &mut Limiter,
     mut show: impl FnMut(&Event<'_>) -> anyhow::Result<()>,
@@ -158,7 +158,7 @@ fn finish(ended: Ended, tally: &mut Tally, sink: &mut Destination) -> anyhow::Re
 }
 
 /// Decides of each event whether it is wanted, and whether it is the last.
-struct Limiter {
+pub(super) struct Limiter {
     filter: Option<Filter>,
     count: Option<u64>,
     /// End of `--duration` in the time of a file; a live source looks at the clock itself.
@@ -180,13 +180,13 @@ enum Verdict {
 }
 
 impl Limiter {
-    fn new(args: &Args, live: bool, stop: Arc<AtomicBool>) -> Limiter {
-        let until = match args.limits.duration {
+    pub(super) fn new(targets: &Targets, limits: &Limits, live: bool, stop: Arc<AtomicBool>) -> Limiter {
+        let until = match limits.duration {
             Some(duration) if !live => Until::After(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
             _ => Until::Never,
         };
-        let filter = (!live).then(|| Filter::new(&args.targets));
-        Limiter { filter, count: args.limits.count, until, stop }
+        let filter = (!live).then(|| Filter::new(targets));
+        Limiter { filter, count: limits.count, until, stop }
     }
 
     fn judge(&mut self, event: &Event<'_>) -> Verdict {
@@ -251,7 +251,7 @@ fn view(args: &Args, vantage: Vantage) -> Box<dyn View> {
     }
 }
 
-fn views(payload: Payload) -> Views {
+pub(super) fn views(payload: Payload) -> Views {
     let hex = match (payload.hex, payload.hex_ascii) {
         (_, true) => Hex::WithAscii,
         (true, false) => Hex::Plain,

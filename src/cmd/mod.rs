@@ -32,6 +32,7 @@ macro_rules! commands {
 }
 
 commands! {
+    conn_trace: ConnTrace,
     events: Events,
     explain: Explain,
     completions: Completions,

@@ -1,0 +1,160 @@
+//! `sockdbg conn-trace`: reassembled records of each connection, and why it came to them.
+
+use super::events::{Limiter, drive, views};
+use super::open;
+use super::options::{
+    Format, Input, Limits, Output, Payload, Subject, Targets, TracedCommand, Verbosity, parse_size,
+};
+use super::screen::{Screen, say};
+use crate::conn::{self, Info, Observer, Tracker};
+use crate::event::Timestamp;
+use crate::exit::Outcome;
+use crate::output::paint::Paint;
+use crate::output::records::{RecordView, Step, TextRecords};
+use crate::output::records_json::JsonRecords;
+use crate::output::tally::Tally;
+use crate::output::time::Clock;
+use crate::protocol;
+use crate::record::Record;
+use crate::signals;
+use std::fmt;
+use std::io;
+
+/// Show the reassembled records of each connection
+///
+/// Puts the bytes of each connection in order, finds out its protocol, cuts messages and pairs requests
+/// with responses. From a live process (-p), a command (-- CMD), a recording or a packet capture (-r).
+/// One line per record. -v 1 adds what changes a connection's state: open, close, protocol found, gap
+/// with its cause, resync. -v 2 adds each step: bytes arriving, frames cut, what is waited for.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sockdbg conn-trace -p $(pgrep -o nginx) -v
+  sockdbg conn-trace -r capture.pcap --format json | jq 'select(.status != \"complete\")'
+  sockdbg conn-trace -vv -- curl http://localhost/ | grep '5<TCP'")]
+pub struct Args {
+    #[command(flatten)]
+    targets: Targets,
+
+    #[command(flatten)]
+    input: Input,
+
+    #[command(flatten)]
+    verbosity: Verbosity,
+
+    /// Keep at most SIZE bytes of each body and long value for JSON, -A, -x and -X
+    ///
+    /// Longer ones are shown in part and marked with the cause field-truncated.
+    #[arg(long, value_name = "SIZE", default_value = "4K", value_parser = parse_size, help_heading = "Output")]
+    max_field: u64,
+
+    /// Show passwords, tokens and cookies instead of masking them
+    #[arg(long, help_heading = "Output")]
+    show_secrets: bool,
+
+    #[command(flatten)]
+    output: Output,
+
+    #[command(flatten)]
+    payload: Payload,
+
+    #[command(flatten)]
+    limits: Limits,
+
+    #[command(flatten)]
+    command: TracedCommand,
+}
+
+/// Runs until the source ends or a limit is reached.
+///
+/// # Errors
+/// Nothing to look at, a source that can't be opened or ends in the middle, output that can't be written.
+pub fn run(args: Args) -> anyhow::Result<Outcome> {
+    let subject = Subject::choose(&args.targets, &args.command, &args.input)?;
+    let stop = signals::stop_flag()?;
+    let mut opened = open::subject(&subject, &args.targets, &args.limits, stop.clone())?;
+    let printer = Printer::new(&args, opened.live);
+    let mut tracker = Tracker::new(opened.source.vantage(), options(&args), printer);
+    let mut limiter = Limiter::new(&args.targets, &args.limits, opened.live, stop);
+    let mut tally = Tally::default();
+    let ended = drive(&mut *opened.source, &mut limiter, |event| {
+        tally.count(event);
+        tracker.event(event);
+        tracker.observer().check()
+    });
+    let mut printer = tracker.finish();
+    let summary = ended.source.as_ref().cloned().unwrap_or_default();
+    for warning in &summary.warnings {
+        say(&format!("warning: {warning}"));
+    }
+    printer.check()?;
+    printer.screen.flush()?;
+    let cut = summary.cut.clone();
+    tally.end(summary);
+    if !args.output.quiet && opened.live {
+        say(&tally.text());
+    }
+    opened.report_command();
+    match (ended.output, ended.source, cut) {
+        (Some(error), ..) => Err(error),
+        (_, Err(error), _) => Err(error.into()),
+        (.., Some(cut)) => Err(crate::source::Error::Input(cut).into()),
+        _ => Ok(Outcome::Well),
+    }
+}
+
+fn options(args: &Args) -> conn::Options {
+    let shown = args.output.format == Format::Json || views(args.payload).is_on();
+    let max_field = if shown { usize::try_from(args.max_field).unwrap_or(usize::MAX) } else { 0 };
+    let protocol = protocol::Options { max_field, show_secrets: args.show_secrets };
+    conn::Options { protocol, ..conn::Options::default() }
+}
+
+/// Prints what the tracker tells. The first error of stdout is kept until it is asked for.
+struct Printer {
+    view: Box<dyn RecordView>,
+    screen: Screen,
+    level: u8,
+    error: Option<io::Error>,
+}
+
+impl Printer {
+    fn new(args: &Args, live: bool) -> Printer {
+        let view: Box<dyn RecordView> = match args.output.format {
+            Format::Json => Box::new(JsonRecords),
+            Format::Text => {
+                let paint = Paint::new(args.output.color.wanted());
+                Box::new(TextRecords::new(Clock::local(), paint, views(args.payload)))
+            }
+        };
+        Printer { view, screen: Screen::new(live), level: args.verbosity.level(), error: None }
+    }
+
+    fn check(&mut self) -> anyhow::Result<()> {
+        self.error.take().map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+impl Observer for Printer {
+    fn trace_level(&self) -> u8 {
+        self.level
+    }
+
+    fn trace(
+        &mut self,
+        info: &Info,
+        time: Timestamp,
+        level: u8,
+        step: &'static str,
+        message: fmt::Arguments<'_>,
+    ) {
+        let step = Step { time, level, step, message };
+        let shown = self.screen.show(|out| self.view.trace(info, &step, out));
+        self.error = self.error.take().or(shown.err());
+    }
+
+    fn record(&mut self, info: &Info, time: Timestamp, record: Record) {
+        let shown = self.screen.show(|out| self.view.record(info, time, &record, out));
+        self.error = self.error.take().or(shown.err());
+    }
+}
