@@ -269,6 +269,10 @@ impl Flow {
     fn segment(&mut self, segment: &Segment<'_>, step: &mut Step<'_, '_>) -> ControlFlow<()> {
         let direction = self.direction(segment);
         self.packets += 1;
+        if self.state == State::Closed {
+            step.ignored.late += u64::from(self.is_news(segment, direction));
+            return ControlFlow::Continue(());
+        }
         self.find_starts(segment, direction);
         if segment.flags & flag::SYN != 0 {
             self.open(step)?;
@@ -295,6 +299,13 @@ impl Flow {
             self.lose(false, step)?;
         }
         self.finish(step)
+    }
+
+    /// True where a segment brings data beyond all that was known.
+    fn is_news(&self, segment: &Segment<'_>, direction: Direction) -> bool {
+        let half = &self.halves[direction.index()];
+        let end = segment.seq.wrapping_add(segment.length as u32);
+        segment.length > 0 && half.offset(end).is_some_and(|end| end > half.top as i64)
     }
 
     /// Learns from a segment where either direction begins.
@@ -341,10 +352,6 @@ impl Flow {
         if range.len() == 1 && range.to == half.top && half.is_old(range) {
             return ControlFlow::Continue(()); // keep-alive
         }
-        if self.state == State::Closed {
-            step.ignored.late += u64::from(range.to > half.top);
-            return ControlFlow::Continue(());
-        }
         let grows = half.arrive(range);
         let tcp_seq = half.seq(range.from);
         if grows && matches!(self.state, State::Reset(by, _) if by == direction) {
@@ -375,7 +382,7 @@ impl Flow {
             step.ignored.wild += 1;
             return ControlFlow::Continue(());
         };
-        if self.state == State::Closed || !half.finish(offset as u64) {
+        if !half.finish(offset as u64) {
             return ControlFlow::Continue(());
         }
         self.open(step)?;
@@ -401,8 +408,13 @@ impl Flow {
         direction: Direction,
         step: &mut Step<'_, '_>,
     ) -> ControlFlow<()> {
-        let half = &self.halves[direction.index()];
-        if half.base.is_some() && half.offset(segment.seq).is_none() {
+        let (half, peer) = (&self.halves[direction.index()], &self.halves[direction.reverse().index()]);
+        let plausible = match half.base {
+            Some(_) => half.offset(segment.seq).is_some(),
+            // An answer to a SYN has to acknowledge it (RFC 9293, section 3.10.7.3).
+            None => peer.offset(segment.ack).is_some_and(|offset| offset >= 0),
+        };
+        if !plausible {
             step.ignored.wild += 1;
         } else if self.state == State::Open {
             self.state = State::Reset(direction, step.time);

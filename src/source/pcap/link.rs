@@ -117,7 +117,8 @@ fn below_link(mut ethertype: u16, mut data: &[u8], mut length: usize) -> Content
         else {
             return Content::Other;
         };
-        (ethertype, data, length) = (next, rest, shorter);
+        let limit = if ethertype == ETHERTYPE_PPPOE { pppoe_length(data) } else { usize::MAX };
+        (ethertype, data, length) = (next, &rest[..rest.len().min(limit)], shorter.min(limit));
     }
     Content::Other
 }
@@ -135,6 +136,11 @@ fn below_pppoe(data: &[u8]) -> Option<u16> {
         0x0057 => Some(ETHERTYPE_IPV6),
         _ => None,
     }
+}
+
+/// Bytes after the PPP protocol number, which the PPPoE length counts too. What follows is padding.
+fn pppoe_length(data: &[u8]) -> usize {
+    be16(data, 4).map_or(0, |length| usize::from(length).saturating_sub(2))
 }
 
 /// From an IP header (through IP in IP) to TCP. `length` is what the frame had room for.

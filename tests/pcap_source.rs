@@ -1,0 +1,281 @@
+//! The capture source against captures that nobody of this project wrote, with tshark's reassembly of
+//! them as the truth (captures/README.md).
+
+use sha2::{Digest, Sha256};
+use sockdbg::event::{CloseReason, ConnId, Event, Kind, Opened, Range};
+use sockdbg::source::pcap::{Capture, Options};
+use sockdbg::source::{Error, Source, Summary};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+fn captures() -> PathBuf {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/captures"));
+    assert!(path.is_dir(), "{} is missing: the tests need the captures beside the repository", path.display());
+    path
+}
+
+fn run(path: &Path, mut each: impl FnMut(&Event<'_>)) -> Result<Summary, Error> {
+    Capture::open(path, Options::default())?.run(&mut |event| {
+        each(event);
+        ControlFlow::Continue(())
+    })
+}
+
+/// One direction, put together in the plainest way: the first to claim a byte wins.
+#[derive(Default)]
+struct Stream {
+    bytes: BTreeMap<u64, u8>,
+    lost: Vec<Range>,
+}
+
+impl Stream {
+    fn data(&mut self, offset: u64, payload: &[u8]) {
+        for (offset, &byte) in (offset..).zip(payload) {
+            if !self.lost.iter().any(|range| range.from <= offset && offset < range.to) {
+                self.bytes.entry(offset).or_insert(byte);
+            }
+        }
+    }
+
+    fn known(&self) -> Vec<u8> {
+        self.bytes.values().copied().collect()
+    }
+
+    /// Lost bytes before, and after, the last byte seen.
+    fn missing(&self) -> (u64, u64) {
+        let end = self.bytes.last_key_value().map_or(0, |(&last, _)| last + 1);
+        let (inside, tail): (Vec<Range>, Vec<Range>) = self.lost.iter().partition(|range| range.to <= end);
+        let sum = |ranges: Vec<Range>| ranges.iter().map(|range| range.len()).sum();
+        (sum(inside), sum(tail))
+    }
+}
+
+#[derive(Default)]
+struct Flow {
+    /// `client -> server`, `server -> client`.
+    names: [String; 2],
+    streams: [Stream; 2],
+    opened: Option<Opened>,
+    closed: Option<CloseReason>,
+}
+
+impl Flow {
+    /// The direction called `name`.
+    fn stream(&self, name: &str) -> Option<&Stream> {
+        let index = self.names.iter().position(|candidate| candidate == name)?;
+        Some(&self.streams[index])
+    }
+}
+
+/// Follows the events of a capture and asserts what holds for every one of them.
+fn flows(path: &Path) -> Result<(Vec<Flow>, Summary), Error> {
+    let mut flows: BTreeMap<ConnId, Flow> = BTreeMap::new();
+    let summary = run(path, |event| {
+        let context = || format!("{}: {event:?}", path.display());
+        let flow = flows.entry(event.conn).or_default();
+        assert!(flow.closed.is_none(), "after the end: {}", context());
+        assert!(flow.opened.is_some() || matches!(event.kind, Kind::Open(_)), "no open: {}", context());
+        match &event.kind {
+            Kind::Open(open) => {
+                let (client, server) = (open.local.unwrap(), open.remote.unwrap());
+                flow.names = [format!("{client} -> {server}"), format!("{server} -> {client}")];
+                assert!(flow.opened.replace(open.opened).is_none(), "opened twice: {}", context());
+            }
+            Kind::Data(data) => {
+                assert_eq!(data.cause.is_some(), (data.payload.len() as u64) < data.length, "{}", context());
+                flow.streams[data.direction.index()].data(data.offset, data.payload);
+            }
+            Kind::Loss(loss) => {
+                let stream = &mut flow.streams[loss.direction.index()];
+                let twice = stream.lost.iter().any(|range| range.intersection(loss.range).is_some());
+                assert!(!twice && !loss.range.is_empty(), "lost twice: {}", context());
+                let had = stream.bytes.range(loss.range.from..loss.range.to).count();
+                assert_eq!(had, 0, "lost, though seen: {}", context());
+                stream.lost.push(loss.range);
+            }
+            Kind::Close(close) => flow.closed = Some(close.reason),
+        }
+    })?;
+    assert!(flows.values().all(|flow| flow.closed.is_some()));
+    Ok((flows.into_values().collect(), summary))
+}
+
+struct Row {
+    stream: u32,
+    direction: String,
+    bytes: u64,
+    sha256: String,
+    missing: u64,
+    same: bool,
+}
+
+fn rows() -> BTreeMap<String, Vec<Row>> {
+    let table = std::fs::read_to_string(captures().join("streams.tsv")).unwrap();
+    let mut rows: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+    for line in table.lines().skip(1) {
+        let field: Vec<&str> = line.split('\t').collect();
+        rows.entry(field[0].to_string()).or_default().push(Row {
+            stream: field[1].parse().unwrap(),
+            direction: field[2].to_string(),
+            bytes: field[3].parse().unwrap(),
+            sha256: field[4].to_string(),
+            missing: field[6].parse().unwrap(),
+            same: field[8] == "same",
+        });
+    }
+    rows
+}
+
+/// Why our answer for a direction is another than tshark's.
+const TUNNEL: &str = "the flow is inside a tunnel (GRE, ERSPAN, VXLAN, Geneve, GTP), which is not opened yet";
+const LINK: &str = "the link or file type is not read";
+const FRAGMENT: &str = "the segment came in IP fragments, which are not put together yet";
+const FIRST_ACK: &str = "the first packet acknowledges a number before the first byte seen: those bytes were \
+     sent during the capture; tshark begins at the first byte seen";
+const KEEP_ALIVE: &str = "the capture begins with a keep-alive, whose number is one before the next byte; \
+     tshark takes that number for a byte that is missing";
+
+/// File, stream, our bytes and missing bytes per direction that differs in the order of streams.tsv, reason.
+#[rustfmt::skip]
+const DIFFERENT: &[(&str, u32, &[(u64, u64)], &str)] = &[
+    ("http2/deepflow--http--grpc-unary.pcap", 0, &[(1368, 54)], FIRST_ACK),
+    ("kafka/ndpi--kafka.pcap", 1, &[(44, 44)], FIRST_ACK),
+    ("mysql/pcpp--pkt--mysql.pcapng", 0, &[(605, 1152)], FIRST_ACK),
+    ("postgres/deepflow--postgre--prepare_stat.pcap", 0, &[(25, 50)], FIRST_ACK),
+    ("postgres/pcpp--pkt--postgres.pcapng", 0, &[(319, 13)], FIRST_ACK),
+    ("mysql/deepflow--mysql--mysql-statement.pcap", 1, &[(31, 0)], KEEP_ALIVE),
+    ("mysql/deepflow--mysql--mysql-statement.pcap", 3, &[(75, 0)], KEEP_ALIVE),
+    ("mysql/deepflow--mysql--mysql-statement.pcap", 4, &[(31, 0)], KEEP_ALIVE),
+    ("mysql/deepflow--mysql--mysql-statement.pcap", 7, &[(48, 0)], KEEP_ALIVE),
+    ("mysql/deepflow--mysql--mysql-statement.pcap", 8, &[(48, 0)], KEEP_ALIVE),
+    ("mysql/deepflow--mysql--mysql-statement.pcap", 9, &[(75, 0)], KEEP_ALIVE),
+    ("mysql/deepflow--mysql--mysql-statement.pcap", 10, &[(283, 0)], KEEP_ALIVE),
+    ("link/arkime--gre-erspan-vxlan.pcap", 0, &[(0, 0), (0, 0)], TUNNEL),
+    ("link/arkime--tcpdump-geneve.pcap", 0, &[(0, 0), (0, 0)], TUNNEL),
+    ("link/ndpi--vxlan.pcap", 0, &[(0, 0), (0, 0)], TUNNEL),
+    ("link/ndpi--vxlan.pcap", 1, &[(0, 0), (0, 0)], TUNNEL),
+    ("link/zeek--erspan.pcap", 0, &[(0, 0), (0, 0)], TUNNEL),
+    ("link/zeek--erspan.pcap", 1, &[(0, 0), (0, 0)], TUNNEL),
+    ("link/zeek--erspan.pcap", 2, &[(0, 0), (0, 0)], TUNNEL),
+    ("link/zeek--erspan.pcap", 3, &[(0, 0), (0, 0)], TUNNEL),
+    ("link/zeek--erspan.pcap", 4, &[(0, 0), (0, 0)], TUNNEL),
+    ("link/zeek--tunnels--geneve-many-options.pcap", 0, &[(0, 0), (0, 0)], TUNNEL),
+    ("link/zeek--tunnels--gre-sample.pcap", 0, &[(0, 0), (0, 0)], TUNNEL),
+    ("link/zeek--tunnels--vxlan-encapsulated-http.pcap", 0, &[(0, 0), (0, 0)], TUNNEL),
+    ("tls/ndpi--tls_change_cipher.pcap", 0, &[(0, 0)], TUNNEL),
+    ("link/zeek--ipv4--fragmented-4.pcap", 1, &[(0, 0)], FRAGMENT),
+    ("tcp/pcpp--frag_http_req.pcap", 0, &[(0, 0)], FRAGMENT),
+];
+
+/// Files of captures that can't be read, with a word of the message.
+const REFUSED: &[(&str, &str, &str)] = &[
+    ("link/arkime--nflog.pcap", "link type 239 (NFLOG)", LINK),
+    ("link/pcpp--pkt--nflogPacket.pcap", "link type 239 (NFLOG)", LINK),
+    ("format/libpcap--pcap-invalid-version-1.pcap", "unknown version 1.4", LINK),
+    ("link/pcpp--solaris.snoop", "Solaris snoop", LINK),
+];
+
+fn refused(file: &str) -> Option<&'static str> {
+    REFUSED.iter().find(|row| row.0 == file).map(|row| row.1)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn streams_hold_the_bytes_that_tshark_finds() {
+    let mut wrong = Vec::new();
+    let mut ambiguous = 0;
+    let mut different: BTreeMap<(&str, u32), Vec<(u64, u64)>> = BTreeMap::new();
+    let table = rows();
+    for (file, rows) in &table {
+        if refused(file).is_some() {
+            continue;
+        }
+        let (flows, _) = flows(&captures().join(file)).unwrap();
+        // Flows of the same ends come in the same order in both.
+        let mut next: BTreeMap<&str, usize> = BTreeMap::new();
+        for row in rows {
+            let number = next.entry(&row.direction).or_default();
+            let empty = Stream::default();
+            let stream = flows.iter().filter_map(|flow| flow.stream(&row.direction)).nth(*number).unwrap_or(&empty);
+            *number += 1;
+            let (known, (missing, _)) = (stream.known(), stream.missing());
+            let bytes = known.len() as u64;
+            if bytes == row.bytes && hex(&Sha256::digest(&known)) == row.sha256 && missing == row.missing {
+                continue;
+            }
+            if !row.same {
+                ambiguous += 1;
+            } else if DIFFERENT.iter().any(|known| known.0 == file && known.1 == row.stream) {
+                different.entry((file, row.stream)).or_default().push((bytes, missing));
+            } else {
+                let Row { stream, direction, bytes: truth, missing: lost, .. } = row;
+                wrong.push(format!(
+                    "{file} {stream} {direction}: {bytes} bytes, {missing} missing; tshark {truth}, {lost} missing"
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+    for (file, stream, expected, reason) in DIFFERENT {
+        let seen = different.get(&(*file, *stream)).map(Vec::as_slice);
+        assert_eq!(seen, Some(*expected), "{file} {stream} no longer differs as noted: {reason}");
+    }
+    assert!(ambiguous <= 6, "streams.tsv has 6 rows on whose truth two references disagree");
+}
+
+/// Bytes that were acknowledged after the last one seen: tshark's stream does not show them. The truth here is
+/// the highest acknowledgement in `tshark -T fields -e tcp.ack_raw`, less the last byte or FIN that
+/// `-e tcp.seq_raw -e tcp.len` show, and less 1 for a FIN that was acknowledged and not captured.
+#[test]
+fn bytes_acknowledged_after_the_last_one_seen_are_lost() {
+    let table = [
+        ("http/deepflow--http--client-ip.pcap", "192.168.2.1:54034 -> 192.168.10.37:8080", 308),
+        ("http/suricata--http-async-srv.pcap", "127.0.0.1:50215 -> 127.0.0.1:8080", 80),
+        ("kafka/ndpi--kafka.pcap", "172.16.17.101:49280 -> 172.30.0.237:9092", 44),
+        ("link/zeek--raw_packets.pcap", "74.125.21.138:443 -> 192.168.1.103:49171", 60),
+        ("mysql/pcpp--pkt--mysql.pcapng", "127.0.0.1:59463 -> 127.0.0.1:3306", 79),
+        ("tcp/deepflow--xiangdao-retrans.pcap", "10.191.12.14:44526 -> 10.191.0.179:6379", 1540),
+        ("tcp/zeek--smtp-one-side-only.pcap", "192.150.186.11:25 -> 192.150.187.22:57722", 763),
+        ("tls/ipfixprobe--tls.pcap", "192.168.0.228:52636 -> 54.226.148.116:443", 2530),
+        ("tls/ndpi--tls_1.2_unidirectional_client.pcapng", "216.58.209.42:443 -> 192.168.12.156:43854", 5976),
+        ("tls/ndpi--tls_2_reasms.pcapng", "25.137.80.32:38134 -> 192.91.186.174:443", 115),
+    ];
+    for (file, direction, tail) in table {
+        let (flows, _) = flows(&captures().join(file)).unwrap();
+        let stream = flows.iter().find_map(|flow| flow.stream(direction)).unwrap();
+        assert_eq!(stream.missing().1, tail, "{file} {direction}");
+    }
+}
+
+/// Every file of a folder that is a capture, by its name.
+fn files(folder: &str) -> Vec<String> {
+    let names = std::fs::read_dir(captures().join(folder)).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut files: Vec<String> = names
+        .filter(|name| [".pcap", ".pcapng", ".snoop"].iter().any(|ending| name.ends_with(ending)))
+        .map(|name| format!("{folder}/{name}"))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+#[test]
+fn every_format_and_link_type_opens_or_is_refused_by_name() {
+    let mut refusals = Vec::new();
+    for file in files("format").into_iter().chain(files("link")) {
+        match (flows(&captures().join(&file)), refused(&file)) {
+            (Ok(_), None) => {}
+            (Err(Error::Input(message)), Some(word)) => {
+                let name = Path::new(&file).file_name().unwrap().to_str().unwrap();
+                assert!(message.contains(name) && message.contains(word) && !message.contains('\n'), "{message}");
+            }
+            (result, _) => refusals.push(format!("{file}: {:?}", result.map(|_| ()))),
+        }
+    }
+    assert!(refusals.is_empty(), "{}", refusals.join("\n"));
+}
