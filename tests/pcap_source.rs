@@ -279,3 +279,109 @@ fn every_format_and_link_type_opens_or_is_refused_by_name() {
     }
     assert!(refusals.is_empty(), "{}", refusals.join("\n"));
 }
+
+#[test]
+fn as_many_packets_are_read_as_capinfos_counts() {
+    let table = std::fs::read_to_string(captures().join("expected.tsv")).unwrap();
+    let mut files = 0;
+    for line in table.lines() {
+        let field: Vec<&str> = line.split('\t').collect();
+        if field[2] != "capinfos.packets" || refused(field[0]).is_some() {
+            continue;
+        }
+        let mut capture = Capture::open(&captures().join(field[0]), Options::default()).unwrap();
+        capture.run(&mut |_| ControlFlow::Continue(())).unwrap_or_else(|error| panic!("{}: {error}", field[0]));
+        assert_eq!(capture.counts().packets.to_string(), field[3], "{}", field[0]);
+        files += 1;
+    }
+    assert!(files > 600, "only {files} files in expected.tsv");
+}
+
+/// A small generator, so that every run cuts and damages the same places (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % limit as u64) as usize
+    }
+}
+
+const SAMPLES: &[&str] = &[
+    "http/zeek--http--entity_gap.pcap",
+    "tls/ndpi--tls_2_reasms.pcapng",
+    "link/zeek--vlan-collisions.pcap",
+    "link/pcpp--many_interfaces-1.pcapng",
+    "link/pcpp--nanosecs_big_endian.pcap",
+    "link/zeek--wikipedia.pcap",
+    "format/pcapnggen--be--advanced--test101.pcapng",
+];
+
+fn write(folder: &tempfile::TempDir, bytes: &[u8]) -> PathBuf {
+    let path = folder.path().join("cut.pcap");
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// The events as text, and the summary.
+fn lines(path: &Path) -> Result<(Vec<String>, Summary), Error> {
+    let mut lines = Vec::new();
+    let summary = run(path, |event| lines.push(format!("{event:?}")))?;
+    Ok((lines, summary))
+}
+
+#[test]
+fn a_capture_cut_anywhere_gives_the_same_events_up_to_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = Random(1);
+    let mut cuts = 0;
+    for sample in SAMPLES {
+        let bytes = std::fs::read(captures().join(sample)).unwrap();
+        let (whole, summary) = lines(&captures().join(sample)).unwrap();
+        assert_eq!(summary.cut, None, "{sample}");
+        for _ in 0..60 {
+            let length = random.below(bytes.len());
+            let (events, summary) = match lines(&write(&folder, &bytes[..length])) {
+                Ok(result) => result,
+                Err(Error::Input(message)) => {
+                    assert!(length < 200 && message.contains("cut.pcap"), "{sample} cut at {length}: {message}");
+                    continue;
+                }
+                Err(error) => panic!("{error}"),
+            };
+            let same = events.iter().zip(&whole).take_while(|(cut, whole)| cut == whole).count();
+            let ends = |event: &String| event.contains("kind: Close") || event.contains("kind: Loss");
+            assert!(events[same..].iter().all(ends), "{sample} cut at {length}");
+            if let Some(reason) = summary.cut {
+                assert!(reason.ends_with(&format!("at byte {length}")), "{sample} cut at {length}: {reason}");
+                cuts += 1;
+            }
+        }
+    }
+    assert!(cuts > 200, "only {cuts} cuts fell inside a packet");
+}
+
+#[test]
+fn damaged_captures_neither_panic_nor_break_the_order_of_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = Random(2);
+    for sample in SAMPLES {
+        let bytes = std::fs::read(captures().join(sample)).unwrap();
+        for _ in 0..60 {
+            let mut damaged = bytes.clone();
+            for _ in 0..1 + random.below(20) {
+                let at = 24 + random.below(damaged.len() - 24);
+                damaged[at] = random.below(256) as u8;
+            }
+            let hole = random.below(damaged.len());
+            damaged.drain(hole..(hole + random.below(100)).min(bytes.len()));
+            // `flows` asserts: open first, nothing after the end, no byte lost twice, none lost that was seen.
+            if let Err(Error::Attach(message)) = flows(&write(&folder, &damaged)) {
+                panic!("{message}");
+            }
+        }
+    }
+}
