@@ -15,6 +15,7 @@ pub mod event;
 pub mod exit;
 pub mod ledger;
 pub mod output;
+pub mod process;
 pub mod protocol;
 pub mod record;
 pub mod signals;

@@ -11,7 +11,11 @@ use std::path::{Path, PathBuf};
 
 fn captures() -> PathBuf {
     let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/captures"));
-    assert!(path.is_dir(), "{} is missing: the tests need the captures beside the repository", path.display());
+    assert!(
+        path.is_dir(),
+        "{} is missing: the tests need the captures beside the repository",
+        path.display()
+    );
     path
 }
 
@@ -200,7 +204,8 @@ fn streams_hold_the_bytes_that_tshark_finds() {
         for row in rows {
             let number = next.entry(&row.direction).or_default();
             let empty = Stream::default();
-            let stream = flows.iter().filter_map(|flow| flow.stream(&row.direction)).nth(*number).unwrap_or(&empty);
+            let stream =
+                flows.iter().filter_map(|flow| flow.stream(&row.direction)).nth(*number).unwrap_or(&empty);
             *number += 1;
             let (known, (missing, _)) = (stream.known(), stream.missing());
             let bytes = known.len() as u64;
@@ -272,7 +277,10 @@ fn every_format_and_link_type_opens_or_is_refused_by_name() {
             (Ok(_), None) => {}
             (Err(Error::Input(message)), Some(word)) => {
                 let name = Path::new(&file).file_name().unwrap().to_str().unwrap();
-                assert!(message.contains(name) && message.contains(word) && !message.contains('\n'), "{message}");
+                assert!(
+                    message.contains(name) && message.contains(word) && !message.contains('\n'),
+                    "{message}"
+                );
             }
             (result, _) => refusals.push(format!("{file}: {:?}", result.map(|_| ()))),
         }
@@ -290,7 +298,9 @@ fn as_many_packets_are_read_as_capinfos_counts() {
             continue;
         }
         let mut capture = Capture::open(&captures().join(field[0]), Options::default()).unwrap();
-        capture.run(&mut |_| ControlFlow::Continue(())).unwrap_or_else(|error| panic!("{}: {error}", field[0]));
+        capture
+            .run(&mut |_| ControlFlow::Continue(()))
+            .unwrap_or_else(|error| panic!("{}: {error}", field[0]));
         assert_eq!(capture.counts().packets.to_string(), field[3], "{}", field[0]);
         files += 1;
     }
@@ -347,7 +357,10 @@ fn a_capture_cut_anywhere_gives_the_same_events_up_to_there() {
             let (events, summary) = match lines(&write(&folder, &bytes[..length])) {
                 Ok(result) => result,
                 Err(Error::Input(message)) => {
-                    assert!(length < 200 && message.contains("cut.pcap"), "{sample} cut at {length}: {message}");
+                    assert!(
+                        length < 200 && message.contains("cut.pcap"),
+                        "{sample} cut at {length}: {message}"
+                    );
                     continue;
                 }
                 Err(error) => panic!("{error}"),

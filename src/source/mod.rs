@@ -3,8 +3,10 @@
 //! A source pushes [`Event`]s, in the order of its vantage, into a sink. Nothing above this module can
 //! tell one source from another. Sources know [`crate::event`] and nothing else of the crate.
 
+pub mod decode;
 mod input;
 pub mod interface;
+pub mod live;
 pub mod pcap;
 
 use crate::event::{Event, Timestamp, Vantage};

@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * The table of connections and the account of every byte that moved on them.
+ *
+ * Offsets come from TCP's own counters, not from adding up what the probes saw: `write_seq` grows with
+ * every byte written, `copied_seq` with every byte read, whichever call or kernel path does it. The
+ * account compares them with what was reported, so a byte that moved unseen is a jump with a range.
+ *
+ * Known limit: the anchor is read when a call returns, after the socket's lock was released. Where two
+ * threads send (or receive) on one socket at the same instant, without a lock of their own, the anchor of
+ * one call may include the other's bytes, and which came first cannot be told.
+ */
+#ifndef SD_CONN_H
+#define SD_CONN_H
+
+/* Ranges that moved without an event and have not been reported yet. */
+#define PENDING_MAX 4
+
+struct range {
+	u64 from;
+	u64 to;
+	u32 cause;
+	u32 padding;
+};
+
+struct account {
+	u64 next;  /* stream offset after the last byte accounted for */
+	u64 moved; /* bytes that traced calls moved */
+	u32 seq;   /* anchor of next */
+	u32 known; /* 0: seq and next are not known yet (a connect in progress) */
+	u32 pending;  /* ranges noted */
+	u32 reported; /* of them already sent */
+	struct range ranges[PENDING_MAX];
+};
+
+struct conn {
+	u64 inode;
+	u32 opened;
+	u8 announced; /* the open event is in the ring */
+	u8 filtered;
+	u8 ended;     /* its final close is in the ring */
+	u8 reset;     /* reset by the peer while bytes were still to be read */
+	u8 fin_queued; /* our FIN took a sequence number */
+	u8 padding[7];
+	struct sd_open open; /* as sent, or to be sent */
+	struct account account[2];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__type(key, u64); /* address of struct sock; deleted when TCP destroys it */
+	__type(value, struct conn);
+} conns SEC(".maps");
+
+/* Room to build a struct conn: [0] for probes in a call, [1] for iterators, which a call may preempt. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, u32);
+	__type(value, struct conn);
+} scratch SEC(".maps");
+
+/* Two processors may draw the same number at once; their sockets then have different inodes. */
+u32 opened_count;
+
+static __always_inline struct conn *conn_of(struct sock *sk)
+{
+	u64 key = (u64)sk;
+
+	return bpf_map_lookup_elem(&conns, &key);
+}
+
+static __always_inline bool is_tcp(struct sock *sk)
+{
+	u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+
+	return (family == AF_INET || family == AF_INET6) && BPF_CORE_READ(sk, sk_type) == SOCK_STREAM &&
+	       BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP;
+}
+
+static __always_inline u8 state_of(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_state);
+}
+
+/* A connection, also one just ended: it has a peer and is no listener. */
+static __always_inline bool is_connected(struct sock *sk)
+{
+	return state_of(sk) != TCP_LISTEN && BPF_CORE_READ(sk, __sk_common.skc_dport) != 0;
+}
+
+static __always_inline struct sock *socket_of_file(struct file *file, u64 *ino)
+{
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
+	struct socket *socket;
+
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return NULL;
+	*ino = BPF_CORE_READ(inode, i_ino);
+	socket = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(socket, sk);
+}
+
+static __always_inline struct file *file_of_fd(struct task_struct *task, u32 fd)
+{
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **files = BPF_CORE_READ(table, fd);
+	struct file *file = NULL;
+
+	if (fd < BPF_CORE_READ(table, max_fds))
+		bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	return file;
+}
+
+/* True once our FIN has been counted in write_seq (RFC 9293, 3.3.2: after FIN-WAIT-1 or LAST-ACK begins). */
+static __always_inline bool fin_queued(struct sock *sk, struct conn *conn)
+{
+	switch (state_of(sk)) {
+	case TCP_FIN_WAIT1:
+	case TCP_FIN_WAIT2:
+	case TCP_TIME_WAIT:
+	case TCP_LAST_ACK:
+	case TCP_CLOSING:
+		return true;
+	case TCP_CLOSE:
+		return conn && conn->fin_queued;
+	default:
+		return false;
+	}
+}
+
+/* Sequence number after the last byte written. */
+static __always_inline u32 send_anchor(struct sock *sk, struct conn *conn)
+{
+	bool fin = fin_queued(sk, conn);
+
+	return BPF_CORE_READ((struct tcp_sock *)sk, write_seq) - fin;
+}
+
+/*
+ * Sequence number after the last byte read. The peer's FIN counts once it has been read; SOCK_DONE is set
+ * after rcv_nxt has passed the FIN (tcp_fin, net/ipv4/tcp_input.c), hence the order of reads.
+ */
+static __always_inline u32 recv_anchor(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	bool fin = BPF_CORE_READ(sk, __sk_common.skc_flags) & (1UL << SOCK_DONE);
+	u32 copied = BPF_CORE_READ(tp, copied_seq);
+
+	return copied - (fin && copied == BPF_CORE_READ(tp, rcv_nxt));
+}
+
+static __always_inline u32 anchor(struct sock *sk, struct conn *conn, u32 direction)
+{
+	return direction == SD_SEND ? send_anchor(sk, conn) : recv_anchor(sk);
+}
+
+/*
+ * Sequence number of stream offset 0 and the offset of a recent sequence number.
+ * `bytes_received` grows together with rcv_nxt, the FIN included; `bytes_sent` with snd_nxt, but for the FIN
+ * and counting retransmissions (net/ipv4/tcp_input.c, tcp_output.c). Each pair is written under the socket's
+ * lock, which is not ours, so it is read until two samples agree.
+ */
+static __always_inline void sample(struct sock *sk, u32 direction, u64 *bytes, u32 *seq)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	if (direction == SD_SEND) {
+		*bytes = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
+		*seq = BPF_CORE_READ(tp, snd_nxt);
+	} else {
+		*bytes = BPF_CORE_READ(tp, bytes_received);
+		*seq = BPF_CORE_READ(tp, rcv_nxt);
+	}
+}
+
+#define SAMPLES 8
+
+/* Stream offset that the sequence number `seq`, which is near the newest, corresponds to. */
+static __noinline u64 offset_of(struct sock *sk, u32 direction, u32 seq)
+{
+	u64 bytes, again;
+	u32 newest, newest_again;
+
+	sample(sk, direction, &bytes, &newest);
+	for (int i = 0; i < SAMPLES; i++) {
+		sample(sk, direction, &again, &newest_again);
+		if (newest - (u32)bytes == newest_again - (u32)again)
+			break;
+		bytes = again;
+		newest = newest_again;
+	}
+	/* Our FIN is in snd_nxt, but never in bytes_sent; once sent, snd_nxt has reached write_seq. */
+	if (direction == SD_SEND && newest == BPF_CORE_READ((struct tcp_sock *)sk, write_seq) &&
+	    fin_queued(sk, conn_of(sk)))
+		newest--;
+	return bytes + (s32)(seq - newest);
+}
+
+static __always_inline void read_addresses(struct sock *sk, struct sd_open *open)
+{
+	open->family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	open->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	open->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	if (open->family == AF_INET) {
+		BPF_CORE_READ_INTO((u32 *)open->local, sk, __sk_common.skc_rcv_saddr);
+		BPF_CORE_READ_INTO((u32 *)open->remote, sk, __sk_common.skc_daddr);
+	} else {
+		BPF_CORE_READ_INTO(&open->local, sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
+		BPF_CORE_READ_INTO(&open->remote, sk, __sk_common.skc_v6_daddr.in6_u.u6_addr8);
+	}
+}
+
+/* Where a direction begins to be seen: here. */
+static __always_inline void start(struct conn *conn, u32 direction, u64 offset, u32 seq)
+{
+	struct account *account = &conn->account[direction];
+
+	account->next = offset;
+	account->seq = seq;
+	account->known = 1;
+	conn->open.start[direction].offset = offset;
+	conn->open.start[direction].seq = seq;
+	conn->open.start[direction].known = 1;
+}
+
+static __always_inline struct conn *blank(u32 slot, struct sock *sk, u64 inode, const struct sd_head *head)
+{
+	struct conn *conn = bpf_map_lookup_elem(&scratch, &slot);
+
+	if (!conn)
+		return NULL;
+	__builtin_memset(conn, 0, sizeof(*conn));
+	__sync_fetch_and_add(&opened_count, 1);
+	conn->inode = inode;
+	conn->opened = opened_count;
+	conn->open.head = *head;
+	conn->open.head.kind = SD_OPEN;
+	conn->open.head.inode = inode;
+	conn->open.head.opened = conn->opened;
+	conn->open.head.flags = 0;
+	conn->filtered = fd_filtered(head->fd);
+	if (conn->filtered)
+		conn->open.head.flags |= SD_NOT_SENT;
+	read_addresses(sk, &conn->open);
+	return conn;
+}
+
+/*
+ * Puts a connection into the table and announces it. The open event is reserved before the connection can be
+ * found by others, so nothing of it can come earlier in the ring. Returns the entry, or the entry that another
+ * processor made in the meantime.
+ */
+static __always_inline struct conn *enter(struct sock *sk, struct conn *conn)
+{
+	struct sd_open *open = bpf_ringbuf_reserve(&events, sizeof(*open), 0);
+	u64 key = (u64)sk;
+	long error;
+
+	conn->announced = open != NULL;
+	error = bpf_map_update_elem(&conns, &key, conn, BPF_NOEXIST);
+	if (open) {
+		__builtin_memcpy(open, &conn->open, sizeof(*open));
+		if (error)
+			bpf_ringbuf_discard(open, BPF_RB_NO_WAKEUP);
+		else
+			bpf_ringbuf_submit(open, wakeup(sizeof(*open)));
+	}
+	conn = conn_of(sk);
+	if (!conn)
+		count(table_full, 1);
+	return conn;
+}
+
+/* A connection whose beginning was not seen. */
+static __noinline struct conn *found(struct sock *sk, u64 inode, const struct sd_head *head, u32 slot)
+{
+	struct conn *conn;
+	u32 seq;
+
+	conn = blank(slot, sk, inode, head);
+	if (!conn)
+		return NULL;
+	conn->open.head.flags |= SD_FOUND;
+	seq = send_anchor(sk, NULL);
+	start(conn, SD_SEND, offset_of(sk, SD_SEND, seq), seq);
+	seq = recv_anchor(sk);
+	start(conn, SD_RECV, offset_of(sk, SD_RECV, seq), seq);
+	return enter(sk, conn);
+}
+
+/* Sends the open event that the ring refused before. False: refused again. */
+static __noinline bool announce(struct conn *conn)
+{
+	struct sd_open *open;
+
+	if (conn->announced)
+		return true;
+	open = bpf_ringbuf_reserve(&events, sizeof(*open), 0);
+	if (!open)
+		return false;
+	__builtin_memcpy(open, &conn->open, sizeof(*open));
+	conn->announced = 1;
+	bpf_ringbuf_submit(open, wakeup(sizeof(*open)));
+	return true;
+}
+
+/* Reports the ranges noted. False: the ring refused one; it stays noted. */
+static __noinline bool report(struct conn *conn, u32 direction, const struct sd_head *head)
+{
+	struct account *account = &conn->account[direction & 1];
+	struct sd_loss *loss;
+
+	if (!account->pending)
+		return true;
+	for (u32 i = 0; i < PENDING_MAX; i++) {
+		if (i < account->reported || i >= account->pending)
+			continue;
+		loss = bpf_ringbuf_reserve(&events, sizeof(*loss), 0);
+		if (!loss)
+			return false;
+		loss->head = *head;
+		loss->head.kind = SD_LOSS;
+		loss->head.inode = conn->inode;
+		loss->head.opened = conn->opened;
+		loss->head.direction = direction;
+		loss->head.flags = 0;
+		loss->from = account->ranges[i].from;
+		loss->to = account->ranges[i].to;
+		loss->cause = account->ranges[i].cause;
+		loss->padding = 0;
+		account->reported = i + 1;
+		bpf_ringbuf_submit(loss, wakeup(sizeof(*loss)));
+	}
+	account->pending = 0;
+	account->reported = 0;
+	return true;
+}
+
+/* The verifier wants to see the comparison before the address, so the compiler may move neither. */
+static __always_inline struct range *range_at(struct account *account, u64 index)
+{
+	asm volatile("" : "+r"(index));
+	if (index >= PENDING_MAX)
+		return NULL;
+	asm volatile("" : "+r"(index));
+	return &account->ranges[index];
+}
+
+/*
+ * Notes a range that moved without an event. When no more ranges can be noted and the ring takes none, the
+ * last one grows over its successor: the bytes stay exact, the cause is that of the earlier range.
+ */
+static __noinline void note(struct conn *conn, u32 direction, u64 from, u64 to, u32 cause)
+{
+	struct account *account = &conn->account[direction & 1];
+	u32 count = account->pending;
+	struct range *last;
+
+	if (from >= to)
+		return;
+	last = range_at(account, (u64)count - 1);
+	if (last && count > account->reported &&
+	    (count == PENDING_MAX || (last->cause == cause && last->to == from))) {
+		last->to = to;
+		return;
+	}
+	last = range_at(account, count);
+	if (!last)
+		return;
+	last->from = from;
+	last->to = to;
+	last->cause = cause;
+	account->pending = count + 1;
+}
+
+/*
+ * Brings the account up to the anchor `seq`, `bytes` of which a traced call moved just now. What lies between
+ * the account and those bytes moved by a path that is not traced. Returns the offset of the call's first byte.
+ */
+static __noinline u64 advance(struct conn *conn, u32 direction, u32 seq, u64 bytes)
+{
+	struct account *account = &conn->account[direction & 1];
+	s64 jump = (s32)(seq - account->seq - (u32)bytes);
+	u64 from = account->next + jump;
+
+	account->moved += bytes;
+	if (jump < 0) {
+		/* Another thread's call was accounted before: see the known limit above. */
+		if (bytes)
+			count(misplaced, 1);
+		return from;
+	}
+	note(conn, direction, account->next, from, SD_UNTRACED_SYSCALL);
+	account->next = from + bytes;
+	account->seq = seq;
+	return from;
+}
+
+/* A connect in progress becomes known with the first bytes that arrive. */
+static __always_inline void learn(struct sock *sk, struct conn *conn, u32 direction, u32 seq)
+{
+	struct account *account = &conn->account[direction & 1];
+	u64 offset;
+
+	if (account->known || state_of(sk) == TCP_SYN_SENT)
+		return;
+	/* Nothing was read before: the stream's beginning lies `offset` bytes back. */
+	offset = offset_of(sk, direction, seq);
+	account->seq = seq - (u32)offset;
+	account->next = 0;
+	account->known = 1;
+}
+
+/* Bytes the kernel still holds: received and not read, or written and not acknowledged. FINs don't count. */
+static __always_inline u32 held(struct sock *sk, struct conn *conn, u32 direction, u32 seq)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	u32 left;
+	bool fin;
+
+	if (direction == SD_SEND) {
+		left = seq - BPF_CORE_READ(tp, snd_una);
+	} else {
+		fin = BPF_CORE_READ(sk, __sk_common.skc_flags) & (1UL << SOCK_DONE);
+		left = BPF_CORE_READ(tp, rcv_nxt) - fin - seq;
+	}
+	return (s32)left > 0 ? left : 0;
+}
+
+static __noinline void total(struct sock *sk, struct conn *conn, u32 direction, struct sd_total *total)
+{
+	struct account *account = &conn->account[direction & 1];
+	u32 seq = anchor(sk, conn, direction);
+
+	learn(sk, conn, direction, seq);
+	total->moved = account->moved;
+	total->known = account->known;
+	total->end = account->next + (s32)(seq - account->seq);
+	total->pending = held(sk, conn, direction, seq);
+	if (!account->known) {
+		total->end = 0;
+		total->pending = 0;
+	}
+}
+
+/* Accounts for what moved after the last call that was seen. False: the ring refused a loss. */
+static __noinline bool settle(struct sock *sk, struct conn *conn, u32 direction, const struct sd_head *head)
+{
+	u32 seq = anchor(sk, conn, direction);
+
+	learn(sk, conn, direction, seq);
+	if (conn->account[direction & 1].known)
+		advance(conn, direction, seq, 0);
+	return report(conn, direction, head);
+}
+
+/*
+ * Sends a close event, for a final one after the losses that no later event would carry. Where the ring refuses
+ * one of them, the connection has not ended and the next hook on its way out tries again.
+ */
+static __noinline bool finish(struct sock *sk, struct conn *conn, u32 reason, const struct sd_head *head)
+{
+	struct sd_close *close;
+
+	if (conn->ended)
+		return true;
+	if (!announce(conn))
+		return false;
+	if (reason != SD_DESCRIPTOR && (!settle(sk, conn, SD_SEND, head) || !settle(sk, conn, SD_RECV, head)))
+		return false;
+	close = bpf_ringbuf_reserve(&events, sizeof(*close), 0);
+	if (!close)
+		return false;
+	close->head = *head;
+	close->head.kind = SD_CLOSE;
+	close->head.inode = conn->inode;
+	close->head.opened = conn->opened;
+	close->head.direction = 0;
+	close->head.flags = 0;
+	close->head.padding = 0;
+	close->reason = reason;
+	close->padding = 0;
+	total(sk, conn, SD_SEND, &close->total[SD_SEND]);
+	total(sk, conn, SD_RECV, &close->total[SD_RECV]);
+	conn->ended = reason != SD_DESCRIPTOR;
+	bpf_ringbuf_submit(close, wakeup(sizeof(*close)));
+	return true;
+}
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * What differs between kernels and architectures, one accessor each.
+ */
+#ifndef SD_FIXES_H
+#define SD_FIXES_H
+
+#if defined(__TARGET_ARCH_x86)
+#define NR_read 0
+#define NR_write 1
+#define NR_close 3
+#define NR_readv 19
+#define NR_writev 20
+#define NR_connect 42
+#define NR_accept 43
+#define NR_sendto 44
+#define NR_recvfrom 45
+#define NR_sendmsg 46
+#define NR_recvmsg 47
+#define NR_accept4 288
+#else
+#define NR_close 57
+#define NR_read 63
+#define NR_write 64
+#define NR_readv 65
+#define NR_writev 66
+#define NR_accept 202
+#define NR_connect 203
+#define NR_sendto 206
+#define NR_recvfrom 207
+#define NR_sendmsg 211
+#define NR_recvmsg 212
+#define NR_accept4 242
+#endif
+
+/* Number of the system call, or -1 in a 32-bit task: its numbers mean other calls. */
+static __always_inline long call_number(struct pt_regs *regs, struct task_struct *task)
+{
+#if defined(__TARGET_ARCH_x86)
+	const u32 TS_COMPAT = 0x0002; /* arch/x86/include/asm/thread_info.h */
+
+	if (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT)
+		return -1;
+	return BPF_CORE_READ(regs, orig_ax);
+#else
+	return BPF_CORE_READ(regs, syscallno);
+#endif
+}
+
+/*
+ * The arguments as the program passed them. At the exit of a call they are still in pt_regs, but for the
+ * first one on arm64, whose register holds the result by then.
+ */
+static __always_inline u64 call_argument(struct pt_regs *regs, int index)
+{
+#if defined(__TARGET_ARCH_x86)
+	switch (index) {
+	case 0: return BPF_CORE_READ(regs, di);
+	case 1: return BPF_CORE_READ(regs, si);
+	case 2: return BPF_CORE_READ(regs, dx);
+	default: return BPF_CORE_READ(regs, r10);
+	}
+#else
+	switch (index) {
+	case 0: return BPF_CORE_READ(regs, orig_x0);
+	case 1: return BPF_CORE_READ(regs, regs[1]);
+	case 2: return BPF_CORE_READ(regs, regs[2]);
+	default: return BPF_CORE_READ(regs, regs[3]);
+	}
+#endif
+}
+
+/* Up to 6.12 the reference count is `f_count`, which holds the number of references. */
+struct file___until_6_12 {
+	struct {
+		s64 counter;
+	} f_count;
+} __attribute__((preserve_access_index));
+
+/* From 6.13 on it is `f_ref` (include/linux/file_ref.h), which holds the number less one. */
+struct file___from_6_13 {
+	struct {
+		struct {
+			s64 counter;
+		} refcnt;
+	} f_ref;
+} __attribute__((preserve_access_index));
+
+/* How many references to the file there are; 0 (or less) while it is being released. */
+static __always_inline s64 file_references(struct file *file)
+{
+	struct file___from_6_13 *new = (void *)file;
+	struct file___until_6_12 *old = (void *)file;
+
+	if (bpf_core_field_exists(new->f_ref))
+		return BPF_CORE_READ(new, f_ref.refcnt.counter) + 1;
+	return BPF_CORE_READ(old, f_count.counter);
+}
+
+#endif

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * Copies what one call moved from user memory into the ring, once, in chunks.
+ *
+ * The kernel reserves ring space only in sizes known when the program is loaded, so a chunk takes the smallest
+ * of the classes below that holds it. A chunk never spans two buffers of an iovec: each is one copy.
+ */
+#ifndef SD_PAYLOAD_H
+#define SD_PAYLOAD_H
+
+/*
+ * Chunks and empty buffers one call may take: 1024 buffers (UIO_MAXIOV) and 2 GiB (MAX_RW_COUNT) in chunks of
+ * 64 KiB. Before 5.17 there is no bpf_loop and the verifier walks every round of a loop, which bounds it.
+ */
+#define ROUNDS (1024 + 32768)
+#define ROUNDS_UNTIL_5_16 1024
+
+struct walk {
+	struct sd_data data; /* head of the next chunk */
+	u64 iov;	     /* user address of the next struct user_iovec */
+	u64 iov_left;
+	u64 base; /* user address of the next byte */
+	u64 left; /* bytes in this buffer */
+	u64 refused;
+};
+
+/*
+ * Not on the stack: what the verifier knows of values there would differ in every round of the loop, and it
+ * would never see that the rounds are alike. Calls leave the kernel with preemption off, so one is enough.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct walk);
+} walks SEC(".maps");
+
+static __always_inline struct walk *new_walk(void)
+{
+	u32 zero = 0;
+	struct walk *walk = bpf_map_lookup_elem(&walks, &zero);
+
+	if (walk)
+		__builtin_memset(walk, 0, sizeof(*walk));
+	return walk;
+}
+
+#define SEND_CHUNK(SIZE)                                                                          \
+	do {                                                                                      \
+		struct {                                                                          \
+			struct sd_data data;                                                      \
+			u8 payload[SIZE];                                                         \
+		} *chunk = bpf_ringbuf_reserve(&events, sizeof(*chunk), 0);                       \
+		if (!chunk) {                                                                     \
+			walk->refused = 1;                                                        \
+			return 1;                                                                 \
+		}                                                                                 \
+		if (bpf_probe_read_user(chunk->payload, n, (void *)walk->base)) {                 \
+			walk->data.head.flags |= SD_FAULT;                                        \
+			walk->data.captured = 0;                                                  \
+		}                                                                                 \
+		chunk->data = walk->data;                                                         \
+		bpf_ringbuf_submit(chunk, wakeup(sizeof(*chunk)));                                \
+	} while (0)
+
+#define CLASS(SIZE)                                                                               \
+	if (n <= (SIZE)) {                                                                        \
+		SEND_CHUNK(SIZE);                                                                 \
+		goto sent;                                                                        \
+	}
+
+/* Sends one chunk. 1: nothing more to send. */
+static __noinline int step(struct walk *walk)
+{
+	struct user_iovec entry;
+	u64 n;
+
+	if (!walk->left) {
+		if (!walk->iov_left) {
+			/* The call moved more than its buffers hold: they changed under it. */
+			walk->data.head.flags |= SD_FAULT;
+			n = 0;
+			goto send;
+		}
+		if (bpf_probe_read_user(&entry, sizeof(entry), (void *)walk->iov)) {
+			walk->data.head.flags |= SD_FAULT;
+			n = 0;
+			goto send;
+		}
+		walk->iov += sizeof(entry);
+		walk->iov_left--;
+		walk->base = entry.base;
+		walk->left = entry.length;
+		if (!walk->left)
+			return 0;
+	}
+	n = walk->data.wanted - walk->data.at;
+	if (n > walk->left)
+		n = walk->left;
+	if (n > cfg_chunk_max)
+		n = cfg_chunk_max;
+send:
+	walk->data.captured = n;
+	/* Compared, never masked: a size of exactly one class must stay what it is. */
+	asm volatile("" : "+r"(n));
+	CLASS(128);
+	CLASS(256);
+	CLASS(512);
+	CLASS(1024);
+	CLASS(2048);
+	CLASS(4096);
+	CLASS(8192);
+	CLASS(16384);
+	CLASS(32768);
+	CLASS(65536);
+	return 1;
+sent:
+	walk->base += n;
+	walk->left -= n;
+	walk->data.at += n;
+	return walk->data.at >= walk->data.wanted || (walk->data.head.flags & SD_FAULT);
+}
+
+static long loop_step(u32 index, struct walk **walk)
+{
+	return step(*walk);
+}
+
+/* Says that the rest of the call was not visited. */
+static __noinline void end_at_limit(struct walk *walk)
+{
+	struct sd_data *data = bpf_ringbuf_reserve(&events, sizeof(*data), 0);
+
+	if (!data) {
+		walk->refused = 1;
+		return;
+	}
+	walk->data.head.flags |= SD_LIMIT;
+	walk->data.captured = 0;
+	*data = walk->data;
+	bpf_ringbuf_submit(data, wakeup(sizeof(*data)));
+}
+
+/* Sends all chunks of a call. Most calls need one. */
+static __always_inline void send_payload(struct walk *walk)
+{
+	if (step(walk))
+		return;
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {
+		if (bpf_loop(ROUNDS, loop_step, &walk, 0) < ROUNDS)
+			return;
+	} else {
+		for (u32 i = 0; i < ROUNDS_UNTIL_5_16; i++)
+			if (step(walk))
+				return;
+	}
+	end_at_limit(walk);
+}
+
+/* An event without payload: a failed call, or the end of the stream. */
+static __always_inline void send_bare(struct walk *walk)
+{
+	struct sd_data *data = bpf_ringbuf_reserve(&events, sizeof(*data), 0);
+
+	if (!data) {
+		walk->refused = 1;
+		return;
+	}
+	walk->data.captured = 0;
+	*data = walk->data;
+	bpf_ringbuf_submit(data, wakeup(sizeof(*data)));
+}
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * Settings, the ring buffer, the counters, and the head that every record begins with.
+ */
+#ifndef SD_RING_H
+#define SD_RING_H
+
+/* The ring's size is set before loading. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 24);
+} events SEC(".maps");
+
+/* The processes traced, by tgid. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u32);
+	__type(value, u8);
+} targets SEC(".maps");
+
+/* The descriptors of --fd. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, s32);
+	__type(value, u8);
+} fds SEC(".maps");
+
+enum { FDS_ALL = 0, FDS_LISTED = 1, FDS_NOT_LISTED = 2 };
+
+const volatile u32 cfg_fds = FDS_ALL;
+const volatile u64 cfg_snaplen = ~0ULL;
+const volatile u64 cfg_chunk_max = 65536; /* a quarter of the ring at most, or large chunks never fit */
+const volatile u64 cfg_wakeup = 65536;	  /* bytes waiting in the ring before the reader is woken */
+
+struct sd_counters counters;
+
+#define count(field, n) __sync_fetch_and_add(&counters.field, (n))
+
+/*
+ * The reader polls every few milliseconds. It is woken before that only when much is waiting, and once:
+ * when the record that crosses the mark is submitted.
+ */
+static __always_inline u64 wakeup(u64 size)
+{
+	u64 waiting = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
+
+	return waiting >= cfg_wakeup && waiting < cfg_wakeup + size ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
+static __always_inline bool is_target(u32 tgid)
+{
+	return bpf_map_lookup_elem(&targets, &tgid) != NULL;
+}
+
+/* True where --fd leaves this descriptor out. */
+static __always_inline bool fd_filtered(s32 fd)
+{
+	if (cfg_fds == FDS_ALL)
+		return false;
+	return (bpf_map_lookup_elem(&fds, &fd) != NULL) == (cfg_fds == FDS_NOT_LISTED);
+}
+
+/* Who made it happen, and when. */
+static __always_inline void head_of_current(struct sd_head *head, u8 call, s32 fd)
+{
+	u64 id = bpf_get_current_pid_tgid();
+
+	head->time = bpf_ktime_get_ns();
+	head->pid = id >> 32;
+	head->tid = id;
+	head->fd = fd;
+	head->call = call;
+	bpf_get_current_comm(head->comm, sizeof(head->comm));
+}
+
+#endif

@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/*
+ * The probes on socket calls: which hooks, and what each of them reports. The account of bytes is in conn.h, the
+ * copying of payload in payload.h.
+ *
+ * Only hooks that every kernel from 5.10 on grants: tp_btf, one tracepoint, iterators; no kprobe, no fentry.
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_tracing.h>
+#include "abi.h"
+#include "fixes.h"
+#include "ring.h"
+#include "conn.h"
+#include "payload.h"
+
+/* Makes the record types part of the object's type information. */
+const struct sd_open *type_open __attribute__((unused));
+const struct sd_data *type_data __attribute__((unused));
+const struct sd_loss *type_loss __attribute__((unused));
+const struct sd_close *type_close __attribute__((unused));
+
+/* A data call, as its arguments describe it. */
+struct call {
+	u8 number; /* enum sd_call */
+	u8 direction;
+	u32 flags; /* MSG_ */
+	s64 result;
+};
+
+/* Not a failure: nothing happened, and the program tries again or the kernel does it for the program. */
+static __always_inline bool is_retry(s64 result)
+{
+	return result == -EAGAIN || result == -EINTR ||
+	       (result <= -ERESTARTSYS && result >= -ERESTART_RESTARTBLOCK);
+}
+
+/* The kernel took no record of the call: note its bytes, so that the next record says so. */
+static __always_inline void refuse(struct conn *conn, const struct walk *walk, bool peek)
+{
+	u64 from = walk->data.offset + walk->data.at;
+	u64 to = walk->data.offset + walk->data.length;
+
+	count(refused_calls, 1);
+	count(refused_bytes, to - from);
+	if (!peek)
+		note(conn, walk->data.head.direction, from, to, SD_RING_FULL);
+}
+
+/* The end of the stream, not a read into a buffer of no length. */
+static __always_inline bool is_end_of_stream(struct sock *sk)
+{
+	return (BPF_CORE_READ(sk, __sk_common.skc_flags) & (1UL << SOCK_DONE)) ||
+	       (BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN) || state_of(sk) == TCP_CLOSE;
+}
+
+static __noinline int on_data(struct sock *sk, u64 inode, struct walk *walk, const struct call *call)
+{
+	struct conn *conn = conn_of(sk);
+	bool peek = call->flags & MSG_PEEK;
+	u32 direction = call->direction & 1;
+	u64 bytes = call->result > 0 ? call->result : 0;
+	u32 seq;
+
+	if (!conn) {
+		if (!is_connected(sk) || (call->result <= 0 && state_of(sk) == TCP_CLOSE))
+			return 0;
+		conn = found(sk, inode, &walk->data.head, 0);
+		if (!conn)
+			return 0;
+		if (!peek) {
+			/* Lies before what `found` saw as the present. */
+			conn->account[direction].next -= bytes;
+			conn->account[direction].seq -= bytes;
+		}
+	}
+	if (!bytes && conn->ended)
+		return 0;
+	seq = anchor(sk, conn, direction);
+	learn(sk, conn, direction, seq);
+	walk->data.head.kind = SD_DATA;
+	walk->data.head.direction = direction;
+	walk->data.head.inode = conn->inode;
+	walk->data.head.opened = conn->opened;
+	walk->data.head.flags = peek ? SD_PEEK : 0;
+	walk->data.length = bytes;
+	walk->data.wanted = bytes < cfg_snaplen ? bytes : cfg_snaplen;
+	walk->data.error = call->result < 0 ? -call->result : 0;
+	walk->data.offset = conn->account[direction].next;
+	if (conn->account[direction].known) {
+		walk->data.offset = advance(conn, direction, seq, peek ? 0 : bytes);
+		walk->data.seq = peek ? seq : seq - (u32)bytes;
+		walk->data.head.flags |= SD_SEQ;
+	}
+	if (conn->filtered) {
+		if (!peek)
+			note(conn, direction, walk->data.offset, walk->data.offset + bytes, SD_FILTERED);
+		return 0;
+	}
+	if (!announce(conn) || !report(conn, direction, &walk->data.head)) {
+		refuse(conn, walk, peek);
+		return 0;
+	}
+	if (walk->data.wanted)
+		send_payload(walk);
+	else
+		send_bare(walk);
+	if (walk->refused)
+		refuse(conn, walk, peek);
+	return 0;
+}
+
+/* A connection whose handshake this call made or began. */
+static __noinline int on_open(struct sock *sk, u64 inode, const struct sd_head *head, s64 result)
+{
+	bool client = head->call == SD_CONNECT;
+	struct conn *conn = conn_of(sk);
+	u8 state = state_of(sk);
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	u64 key = (u64)sk;
+
+	if (conn && !conn->ended)
+		return 0;
+	if (conn)
+		bpf_map_delete_elem(&conns, &key);
+	conn = blank(0, sk, inode, head);
+	if (!conn)
+		return 0;
+	conn->open.role = client ? SD_CLIENT : SD_SERVER;
+	conn->open.error = result < 0 && result != -EINPROGRESS && !is_retry(result) ? -result : 0;
+	if (state != TCP_CLOSE)
+		start(conn, SD_SEND, 0, BPF_CORE_READ(tp, write_seq));
+	if (state != TCP_CLOSE && state != TCP_SYN_SENT)
+		start(conn, SD_RECV, 0, BPF_CORE_READ(tp, copied_seq));
+	conn = enter(sk, conn);
+	/* A connect that failed leaves no connection; the next one on this socket is another. */
+	if (conn && conn->open.error)
+		conn->ended = 1;
+	return 0;
+}
+
+static __always_inline u32 message_flags(u64 flags)
+{
+	return flags & (MSG_PEEK | MSG_TRUNC | MSG_ERRQUEUE);
+}
+
+/* Reads where a message's buffers are. */
+static __always_inline void take_message(struct walk *walk, u64 address)
+{
+	struct user_msghdr message = {};
+
+	bpf_probe_read_user(&message, sizeof(message), (void *)address);
+	walk->iov = message.iov;
+	walk->iov_left = message.iov_count;
+}
+
+#define DATA_CALL(NUMBER, DIRECTION)   \
+	call.number = NUMBER;          \
+	call.direction = DIRECTION
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
+{
+	struct task_struct *task;
+	struct walk *walk;
+	struct call call = {};
+	struct file *file;
+	struct sock *sk;
+	u64 inode = 0;
+	long number;
+	s32 fd;
+
+	if (!is_target(bpf_get_current_pid_tgid() >> 32))
+		return 0;
+	task = (struct task_struct *)bpf_get_current_task();
+	number = call_number(regs, task);
+	switch (number) {
+	case NR_read: DATA_CALL(SD_READ, SD_RECV); break;
+	case NR_write: DATA_CALL(SD_WRITE, SD_SEND); break;
+	case NR_readv: DATA_CALL(SD_READV, SD_RECV); break;
+	case NR_writev: DATA_CALL(SD_WRITEV, SD_SEND); break;
+	case NR_sendto: DATA_CALL(SD_SENDTO, SD_SEND); break;
+	case NR_recvfrom: DATA_CALL(SD_RECVFROM, SD_RECV); break;
+	case NR_sendmsg: DATA_CALL(SD_SENDMSG, SD_SEND); break;
+	case NR_recvmsg: DATA_CALL(SD_RECVMSG, SD_RECV); break;
+	case NR_connect: call.number = SD_CONNECT; break;
+	case NR_accept: call.number = SD_ACCEPT; break;
+	case NR_accept4: call.number = SD_ACCEPT4; break;
+	default: return 0;
+	}
+	fd = call_argument(regs, 0);
+	if (number == NR_accept || number == NR_accept4) {
+		if (result < 0)
+			return 0;
+		fd = result;
+	}
+	file = file_of_fd(task, fd);
+	if (!file)
+		return 0;
+	sk = socket_of_file(file, &inode);
+	if (!sk || !is_tcp(sk))
+		return 0;
+	walk = new_walk();
+	if (!walk)
+		return 0;
+	head_of_current(&walk->data.head, call.number, fd);
+	if (call.number >= SD_CONNECT)
+		return on_open(sk, inode, &walk->data.head, result);
+	call.result = result;
+	if (is_retry(result) || (!result && (call.direction == SD_SEND || !is_end_of_stream(sk))))
+		return 0;
+	switch (call.number) {
+	case SD_READ:
+	case SD_WRITE:
+		walk->base = call_argument(regs, 1);
+		walk->left = call_argument(regs, 2);
+		break;
+	case SD_SENDTO:
+	case SD_RECVFROM:
+		walk->base = call_argument(regs, 1);
+		walk->left = call_argument(regs, 2);
+		call.flags = message_flags(call_argument(regs, 3));
+		break;
+	case SD_READV:
+	case SD_WRITEV:
+		walk->iov = call_argument(regs, 1);
+		walk->iov_left = call_argument(regs, 2);
+		break;
+	default:
+		take_message(walk, call_argument(regs, 1));
+		call.flags = message_flags(call_argument(regs, 2));
+	}
+	if (call.flags & MSG_ERRQUEUE)
+		return 0; /* copies of sent packets and errors, not the stream */
+	return on_data(sk, inode, walk, &call);
+}
+
+/* The descriptor is gone when the call returns, so it is looked at before. */
+static __noinline int on_close(u32 fd)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct file *file = file_of_fd(task, fd);
+	struct sd_head head = {};
+	struct conn *conn;
+	struct sock *sk;
+	u64 inode = 0;
+	u32 reason;
+
+	if (!file)
+		return 0;
+	sk = socket_of_file(file, &inode);
+	if (!sk || !is_tcp(sk))
+		return 0;
+	head_of_current(&head, SD_CLOSE_CALL, fd);
+	conn = conn_of(sk);
+	if (!conn && is_connected(sk) && state_of(sk) != TCP_CLOSE)
+		conn = found(sk, inode, &head, 0);
+	if (!conn)
+		return 0;
+	reason = SD_DESCRIPTOR;
+	if (file_references(file) == 1)
+		reason = conn->reset ? SD_RESET : SD_CLOSED;
+	finish(sk, conn, reason, &head);
+	return 0;
+}
+
+SEC("tracepoint/syscalls/sys_enter_close")
+int on_sys_enter_close(struct trace_event_raw_sys_enter *ctx)
+{
+	return is_target(bpf_get_current_pid_tgid() >> 32) ? on_close(ctx->args[0]) : 0;
+}
+
+/* The same where tracefs is not mounted, at a cost for every call of the machine. */
+SEC("tp_btf/sys_enter")
+int BPF_PROG(on_sys_enter, struct pt_regs *regs, long number)
+{
+	if (number != NR_close || !is_target(bpf_get_current_pid_tgid() >> 32))
+		return 0;
+	if (call_number(regs, (struct task_struct *)bpf_get_current_task()) != NR_close)
+		return 0;
+	return on_close(call_argument(regs, 0));
+}
+
+/* No descriptor refers to the socket any more: its file is being released. */
+static __always_inline bool is_released(struct sock *sk)
+{
+	struct socket *socket = BPF_CORE_READ(sk, sk_socket);
+	struct file *file;
+
+	if (!socket)
+		return true;
+	file = BPF_CORE_READ(socket, file);
+	return !file || file_references(file) <= 0;
+}
+
+/* Names the task where it is one of the targets' own doing, e.g. the end of the process. */
+static __always_inline void head_of_end(struct sd_head *head)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	head->call = SD_KERNEL;
+	head->fd = -1;
+	if (is_target(bpf_get_current_pid_tgid() >> 32)) {
+		head_of_current(head, SD_KERNEL, -1);
+		if (BPF_CORE_READ(task, flags) & PF_EXITING)
+			head->call = SD_EXIT;
+	}
+	head->time = bpf_ktime_get_ns();
+}
+
+static __always_inline void nobody(struct sd_head *head)
+{
+	head->call = SD_KERNEL;
+	head->fd = -1;
+	head->time = bpf_ktime_get_ns();
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_set_state, struct sock *sk, int old, int new)
+{
+	struct conn *conn = conn_of(sk);
+	struct sd_head head = {};
+
+	if (!conn)
+		return 0;
+	if (new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK)
+		conn->fin_queued = 1;
+	if (conn->ended)
+		return 0;
+	if (old != TCP_SYN_SENT && is_released(sk)) {
+		head_of_end(&head);
+		finish(sk, conn, conn->reset ? SD_RESET : SD_CLOSED, &head);
+		return 0;
+	}
+	if (new != TCP_CLOSE || !BPF_CORE_READ(sk, sk_err))
+		return 0;
+	/* Bytes that arrived before the reset can still be read: then the close that follows says it. */
+	if (conn->account[SD_RECV].known && held(sk, conn, SD_RECV, recv_anchor(sk))) {
+		conn->reset = 1;
+		return 0;
+	}
+	nobody(&head);
+	finish(sk, conn, SD_RESET, &head);
+	return 0;
+}
+
+/* Every TCP socket passes here before its memory is freed. */
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(on_destroy, struct sock *sk)
+{
+	struct conn *conn = conn_of(sk);
+	struct sd_head head = {};
+	u64 key = (u64)sk;
+
+	if (!conn)
+		return 0;
+	head_of_end(&head);
+	if (!finish(sk, conn, conn->reset ? SD_RESET : SD_CLOSED, &head))
+		count(refused_ends, 1);
+	bpf_map_delete_elem(&conns, &key);
+	return 0;
+}
+
+/* Finds the sockets that are open already. */
+SEC("iter/task_file")
+int list_sockets(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct sd_head head = {};
+	struct sock *sk;
+	u64 inode = 0;
+
+	if (!task || !file)
+		return 0;
+	head.pid = BPF_CORE_READ(task, tgid);
+	if (!is_target(head.pid))
+		return 0;
+	sk = socket_of_file(file, &inode);
+	if (!sk || !is_tcp(sk) || !is_connected(sk) || state_of(sk) == TCP_CLOSE || conn_of(sk))
+		return 0;
+	head.time = bpf_ktime_get_ns();
+	head.tid = BPF_CORE_READ(task, pid);
+	head.fd = ctx->fd;
+	head.call = SD_LISTING;
+	BPF_CORE_READ_INTO(&head.comm, task, comm);
+	found(sk, inode, &head, 1);
+	return 0;
+}
+
+/* Reports where each connection stands when the trace ends. */
+SEC("iter/bpf_map_elem")
+int list_remaining(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct sd_head head = {};
+	struct conn *conn;
+	struct sock *sk;
+	u64 *key = ctx->key;
+
+	if (!key || !ctx->value)
+		return 0;
+	sk = (struct sock *)*key;
+	conn = conn_of(sk);
+	if (!conn || conn->ended)
+		return 0;
+	nobody(&head);
+	head.call = SD_LISTING;
+	finish(sk, conn, SD_STILL_OPEN, &head);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

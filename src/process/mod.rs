@@ -1,0 +1,92 @@
+//! Processes: whether one is alive, which ports its network namespace listens on, how to start one under
+//! observation. Knows nothing of events; what is on the wire or in a call is left to [`crate::source`].
+
+pub mod command;
+pub mod netns;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+
+/// A process that keeps its identity: a number reused for another process is not taken for it.
+#[derive(Debug)]
+pub struct Process {
+    pid: u32,
+    pidfd: OwnedFd,
+}
+
+impl Process {
+    /// Takes hold of a running process. `NotFound` where there is none with this id.
+    pub fn open(pid: u32) -> io::Result<Process> {
+        // SAFETY: pidfd_open takes two integers and returns a descriptor or -1.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0) };
+        match Errno::result(fd) {
+            // SAFETY: the kernel has just returned this descriptor to us alone.
+            Ok(fd) => Ok(Process { pid, pidfd: unsafe { OwnedFd::from_raw_fd(fd as i32) } }),
+            Err(Errno::ESRCH) => Err(io::ErrorKind::NotFound.into()),
+            // The number of a thread that is not the first of its process.
+            Err(Errno::EINVAL) | Err(Errno::ENOENT) => Err(io::ErrorKind::InvalidInput.into()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Its id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// True once its last thread has ended, reaped or not.
+    pub fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        matches!(poll(&mut fds, PollTimeout::ZERO), Ok(count) if count > 0)
+    }
+}
+
+/// TCP ports that are listened on in the network namespace of `pid`, from /proc/PID/net/tcp and tcp6.
+pub fn listening_ports(pid: u32) -> io::Result<HashSet<u16>> {
+    let mut ports = HashSet::new();
+    for table in ["tcp", "tcp6"] {
+        match std::fs::read_to_string(format!("/proc/{pid}/net/{table}")) {
+            Ok(text) => ports.extend(text.lines().filter_map(listening_port)),
+            // IPv6 may be disabled.
+            Err(error) if table == "tcp6" && error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(ports)
+}
+
+/// The port of a line `sl local_address:port rem_address state ...` in state LISTEN (0A).
+fn listening_port(line: &str) -> Option<u16> {
+    let mut fields = line.split_ascii_whitespace();
+    let local = fields.nth(1)?;
+    let state = fields.nth(1)?;
+    let port = local.rsplit_once(':')?.1;
+    (state == "0A").then(|| u16::from_str_radix(port, 16).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn own_listener_is_listed_and_own_process_lives() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(listening_ports(std::process::id()).unwrap().contains(&port));
+        drop(listener);
+        assert!(!listening_ports(std::process::id()).unwrap().contains(&port));
+        assert!(!Process::open(std::process::id()).unwrap().has_ended());
+    }
+
+    #[test]
+    fn missing_process_is_not_found() {
+        // Above the largest pid the kernel gives (PID_MAX_LIMIT, 2^22).
+        let error = Process::open(1 << 23).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

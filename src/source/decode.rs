@@ -1,0 +1,385 @@
+//! Raw records of the kernel's ring buffer -> [`Event`]s. Pure: no kernel, no clock, no I/O.
+//!
+//! The layouts are those of `src/bpf/abi.h`; [`crate::source::live`] asserts that the compiled probes have
+//! the same. A call's bytes may come in several chunks, which are joined here; most calls need one, and its
+//! payload is handed on without a copy. Whatever the bytes are, nothing here panics: a record that is no
+//! record is refused with [`Malformed`].
+
+use crate::event::{
+    Call, Cause, Close, CloseReason, Comm, ConnId, Data, Direction, Event, Kind, Loss, Open, Opened, Range,
+    Role, Start, Task, Timestamp, Total, Transport,
+};
+use rustc_hash::FxHashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::ControlFlow;
+use zerocopy::{FromBytes, Immutable, KnownLayout};
+
+/// Takes each event. Gets it by value: the source may complete what a record can't know.
+pub type Emit<'a> = dyn FnMut(Event<'_>) -> ControlFlow<()> + 'a;
+
+/// The bytes are no record of this version's probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+const KIND_OPEN: u8 = 1;
+const KIND_DATA: u8 = 2;
+const KIND_CLOSE: u8 = 3;
+const KIND_LOSS: u8 = 4;
+
+const FLAG_PEEK: u8 = 1;
+const FLAG_SEQ: u8 = 2;
+const FLAG_FAULT: u8 = 4;
+const FLAG_LIMIT: u8 = 8;
+const FLAG_FOUND: u8 = 16;
+const FLAG_NOT_SENT: u8 = 32;
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// `struct sd_head`.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(super) struct Head {
+    time: u64,
+    inode: u64,
+    opened: u32,
+    pid: u32,
+    tid: u32,
+    fd: i32,
+    comm: [u8; 16],
+    kind: u8,
+    call: u8,
+    direction: u8,
+    flags: u8,
+    padding: u32,
+}
+
+/// `struct sd_start`.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(super) struct RawStart {
+    offset: u64,
+    seq: u32,
+    known: u32,
+}
+
+/// `struct sd_open`.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(super) struct RawOpen {
+    head: Head,
+    start: [RawStart; 2],
+    local: [u8; 16],
+    remote: [u8; 16],
+    local_port: u16,
+    remote_port: u16,
+    family: u16,
+    role: u16,
+    error: i32,
+    padding: u32,
+}
+
+/// `struct sd_data`.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(super) struct RawData {
+    head: Head,
+    offset: u64,
+    length: u64,
+    wanted: u64,
+    at: u64,
+    captured: u32,
+    seq: u32,
+    error: i32,
+    padding: u32,
+}
+
+/// `struct sd_loss`.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(super) struct RawLoss {
+    head: Head,
+    from: u64,
+    to: u64,
+    cause: u32,
+    padding: u32,
+}
+
+/// `struct sd_total`.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(super) struct RawTotal {
+    moved: u64,
+    end: u64,
+    pending: u32,
+    known: u32,
+}
+
+/// `struct sd_close`.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(super) struct RawClose {
+    head: Head,
+    total: [RawTotal; 2],
+    reason: u32,
+    padding: u32,
+}
+
+/// Turns records into events, in the order of the ring.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    /// Added to the kernel's monotonic clock to get Unix time, in ns.
+    clock_offset: u64,
+    /// Calls whose chunks have not all come: at most one per thread, connection and direction.
+    partial: Vec<Partial>,
+    /// Connections announced and not ended. Where the ring refuses an announcement, two threads may both
+    /// make up for it; the second is dropped.
+    open: FxHashSet<ConnId>,
+}
+
+/// A call whose last chunk has not come yet.
+#[derive(Debug)]
+struct Partial {
+    raw: RawData,
+    bytes: Vec<u8>,
+}
+
+impl Decoder {
+    /// A decoder for records whose times are `clock_offset` nanoseconds before Unix time.
+    pub fn new(clock_offset: u64) -> Decoder {
+        Decoder { clock_offset, ..Decoder::default() }
+    }
+
+    /// Decodes one record. Breaks when `emit` does.
+    pub fn record(&mut self, bytes: &[u8], emit: &mut Emit<'_>) -> Result<ControlFlow<()>, Malformed> {
+        let (head, _) = read::<Head>(bytes)?;
+        match head.kind {
+            KIND_OPEN => self.open(read::<RawOpen>(bytes)?.0, emit),
+            KIND_DATA => {
+                let (raw, payload) = read::<RawData>(bytes)?;
+                self.data(raw, payload.get(..raw.captured as usize).ok_or(Malformed)?, emit)
+            }
+            KIND_CLOSE => self.close(read::<RawClose>(bytes)?.0, emit),
+            KIND_LOSS => self.loss(read::<RawLoss>(bytes)?.0, emit),
+            _ => Err(Malformed),
+        }
+    }
+
+    /// Hands on the calls whose remaining chunks were refused and which no later record completed.
+    pub fn finish(&mut self, emit: &mut Emit<'_>) -> ControlFlow<()> {
+        for partial in std::mem::take(&mut self.partial) {
+            self.emit_partial(&partial, emit)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn event<'a>(&self, head: &Head, kind: Kind<'a>) -> Event<'a> {
+        Event {
+            time: Timestamp(head.time.wrapping_add(self.clock_offset)),
+            conn: conn(head),
+            task: (head.pid != 0).then_some(Task { pid: head.pid, tid: head.tid, comm: Comm(head.comm) }),
+            fd: (head.fd >= 0).then_some(head.fd),
+            kind,
+        }
+    }
+
+    fn open(&mut self, raw: RawOpen, emit: &mut Emit<'_>) -> Result<ControlFlow<()>, Malformed> {
+        let open = Open {
+            opened: if raw.head.flags & FLAG_FOUND != 0 { Opened::Found } else { Opened::Fresh },
+            transport: Transport::Tcp,
+            local: Some(address(raw.family, &raw.local, raw.local_port)?),
+            remote: Some(address(raw.family, &raw.remote, raw.remote_port)?),
+            role: match raw.role {
+                1 => Role::Client,
+                2 => Role::Server,
+                _ => Role::Unknown,
+            },
+            start: raw
+                .start
+                .map(|start| Start { offset: start.offset, seq: (start.known == 1).then_some(start.seq) }),
+            exact: true,
+            filtered: raw.head.flags & FLAG_NOT_SENT != 0,
+            call: Some(call(&raw.head)?),
+            error: (raw.error != 0).then_some(raw.error),
+        };
+        if open.error.is_none() && !self.open.insert(conn(&raw.head)) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        Ok(emit(self.event(&raw.head, Kind::Open(open))))
+    }
+
+    fn data(
+        &mut self,
+        raw: RawData,
+        payload: &[u8],
+        emit: &mut Emit<'_>,
+    ) -> Result<ControlFlow<()>, Malformed> {
+        check(&raw)?;
+        let key = key(&raw.head);
+        let earlier = self.partial.iter().position(|partial| self::key(&partial.raw.head) == key);
+        if raw.at == 0 {
+            // Only a peek that was refused in the middle leaves chunks behind without a loss.
+            if let Some(index) = earlier {
+                let partial = self.partial.swap_remove(index);
+                if self.emit_partial(&partial, emit).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            if is_last(&raw) {
+                return Ok(self.emit_data(&raw, payload, emit));
+            }
+            self.partial.push(Partial { raw, bytes: payload.to_vec() });
+            return Ok(ControlFlow::Continue(()));
+        }
+        let index = earlier.ok_or(Malformed)?;
+        let partial = &mut self.partial[index];
+        if partial.bytes.len() as u64 != raw.at || partial.raw.offset != raw.offset {
+            return Err(Malformed);
+        }
+        partial.bytes.extend_from_slice(payload);
+        partial.raw.head.flags |= raw.head.flags;
+        if !is_last(&raw) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let partial = self.partial.swap_remove(index);
+        Ok(self.emit_partial(&partial, emit))
+    }
+
+    fn loss(&mut self, raw: RawLoss, emit: &mut Emit<'_>) -> Result<ControlFlow<()>, Malformed> {
+        let cause = u8::try_from(raw.cause).ok().and_then(Cause::from_number).ok_or(Malformed)?;
+        if raw.to < raw.from {
+            return Err(Malformed);
+        }
+        let mut range = Range::new(raw.from, raw.to);
+        // Refused chunks of a call whose first ones came: the call itself says what it lacks.
+        if let Some(index) = self.partial.iter().position(|partial| partial.is_cut_at(&raw)) {
+            let partial = self.partial.swap_remove(index);
+            range = Range::new(partial.raw.offset + partial.raw.length, raw.to);
+            if self.emit_partial(&partial, emit).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        if range.is_empty() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let direction = direction(&raw.head)?;
+        Ok(emit(self.event(&raw.head, Kind::Loss(Loss { direction, range, cause }))))
+    }
+
+    fn close(&mut self, raw: RawClose, emit: &mut Emit<'_>) -> Result<ControlFlow<()>, Malformed> {
+        let reason = match raw.reason {
+            1 => CloseReason::Descriptor,
+            2 => CloseReason::Closed,
+            3 => CloseReason::Reset,
+            4 => CloseReason::StillOpen,
+            _ => return Err(Malformed),
+        };
+        let totals = raw.total.map(|total| Total {
+            moved: total.moved,
+            end: (total.known == 1).then_some(total.end),
+            pending: u64::from(total.pending),
+        });
+        if reason.is_final() {
+            self.open.remove(&conn(&raw.head));
+        }
+        let close = Close { reason, call: Some(call(&raw.head)?), totals };
+        Ok(emit(self.event(&raw.head, Kind::Close(close))))
+    }
+
+    fn emit_partial(&self, partial: &Partial, emit: &mut Emit<'_>) -> ControlFlow<()> {
+        self.emit_data(&partial.raw, &partial.bytes, emit)
+    }
+
+    /// `raw` has passed [`check`]; `payload` is all of the call that came.
+    fn emit_data(&self, raw: &RawData, payload: &[u8], emit: &mut Emit<'_>) -> ControlFlow<()> {
+        let (Ok(direction), Ok(call)) = (direction(&raw.head), call(&raw.head)) else {
+            return ControlFlow::Continue(());
+        };
+        let data = Data {
+            direction,
+            offset: raw.offset,
+            length: raw.length,
+            payload,
+            tcp_seq: (raw.head.flags & FLAG_SEQ != 0).then_some(raw.seq),
+            call,
+            cause: missing_because(raw, payload.len() as u64),
+            peek: raw.head.flags & FLAG_PEEK != 0,
+            error: (raw.error != 0).then_some(raw.error),
+        };
+        emit(self.event(&raw.head, Kind::Data(data)))
+    }
+}
+
+impl Partial {
+    /// The loss begins in the middle of this call: the kernel refused its remaining chunks.
+    fn is_cut_at(&self, loss: &RawLoss) -> bool {
+        conn(&self.raw.head) == conn(&loss.head)
+            && self.raw.head.direction == loss.head.direction
+            && loss.from == self.raw.offset.wrapping_add(self.bytes.len() as u64)
+            && loss.to >= self.raw.offset.wrapping_add(self.raw.length)
+    }
+}
+
+fn read<T: FromBytes + KnownLayout + Immutable>(bytes: &[u8]) -> Result<(T, &[u8]), Malformed> {
+    T::read_from_prefix(bytes).map_err(|_| Malformed)
+}
+
+/// What every later step relies on.
+fn check(raw: &RawData) -> Result<(), Malformed> {
+    direction(&raw.head)?;
+    call(&raw.head)?;
+    let sane = raw.wanted <= raw.length
+        && raw.offset.checked_add(raw.length).is_some()
+        && raw.at.checked_add(u64::from(raw.captured)).is_some_and(|end| end <= raw.wanted);
+    sane.then_some(()).ok_or(Malformed)
+}
+
+/// No chunk follows this one.
+fn is_last(raw: &RawData) -> bool {
+    raw.at + u64::from(raw.captured) == raw.wanted || raw.head.flags & (FLAG_FAULT | FLAG_LIMIT) != 0
+}
+
+fn missing_because(raw: &RawData, captured: u64) -> Option<Cause> {
+    if captured == raw.length {
+        None
+    } else if raw.head.flags & FLAG_FAULT != 0 {
+        Some(Cause::UserMemoryFault)
+    } else if raw.head.flags & FLAG_LIMIT != 0 {
+        Some(Cause::IovecLimit)
+    } else if captured == raw.wanted {
+        Some(Cause::Snaplen)
+    } else {
+        Some(Cause::RingFull)
+    }
+}
+
+fn conn(head: &Head) -> ConnId {
+    ConnId { socket: head.inode, opened: head.opened }
+}
+
+/// Chunks of one call share it; a thread makes one call at a time.
+fn key(head: &Head) -> (ConnId, u8, u32) {
+    (conn(head), head.direction, head.tid)
+}
+
+fn direction(head: &Head) -> Result<Direction, Malformed> {
+    match head.direction {
+        0 => Ok(Direction::Send),
+        1 => Ok(Direction::Recv),
+        _ => Err(Malformed),
+    }
+}
+
+fn call(head: &Head) -> Result<Call, Malformed> {
+    Call::from_number(head.call).ok_or(Malformed)
+}
+
+/// IPv4-mapped IPv6 addresses are shown as the IPv4 they carry (RFC 4291, 2.5.5.2).
+fn address(family: u16, bytes: &[u8; 16], port: u16) -> Result<SocketAddr, Malformed> {
+    let ip = match family {
+        AF_INET => IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])),
+        AF_INET6 => IpAddr::V6(Ipv6Addr::from(*bytes)).to_canonical(),
+        _ => return Err(Malformed),
+    };
+    Ok(SocketAddr::new(ip, port))
+}

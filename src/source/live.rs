@@ -1,0 +1,454 @@
+//! The live kernel: puts the probes of `src/bpf` in place and reads their ring buffer.
+//!
+//! What the records mean is left to [`crate::source::decode`]; what the probes do, to the C sources.
+
+use crate::event::{Event, Kind, Open, Opened, Role, Timestamp, Vantage};
+use crate::process::{Process, listening_ports};
+use crate::source::decode::{self, Decoder};
+use crate::source::{Error, Sink, Source, Summary};
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{ErrorKind, IterOpts, Link, MapCore, MapFlags, RingBuffer, RingBufferBuilder};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::time::{ClockId, clock_gettime};
+use rustc_hash::FxHashMap;
+use skeleton::{SocketSkel, SocketSkelBuilder, types};
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::io::Read;
+use std::mem::{MaybeUninit, size_of};
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Size of the ring buffer where the user gives none: room for the bursts of a fast server.
+pub const DEFAULT_RING_SIZE: usize = 16 << 20;
+
+/// How long records may wait in the ring before they are read, unless many wait.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The largest payload class of `src/bpf/payload.h`.
+const CHUNK_MAX: u64 = 64 << 10;
+
+#[allow(missing_docs, clippy::all, unreachable_pub)]
+mod skeleton {
+    include!(concat!(env!("OUT_DIR"), "/socket.skel.rs"));
+}
+
+/// Which descriptors are watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FdFilter {
+    /// The descriptors named.
+    pub fds: Vec<i32>,
+    /// Watch all but these.
+    pub negate: bool,
+}
+
+/// What to observe, and for how long.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Processes to trace.
+    pub pids: Vec<u32>,
+    /// Only these descriptors; the totals of the others are still counted.
+    pub fds: Option<FdFilter>,
+    /// Payload bytes to capture of each call; all where absent.
+    pub snaplen: Option<u64>,
+    /// Bytes of the ring buffer; rounded up to a power of two of at least a page.
+    pub ring_size: usize,
+    /// End after this time.
+    pub duration: Option<Duration>,
+    /// End when another thread, or a signal handler, sets it.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            pids: Vec::new(),
+            fds: None,
+            snaplen: None,
+            ring_size: DEFAULT_RING_SIZE,
+            duration: None,
+            stop: Arc::default(),
+        }
+    }
+}
+
+/// Probes in place. Events are kept in the ring from [`Live::attach`] on, until [`Source::run`] takes them.
+pub struct Live {
+    options: Options,
+    skel: SocketSkel<'static>,
+    /// Dropped to take the probes away.
+    links: Vec<Link>,
+    processes: Vec<Process>,
+    attached: Timestamp,
+    clock_offset: u64,
+}
+
+impl Live {
+    /// Loads the probes, attaches them, and lists the sockets that are open already.
+    ///
+    /// # Errors
+    /// [`Error::Attach`]: one line that says what is missing and what to do.
+    pub fn attach(options: Options) -> Result<Live, Error> {
+        let processes = options.pids.iter().map(|&pid| open_process(pid)).collect::<Result<Vec<_>, _>>()?;
+        require_btf()?;
+        let skel = load(&options)?;
+        for pid in &options.pids {
+            add(&skel.maps.targets, &pid.to_ne_bytes())?;
+        }
+        for fd in options.fds.iter().flat_map(|filter| &filter.fds) {
+            add(&skel.maps.fds, &fd.to_ne_bytes())?;
+        }
+        let links = attach_probes(&skel)?;
+        let clock_offset = clock_offset();
+        let live = Live { options, skel, links, processes, attached: now(), clock_offset };
+        let listing = live.skel.progs.list_sockets.attach_iter_with_opts(IterOpts::None);
+        run_iterator(&listing.map_err(|error| refused("iter/task_file", &error))?)?;
+        Ok(live)
+    }
+
+    /// Waits for records and hands them on, until it is time to end.
+    fn pump(&self, ring: &RingBuffer<'_>, taker: &RefCell<Taker<'_>>) -> Result<(), Error> {
+        let waker = waker(&self.skel.maps.events).map_err(|errno| Error::Attach(errno.to_string()))?;
+        let deadline = self.options.duration.map(|duration| Instant::now() + duration);
+        loop {
+            let left = deadline.map_or(POLL_INTERVAL, |at| at.saturating_duration_since(Instant::now()));
+            wait(&waker, left.min(POLL_INTERVAL));
+            // Looked at before the ring: what a process did before its end is in the ring by then.
+            let over = self.options.stop.load(Ordering::Relaxed)
+                || deadline.is_some_and(|at| Instant::now() >= at)
+                || self.processes.iter().all(Process::has_ended);
+            consume(ring, taker)?;
+            if over || taker.borrow().broken {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reports where the remaining connections stand. Where the ring takes no more, empties it and goes on.
+    fn list_remaining(&self, ring: &RingBuffer<'_>, taker: &RefCell<Taker<'_>>) -> Result<(), Error> {
+        loop {
+            let before = taker.borrow().records;
+            let link = self
+                .skel
+                .progs
+                .list_remaining
+                .attach_iter(self.skel.maps.conns.as_fd())
+                .map_err(|error| refused("iter/bpf_map_elem", &error))?;
+            run_iterator(&link)?;
+            consume(ring, taker)?;
+            if taker.borrow().records == before || taker.borrow().broken {
+                return Ok(());
+            }
+        }
+    }
+
+    fn summary(&self, malformed: u64) -> Summary {
+        let mut warnings = Vec::new();
+        let mut warn = |count: u64, text: &str| {
+            if count > 0 {
+                warnings.push(format!("{count} {text}"));
+            }
+        };
+        let mut dropped = 0;
+        if let Some(bss) = self.skel.maps.bss_data.as_ref() {
+            let counters = &bss.counters;
+            dropped = counters.refused_calls;
+            warn(
+                counters.table_full,
+                "calls on connections for which the kernel's table had no room (table-full)",
+            );
+            warn(
+                counters.refused_ends,
+                "connections whose end a full ring refused (ring-full): totals unknown",
+            );
+            warn(
+                counters.misplaced,
+                "calls made on one socket at the same instant: their order is not known",
+            );
+        }
+        warn(malformed, "records of the ring could not be decoded: this is a fault of sockdbg");
+        Summary { first: Some(self.attached), last: Some(now()), cut: None, dropped, warnings }
+    }
+}
+
+impl Source for Live {
+    fn vantage(&self) -> Vantage {
+        Vantage::Syscall
+    }
+
+    fn run(&mut self, sink: &mut Sink<'_>) -> Result<Summary, Error> {
+        let taker = RefCell::new(Taker::new(self.clock_offset, sink));
+        let ring = ring(&self.skel.maps.events, &taker)?;
+        let mut result = self.pump(&ring, &taker);
+        self.links.clear();
+        if result.is_ok() && !taker.borrow().broken {
+            result = consume(&ring, &taker).and_then(|()| self.list_remaining(&ring, &taker));
+            taker.borrow_mut().finish();
+        }
+        drop(ring);
+        let malformed = taker.into_inner().malformed;
+        result.map(|()| self.summary(malformed))
+    }
+}
+
+/// Decodes records and hands the events to the sink.
+struct Taker<'a> {
+    decoder: Decoder,
+    roles: Roles,
+    sink: &'a mut dyn FnMut(&Event<'_>) -> ControlFlow<()>,
+    broken: bool,
+    records: u64,
+    malformed: u64,
+}
+
+impl<'a> Taker<'a> {
+    fn new(clock_offset: u64, sink: &'a mut Sink<'_>) -> Taker<'a> {
+        let decoder = Decoder::new(clock_offset);
+        Taker { decoder, roles: Roles::default(), sink, broken: false, records: 0, malformed: 0 }
+    }
+
+    fn take(&mut self, record: &[u8]) {
+        let Taker { decoder, roles, sink, .. } = self;
+        self.records += 1;
+        match decoder.record(record, &mut |event| sink(&roles.complete(event))) {
+            Ok(flow) => self.broken |= flow.is_break(),
+            Err(decode::Malformed) => self.malformed += 1,
+        }
+    }
+
+    fn finish(&mut self) {
+        let Taker { decoder, roles, sink, .. } = self;
+        self.broken |= decoder.finish(&mut |event| sink(&roles.complete(event))).is_break();
+    }
+}
+
+/// Which ports a process listens on: tells servers from clients among sockets that were open already.
+#[derive(Default)]
+struct Roles {
+    listening: FxHashMap<u32, HashSet<u16>>,
+}
+
+impl Roles {
+    fn complete<'a>(&mut self, mut event: Event<'a>) -> Event<'a> {
+        let pid = event.task.map(|task| task.pid);
+        if let (Kind::Open(open), Some(pid)) = (&mut event.kind, pid)
+            && open.opened == Opened::Found
+            && open.role == Role::Unknown
+        {
+            open.role = self.role(pid, open);
+        }
+        event
+    }
+
+    fn role(&mut self, pid: u32, open: &Open) -> Role {
+        // A process that has ended since: nothing tells any more.
+        let listening = self.listening.entry(pid).or_insert_with(|| listening_ports(pid).unwrap_or_default());
+        let (Some(local), Some(remote)) = (open.local, open.remote) else { return Role::Unknown };
+        if listening.contains(&local.port()) {
+            Role::Server
+        } else if is_ephemeral(local.port()) && !is_ephemeral(remote.port()) {
+            Role::Client
+        } else {
+            Role::Unknown
+        }
+    }
+}
+
+/// The kernel's default of net.ipv4.ip_local_port_range: where connect takes a port from.
+fn is_ephemeral(port: u16) -> bool {
+    (32768..=60999).contains(&port)
+}
+
+fn open_process(pid: u32) -> Result<Process, Error> {
+    Process::open(pid).map_err(|error| {
+        Error::Attach(match error.kind() {
+            std::io::ErrorKind::NotFound => format!("process {pid} does not exist"),
+            std::io::ErrorKind::InvalidInput => format!("{pid} is a thread: give the id of its process"),
+            _ => format!("process {pid}: {error}"),
+        })
+    })
+}
+
+fn require_btf() -> Result<(), Error> {
+    let path = "/sys/kernel/btf/vmlinux";
+    if Path::new(path).exists() {
+        return Ok(());
+    }
+    Err(Error::Attach(format!(
+        "{path} is missing: the kernel must be built with CONFIG_DEBUG_INFO_BTF, and /sys must be visible"
+    )))
+}
+
+fn load(options: &Options) -> Result<SocketSkel<'static>, Error> {
+    libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Debug, |level, message| {
+        log::log!(target: "libbpf", log_level(level), "{}", message.trim_end());
+    })));
+    // The skeleton borrows the room of its object for as long as it lives; a few bytes for each trace.
+    let room = Box::leak(Box::new(MaybeUninit::uninit()));
+    let mut open = SocketSkelBuilder::default().open(room).map_err(|error| cannot_load(&error))?;
+    let ring_size = ring_size(options.ring_size);
+    configure(&mut open, options, ring_size);
+    open.maps.events.set_max_entries(ring_size as u32).map_err(|error| cannot_load(&error))?;
+    // The tracepoint costs other calls nothing, but needs tracefs.
+    let tracefs = has_tracefs();
+    open.progs.on_sys_enter_close.set_autoload(tracefs);
+    open.progs.on_sys_enter.set_autoload(!tracefs);
+    open.load().map_err(|error| cannot_load(&error))
+}
+
+fn configure(open: &mut skeleton::OpenSocketSkel<'_>, options: &Options, ring_size: usize) {
+    let Some(settings) = open.maps.rodata_data.as_deref_mut() else { return };
+    let quarter = ring_size as u64 / 4;
+    settings.cfg_fds = match &options.fds {
+        None => 0,
+        Some(filter) => 1 + u32::from(filter.negate),
+    };
+    settings.cfg_snaplen = options.snaplen.unwrap_or(u64::MAX);
+    // A quarter of the ring, and room for the record's head: the largest class must fit several times.
+    settings.cfg_chunk_max = CHUNK_MAX.min(quarter / 2);
+    settings.cfg_wakeup = CHUNK_MAX.min(quarter);
+}
+
+/// A power of two of at least a page, at most what the kernel's ring can be (2^31).
+fn ring_size(wanted: usize) -> usize {
+    wanted.clamp(page_size(), 1 << 30).next_power_of_two()
+}
+
+fn page_size() -> usize {
+    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .and_then(|size| usize::try_from(size).ok())
+        .unwrap_or(4096)
+}
+
+fn has_tracefs() -> bool {
+    ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
+        .iter()
+        .any(|root| Path::new(root).join("events/syscalls/sys_enter_close/id").exists())
+}
+
+fn attach_probes(skel: &SocketSkel<'_>) -> Result<Vec<Link>, Error> {
+    let progs = &skel.progs;
+    let close = if has_tracefs() { &progs.on_sys_enter_close } else { &progs.on_sys_enter };
+    let probes = [
+        // Ends first: an end that is seen early is known, a call before its connection's end must be.
+        ("tp_btf/tcp_destroy_sock", &progs.on_destroy),
+        ("tp_btf/inet_sock_set_state", &progs.on_set_state),
+        ("sys_enter of close", close),
+        ("tp_btf/sys_exit", &progs.on_sys_exit),
+    ];
+    probes
+        .into_iter()
+        .map(|(hook, program)| program.attach().map_err(|error| refused(hook, &error)))
+        .collect()
+}
+
+fn add(map: &impl MapCore, key: &[u8]) -> Result<(), Error> {
+    map.update(key, &[1], MapFlags::ANY).map_err(|error| cannot_load(&error))
+}
+
+fn cannot_load(error: &libbpf_rs::Error) -> Error {
+    Error::Attach(if error.kind() == ErrorKind::PermissionDenied {
+        "loading BPF programs is not permitted: run as root, or with CAP_BPF and CAP_PERFMON \
+         (before Linux 5.8: CAP_SYS_ADMIN)"
+            .into()
+    } else {
+        format!(
+            "the kernel does not take the BPF programs: {error:#} (SOCKDBG_LOG=debug shows the verifier's words)"
+        )
+    })
+}
+
+fn refused(hook: &str, error: &libbpf_rs::Error) -> Error {
+    Error::Attach(format!(
+        "the kernel refuses the hook {hook}: {error}; sockdbg needs it (Linux 5.10 or later)"
+    ))
+}
+
+/// Runs an iterator program over all its elements.
+fn run_iterator(link: &Link) -> Result<(), Error> {
+    let failed =
+        |error: &dyn std::fmt::Display| Error::Attach(format!("listing sockets in the kernel: {error}"));
+    let mut output = libbpf_rs::Iter::new(link).map_err(|error| failed(&error))?;
+    // The programs print nothing: reading is what makes them run.
+    output.read_to_end(&mut Vec::new()).map_err(|error| failed(&error))?;
+    Ok(())
+}
+
+fn ring<'a>(events: &impl MapCore, taker: &'a RefCell<Taker<'_>>) -> Result<RingBuffer<'a>, Error> {
+    let mut builder = RingBufferBuilder::new();
+    builder
+        .add(events, |record| {
+            let mut taker = taker.borrow_mut();
+            taker.take(record);
+            // A negative number ends the reading; this record counts as read.
+            if taker.broken { -nix::libc::ECANCELED } else { 0 }
+        })
+        .map_err(|error| cannot_load(&error))?;
+    builder.build().map_err(|error| cannot_load(&error))
+}
+
+fn consume(ring: &RingBuffer<'_>, taker: &RefCell<Taker<'_>>) -> Result<(), Error> {
+    match ring.consume() {
+        Err(error) if !taker.borrow().broken => {
+            Err(Error::Attach(format!("reading the kernel's ring buffer: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Wakes once for each wake-up the probes send (edge-triggered): with a level-triggered wait a busy ring would
+/// never let its reader sleep, and every record would cost a round.
+fn waker(events: &impl AsFd) -> nix::Result<Epoll> {
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    epoll.add(events, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0))?;
+    Ok(epoll)
+}
+
+fn wait(waker: &Epoll, time: Duration) {
+    let milliseconds = u16::try_from(time.as_millis()).unwrap_or(u16::MAX);
+    // Interrupted or not: the ring is looked at next.
+    let _ = waker.wait(&mut [EpollEvent::empty()], EpollTimeout::from(milliseconds));
+}
+
+fn now() -> Timestamp {
+    Timestamp(clock(ClockId::CLOCK_REALTIME))
+}
+
+fn clock(id: ClockId) -> u64 {
+    // Both clocks exist on every kernel (clock_gettime(2)), and count from 1970 or from boot.
+    clock_gettime(id).map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+}
+
+/// Unix time less the kernel's monotonic clock: of several readings the one that took the shortest time.
+fn clock_offset() -> u64 {
+    let readings = (0..8).map(|_| {
+        let before = clock(ClockId::CLOCK_MONOTONIC);
+        let real = clock(ClockId::CLOCK_REALTIME);
+        let after = clock(ClockId::CLOCK_MONOTONIC);
+        (after - before, real - (before + (after - before) / 2))
+    });
+    readings.min().map_or(0, |(_, offset)| offset)
+}
+
+fn log_level(level: libbpf_rs::PrintLevel) -> log::Level {
+    match level {
+        libbpf_rs::PrintLevel::Warn => log::Level::Debug,
+        libbpf_rs::PrintLevel::Info => log::Level::Debug,
+        libbpf_rs::PrintLevel::Debug => log::Level::Trace,
+    }
+}
+
+/// The probes and the decoder speak of the same records.
+const _: () = {
+    assert!(size_of::<types::sd_head>() == size_of::<decode::Head>());
+    assert!(size_of::<types::sd_open>() == size_of::<decode::RawOpen>());
+    assert!(size_of::<types::sd_data>() == size_of::<decode::RawData>());
+    assert!(size_of::<types::sd_loss>() == size_of::<decode::RawLoss>());
+    assert!(size_of::<types::sd_close>() == size_of::<decode::RawClose>());
+};

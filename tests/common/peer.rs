@@ -1,0 +1,216 @@
+//! Real processes to observe: Python programs written in the test, nginx, redis-server. Each is ended by its
+//! own id when the test is done with it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long any awaited condition may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Polls until `condition` holds; fails the test when it does not in time.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A listener on a free loopback port.
+pub fn listen() -> (TcpListener, u16) {
+    listen_at("127.0.0.1")
+}
+
+/// A listener on a free port of `host`.
+pub fn listen_at(host: &str) -> (TcpListener, u16) {
+    let listener = TcpListener::bind((host, 0)).expect("a free port");
+    let port = listener.local_addr().expect("a bound socket has an address").port();
+    (listener, port)
+}
+
+/// A port nobody listens on now, for servers that can't be told to take any.
+pub fn free_port() -> u16 {
+    listen().1
+}
+
+/// Accepts one connection, sends `bytes`, closes its side, and returns all that came.
+pub fn exchange(listener: &TcpListener, bytes: &[u8]) -> Vec<u8> {
+    let (stream, _) = listener.accept().expect("the workload connects");
+    converse(&stream, bytes)
+}
+
+/// Sends `bytes`, closes its side, and returns all that came meanwhile.
+pub fn converse(stream: &TcpStream, bytes: &[u8]) -> Vec<u8> {
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut stream = stream;
+            stream.write_all(bytes).expect("the workload reads");
+            stream.shutdown(std::net::Shutdown::Write).expect("an open connection");
+        });
+        let mut received = Vec::new();
+        let mut stream = stream;
+        stream.read_to_end(&mut received).expect("the workload writes and closes");
+        received
+    })
+}
+
+/// Bytes that look like no other stretch of themselves.
+pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// A Python program that does what a test wants traced.
+pub struct Python {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+const PRELUDE: &str = r#"
+import errno, os, select, socket, struct, sys, threading, time
+port = int(sys.argv[1])
+def pause():
+    print("ready", flush=True)
+    if not sys.stdin.readline(): sys.exit(1)
+def connect(host="127.0.0.1"):
+    return socket.create_connection((host, port))
+def receive(s):
+    total = b""
+    while True:
+        some = s.recv(65536)
+        if not some: return total
+        total += some
+"#;
+
+impl Python {
+    /// Starts a program. It has `port`, `pause()` (waits for [`Python::go`]), `connect()` and `receive(s)`
+    /// (to the end of the stream).
+    pub fn start(program: &str, port: u16) -> Python {
+        let mut child = Command::new("python3")
+            .args(["-c", &format!("{PRELUDE}\n{program}"), &port.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 is installed");
+        let input = child.stdin.take().expect("piped");
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        Python { child, input, output }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until the program calls `pause()`.
+    pub fn paused(&mut self) {
+        assert_eq!(self.line(), "ready");
+    }
+
+    /// The next line it prints.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("text");
+        line.trim_end().to_string()
+    }
+
+    /// Lets it go on after `pause()`.
+    pub fn go(&mut self) {
+        self.input.write_all(b"go\n").expect("the program waits");
+    }
+
+    /// Waits for its end, which must be a good one.
+    pub fn ended(mut self) {
+        drop(self.input);
+        assert!(self.child.wait().expect("a child").success(), "the workload failed");
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(mut self) {
+        self.child.kill().expect("a running child");
+        self.child.wait().expect("a child");
+    }
+}
+
+/// A server process, ended with the test.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    _files: tempfile::TempDir,
+}
+
+impl Server {
+    fn start(mut command: Command, port: u16, files: tempfile::TempDir) -> Server {
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let server = Server { child, address, _files: files };
+        eventually("the server listens", || TcpStream::connect(address).is_ok());
+        server
+    }
+
+    /// nginx as one process, in the foreground; serves `body` as /body.
+    pub fn nginx(body: &[u8], sendfile: bool) -> Server {
+        let files = tempfile::tempdir().expect("room for files");
+        let root = files.path().to_str().expect("a UTF-8 path").to_string();
+        let port = free_port();
+        std::fs::write(files.path().join("body"), body).expect("room for files");
+        let configuration = format!(
+            "daemon off; master_process off; user root; pid {root}/pid; error_log {root}/error;\n\
+             events {{ worker_connections 64; }}\n\
+             http {{ access_log off; sendfile {}; keepalive_timeout 60; server {{ listen 127.0.0.1:{port}; \
+             root {root}; }} client_body_temp_path {root}/a; proxy_temp_path {root}/b; fastcgi_temp_path {root}/c; \
+             uwsgi_temp_path {root}/d; scgi_temp_path {root}/e; }}\n",
+            if sendfile { "on" } else { "off" }
+        );
+        let path = files.path().join("conf");
+        std::fs::write(&path, configuration).expect("room for files");
+        let mut command = Command::new("nginx");
+        command.args(["-p", &root, "-e", &format!("{root}/error"), "-c"]).arg(path);
+        Server::start(command, port, files)
+    }
+
+    /// redis-server without persistence.
+    pub fn redis() -> Server {
+        let files = tempfile::tempdir().expect("room for files");
+        let port = free_port();
+        let mut command = Command::new("redis-server");
+        command.args([
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--port",
+            &port.to_string(),
+        ]);
+        command.current_dir(files.path());
+        Server::start(command, port, files)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
