@@ -4,6 +4,7 @@
 //! `run(Args) -> anyhow::Result<Outcome>`, and one line in `commands!`. It wires a source through the
 //! core to an output and leaves the work to them.
 
+pub mod comparison;
 pub mod filter;
 pub mod open;
 pub mod options;
@@ -32,6 +33,8 @@ macro_rules! commands {
 }
 
 commands! {
+    verify: Verify,
+    pcap_compare: PcapCompare,
     conn_trace: ConnTrace,
     events: Events,
     explain: Explain,

@@ -3,7 +3,9 @@
 //! The file is what [`super::pcap`] reads: a live capture and one made by tcpdump take the same way.
 
 use super::Error;
+use nix::poll::{PollFd, PollFlags, poll};
 use pcap::{Active, Capture, Savefile};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,7 +53,8 @@ impl Interface {
         let fail = |error: pcap::Error| refuse(name, &error);
         let capture = Capture::from_device(name).map_err(fail)?;
         let capture = capture.snaplen(SNAPLEN).buffer_size(BUFFER_SIZE).timeout(TIMEOUT_MS).promisc(false);
-        Ok(Interface { capture: capture.open().map_err(fail)?, name: name.to_owned() })
+        let capture = capture.open().and_then(Capture::setnonblock).map_err(fail)?;
+        Ok(Interface { capture, name: name.to_owned() })
     }
 
     /// Writes packets to `file` until it is told to stop.
@@ -68,7 +71,7 @@ impl Interface {
 
     fn write_until(&mut self, savefile: &mut Savefile, stop: &AtomicU64) -> Result<Stats, Error> {
         let mut stats = Stats::default();
-        let mut last_round = false;
+        let mut idle = false;
         loop {
             let until = stop.load(Ordering::Relaxed);
             match self.capture.next_packet() {
@@ -77,9 +80,9 @@ impl Interface {
                     savefile.write(&packet);
                     stats.packets += 1;
                 }
-                // A time-out after the stop: everything from before it has been handed out.
-                Err(pcap::Error::TimeoutExpired) if last_round => break,
-                Err(pcap::Error::TimeoutExpired) => last_round = until > 0,
+                // Nothing came since the stop: everything from before it has been handed out.
+                Err(pcap::Error::TimeoutExpired) if idle && until > 0 => break,
+                Err(pcap::Error::TimeoutExpired) => idle = !self.wait() && until > 0,
                 Err(error) => {
                     return Err(Error::Input(format!("capture on {} failed: {}", self.name, words(&error))));
                 }
@@ -90,6 +93,17 @@ impl Interface {
             .map_err(|error| Error::Input(format!("the capture can't be written: {}", words(&error))))?;
         stats.dropped = self.capture.stats().map_or(0, |counts| u64::from(counts.dropped));
         Ok(stats)
+    }
+}
+
+impl Interface {
+    /// Waits for packets, for as long as the kernel may keep them back. True where some came. (libpcap
+    /// itself would wait for ever on an idle interface.)
+    fn wait(&self) -> bool {
+        // SAFETY: the capture owns the descriptor and outlives this call.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(self.capture.as_raw_fd()) };
+        let mut descriptors = [PollFd::new(descriptor, PollFlags::POLLIN)];
+        poll(&mut descriptors, 2 * TIMEOUT_MS as u16).is_ok_and(|ready| ready > 0)
     }
 }
 

@@ -1,0 +1,104 @@
+//! What `verify`, `pcap-compare` and `demo` share: books of both vantages, the second pass that names
+//! missing records, and the report.
+
+use super::options::{Format, Output};
+use super::screen::{Screen, say};
+use crate::compare::{Collector, Coverage, Report, Side, Verdict};
+use crate::conn::{Observer, Options, Tracker};
+use crate::event::Event;
+use crate::exit::Outcome;
+use crate::ledger::Book;
+use crate::output::paint::Paint;
+use crate::output::report::TextReport;
+use crate::output::report_json;
+use crate::output::time::Clock;
+use crate::source::pcap::{self, Capture};
+use crate::source::{self, Source, Summary};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+/// How to show a comparison.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Show {
+    /// Format, colours, quiet.
+    #[command(flatten)]
+    pub output: Output,
+
+    /// List every connection and record instead of folding long lists
+    #[arg(long, help_heading = "Output")]
+    pub full: bool,
+}
+
+/// Runs a source to its end through a tracker with `observer`. `also` sees each event as well, and can
+/// stop the run.
+///
+/// # Errors
+/// Those of the source.
+pub fn observe<O: Observer>(
+    source: &mut dyn Source,
+    observer: O,
+    mut also: impl FnMut(&Event<'_>) -> ControlFlow<()>,
+) -> Result<(O, Summary), source::Error> {
+    let mut tracker = Tracker::new(source.vantage(), Options::default(), observer);
+    let summary = source.run(&mut |event| {
+        tracker.event(event);
+        also(event)
+    })?;
+    Ok((tracker.finish(), summary))
+}
+
+/// Runs a source to its end and gives its side of the comparison. Warnings go to stderr.
+///
+/// # Errors
+/// Those of the source.
+pub fn side(source: &mut dyn Source) -> Result<Side, source::Error> {
+    let (book, summary) = observe(source, Book::default(), |_| ControlFlow::Continue(()))?;
+    for warning in &summary.warnings {
+        say(&format!("warning: {warning}"));
+    }
+    Ok(side_of(book, &summary))
+}
+
+/// The side of the comparison that a book and its source's summary make.
+pub fn side_of(book: Book, summary: &Summary) -> Side {
+    let coverage = Coverage { first: summary.first, last: summary.last, cut: summary.cut.is_some() };
+    Side { ledgers: book.into_ledgers(), coverage }
+}
+
+/// Compares the process's side with a capture, and names the records that are missing.
+///
+/// # Errors
+/// The capture can't be read.
+pub fn compare(process: &Side, capture: &Path) -> Result<Report, source::Error> {
+    let wire = side(&mut Capture::open(capture, pcap::Options::default())?)?;
+    let mut report = Report::new(process, &wire);
+    let wanted = report.wanted();
+    if !wanted.is_empty() {
+        let mut again = Capture::open(capture, pcap::Options::default())?;
+        let (collector, _) = observe(&mut again, Collector::new(wanted), |_| ControlFlow::Continue(()))?;
+        report.name_missing(&collector.records);
+    }
+    Ok(report)
+}
+
+/// Shows a report and says whether there are differences.
+///
+/// # Errors
+/// Stdout can't be written.
+pub fn show(report: &Report, process: &Side, how: &Show) -> anyhow::Result<Outcome> {
+    let mut screen = Screen::new(false);
+    let time = process.coverage.last.unwrap_or_default();
+    match how.output.format {
+        Format::Json => screen.show(|out| report_json::write(report, time, out))?,
+        Format::Text => {
+            let paint = Paint::new(how.output.color.wanted());
+            let view = TextReport { clock: Clock::local(), paint, full: how.full };
+            screen.show(|out| view.write(report, out))?;
+        }
+    }
+    screen.flush()?;
+    Ok(match report.verdict() {
+        Verdict::Complete => Outcome::Well,
+        _ => Outcome::Differences,
+    })
+}
