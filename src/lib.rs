@@ -18,5 +18,6 @@ pub mod output;
 pub mod process;
 pub mod protocol;
 pub mod record;
+pub mod recording;
 pub mod signals;
 pub mod source;

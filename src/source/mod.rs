@@ -1,17 +1,20 @@
 //! Where events come from: a live kernel, a recording, a packet capture.
 //!
 //! A source pushes [`Event`]s, in the order of its vantage, into a sink. Nothing above this module can
-//! tell one source from another. Sources know [`crate::event`] and nothing else of the crate.
+//! tell one source from another. Sources know [`crate::event`], the recording format
+//! ([`crate::recording`]), and nothing else of the crate.
 
 pub mod decode;
 mod input;
 pub mod interface;
 pub mod live;
 pub mod pcap;
+pub mod recording;
 
 use crate::event::{Event, Timestamp, Vantage};
 use std::fmt;
 use std::ops::ControlFlow;
+use std::path::Path;
 
 /// Takes the events of a source; breaks to stop it.
 pub type Sink<'a> = dyn FnMut(&Event<'_>) -> ControlFlow<()> + 'a;
@@ -38,6 +41,18 @@ pub trait Source {
 
     /// Pushes every event into `sink`, until the input ends or the sink breaks.
     fn run(&mut self, sink: &mut Sink<'_>) -> Result<Summary, Error>;
+}
+
+/// Opens the file at `path` (`-`: standard input) as what its content says: a recording or a capture.
+///
+/// # Errors
+/// [`Error::Input`] where it can't be read or is neither.
+pub fn open(path: &Path) -> Result<Box<dyn Source>, Error> {
+    let mut input = input::Input::open(path, None)?;
+    if recording::is_recording(&mut input)? {
+        return Ok(Box::new(recording::Recording::from_input(input)));
+    }
+    Ok(Box::new(pcap::Capture::from_input(input)?))
 }
 
 /// Why a source yields nothing (more). What came before it was delivered and stands.

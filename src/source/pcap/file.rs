@@ -103,7 +103,10 @@ impl Reader {
     pub fn open(mut input: Input) -> Result<Reader, Error> {
         input.fill(24)?;
         let head = input.data();
-        let format = if head.starts_with(&PCAPNG_MAGIC) && head.len() >= 12 {
+        let format = if head.starts_with(&PCAPNG_MAGIC) {
+            if !section_header_is_whole(&mut input)? {
+                return Err(refusal(&input));
+            }
             Format::Pcapng(Section::default())
         } else {
             match parse_pcap_header(head) {
@@ -180,13 +183,12 @@ impl Reader {
         let head = self.input.data();
         if head.starts_with(&PCAPNG_MAGIC) {
             // A new section may have another byte order, told by its magic number, and other interfaces.
-            let big_endian = head[8..12] == [0x1a, 0x2b, 0x3c, 0x4d];
-            *section = Section { big_endian, interfaces: Vec::new() };
+            *section = Section { big_endian: is_big_endian(head), interfaces: Vec::new() };
         }
         let number: [u8; 4] = head[4..8].try_into().expect("4 bytes of the 12 at hand");
         let total = if section.big_endian { u32::from_be_bytes(number) } else { u32::from_le_bytes(number) };
         let total = total as usize;
-        if total < 12 || total % 4 != 0 {
+        if total < 12 || !total.is_multiple_of(4) {
             return Ok(damaged(&self.input, "block"));
         }
         if !self.input.fill(total)? {
@@ -272,6 +274,18 @@ impl Section {
     }
 }
 
+/// The length of the first block comes in the byte order that its magic number tells.
+fn section_header_is_whole(input: &mut Input) -> Result<bool, Error> {
+    let Some(head) = input.data().first_chunk::<12>() else { return Ok(false) };
+    let length = number(&head[4..8], is_big_endian(head));
+    input.fill(length as usize)
+}
+
+/// Whether a section is in big-endian byte order, by the first twelve bytes of its header.
+fn is_big_endian(head: &[u8]) -> bool {
+    head[8..12] == [0x1a, 0x2b, 0x3c, 0x4d]
+}
+
 /// The value of an option that holds a number. Done here because `pcap-parser` reads numbers in options as
 /// little-endian also in big-endian sections.
 fn option(options: &[pcap_parser::PcapNGOption<'_>], code: OptionCode, big_endian: bool) -> Option<u64> {
@@ -311,20 +325,20 @@ fn damaged(input: &Input, what: &str) -> Unit<'static> {
     Unit::Cut(format!("{}: damaged {what} at byte {}", input.name(), input.position()))
 }
 
+/// First bytes of gzip, bzip2, xz, zstd and lz4 files.
+const COMPRESSED: [&[u8]; 5] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"];
+
 /// Why an input is no capture, by what it looks like.
 fn refusal(input: &Input) -> Error {
     let head = input.data();
+    let capture = head.starts_with(&PCAPNG_MAGIC) || parse_pcap_header(&[head, &[0; 24]].concat()).is_ok();
     let reason = if head.is_empty() {
         "is empty; the capture may not have started"
-    } else if head.starts_with(&[0x1f, 0x8b]) || head.starts_with(b"BZh") || head.starts_with(b"\xfd7zXZ") {
-        "is compressed; decompress it first"
-    } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || head.starts_with(&[4, 0x22, 0x4d, 0x18]) {
+    } else if COMPRESSED.iter().any(|magic| head.starts_with(magic)) {
         "is compressed; decompress it first"
     } else if head.starts_with(b"snoop\0\0\0") {
         "is a Solaris snoop file; convert it with `editcap -F pcapng`"
-    } else if PCAPNG_MAGIC.starts_with(&head[..head.len().min(4)]) || head.len() < 4 {
-        "ends before its header is complete; nothing can be read from it"
-    } else if parse_pcap_header(&[head, &[0; 24]].concat()).is_ok() {
+    } else if capture || head.len() < 4 {
         "ends before its header is complete; nothing can be read from it"
     } else {
         "is neither a capture (pcap, pcapng) nor a recording of sockdbg"

@@ -29,6 +29,8 @@ const CLOSED_TIME: u64 = 60_000_000_000;
 /// How many flows may wait in either state; beyond it the oldest moves on early.
 const MAX_WAITING: usize = 1 << 14;
 
+const SYN_ACK: u8 = flag::SYN | flag::ACK;
+
 /// Segments that became no event.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ignored {
@@ -227,17 +229,14 @@ impl Flow {
         let (source, destination) = (first.source, first.destination);
         let handshake = first.flags & (flag::SYN | flag::ACK);
         // Without a handshake: the lower port is the server's; if they are equal, the first sender is the client.
-        let (ends, role) = if handshake == flag::SYN {
-            ([source, destination], Role::Client)
-        } else if handshake == flag::SYN | flag::ACK {
-            ([destination, source], Role::Client)
-        } else if source.port() < destination.port() {
-            ([destination, source], Role::Client)
-        } else if source.port() > destination.port() {
-            ([source, destination], Role::Client)
-        } else {
-            ([source, destination], Role::Unknown)
+        let from_server = match handshake {
+            flag::SYN => false,
+            SYN_ACK => true,
+            _ => source.port() < destination.port(),
         };
+        let guess = handshake & flag::SYN == 0 && source.port() == destination.port();
+        let role = if guess { Role::Unknown } else { Role::Client };
+        let ends = if from_server { [destination, source] } else { [source, destination] };
         Flow {
             conn: ConnId::default(),
             state: State::Silent,

@@ -1,0 +1,470 @@
+//! Writes a recording: events as packets of a pcapng file that Wireshark opens and sockdbg reads back.
+//!
+//! The layout is in [`crate::recording`]; here are the packets made up around it. One pass, no allocation per
+//! event. Not thread-safe by design: one writer, one file.
+
+use crate::event::{Cause, Close, ConnId, Data, Direction, Event, Kind, Open, Opened, Role, Task, Timestamp};
+use crate::recording::{
+    DESCRIPTION, ENTERPRISE, Encoded, MAX_PART, Part, VERSION, encode, encode_part, payload_of, pcapng as ng,
+};
+use crate::source::Summary;
+use rustc_hash::FxHashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Bytes gathered before they are written.
+const BUFFER: usize = 256 << 10;
+
+/// The longest text in a comment. An option's length has 16 bits.
+const MAX_COMMENT: usize = 4096;
+
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const PSH: u8 = 8;
+const ACK: u8 = 16;
+
+/// Sequence number of the first byte of a direction of which no real one is known.
+const MADE_UP_BASE: u32 = 1;
+
+/// A recording being written.
+pub struct Writer<W: Write> {
+    out: BufWriter<W>,
+    conns: FxHashMap<ConnId, Ends>,
+    events: u64,
+    /// Headers of the packet and options of its block; kept for their memory.
+    headers: Vec<u8>,
+    options: Vec<u8>,
+}
+
+/// What the headers of a connection's packets are made from.
+#[derive(Clone, Copy)]
+struct Ends {
+    local: SocketAddr,
+    remote: SocketAddr,
+    /// Per direction: sequence number of offset 0, once known.
+    base: [Option<u32>; 2],
+    /// Per direction: offset after the last byte.
+    end: [u64; 2],
+    /// The direction in which the answer to the SYN goes, until it was written.
+    unanswered: Option<Direction>,
+}
+
+impl Default for Ends {
+    fn default() -> Ends {
+        let unknown = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        Ends { local: unknown, remote: unknown, base: [None; 2], end: [0; 2], unanswered: None }
+    }
+}
+
+/// What a packet says beside its payload.
+struct Packet<'a> {
+    time: Timestamp,
+    direction: Direction,
+    flags: u8,
+    seq: u32,
+    payload: &'a [u8],
+    /// Bytes of payload that moved; at most [`MAX_PART`].
+    length: usize,
+    task: Option<Task>,
+    encoded: Encoded,
+    comment: Option<Comment<'a>>,
+}
+
+/// An event that is worth a comment in Wireshark.
+#[derive(Clone, Copy)]
+struct Comment<'a>(&'a Event<'a>);
+
+impl Writer<File> {
+    /// Creates the file, readable for its owner only: it will hold payload. An existing one is emptied.
+    pub fn create(path: &Path) -> io::Result<Writer<File>> {
+        Writer::new(OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?)
+    }
+}
+
+impl<W: Write> Writer<W> {
+    /// Begins a recording.
+    pub fn new(out: W) -> io::Result<Writer<W>> {
+        let out = BufWriter::with_capacity(BUFFER, out);
+        let (conns, headers, options) = Default::default();
+        let mut writer = Writer { out, conns, events: 0, headers, options };
+        writer.section_header()?;
+        writer.interface()?;
+        Ok(writer)
+    }
+
+    /// Adds an event.
+    pub fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
+        self.events += 1;
+        let mut ends = self.conns.get(&event.conn).copied().unwrap_or_default();
+        match &event.kind {
+            Kind::Open(open) => self.open(event, open, &mut ends)?,
+            Kind::Data(data) => self.data(event, data, &mut ends)?,
+            Kind::Close(close) => self.close(event, close, &mut ends)?,
+            Kind::Loss(loss) => {
+                let end = &mut ends.end[loss.direction.index()];
+                *end = (*end).max(loss.range.to);
+                self.bare(event, loss.direction, ACK, ends.seq(loss.direction, loss.range.from), &ends)?;
+            }
+        }
+        if matches!(&event.kind, Kind::Close(close) if close.reason.is_final()) {
+            self.conns.remove(&event.conn);
+        } else {
+            self.conns.insert(event.conn, ends);
+        }
+        Ok(())
+    }
+
+    /// Hands everything so far to the system.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    /// Ends the recording with what the source says of itself.
+    pub fn finish(mut self, summary: &Summary) -> io::Result<()> {
+        self.options.clear();
+        for warning in &summary.warnings {
+            put_text(&mut self.options, ng::OPT_COMMENT, warning);
+        }
+        let times = [(ng::ISB_STARTTIME, summary.first), (ng::ISB_ENDTIME, summary.last)];
+        for (code, time) in times {
+            if let Some(time) = time {
+                put_option(&mut self.options, code, &split(time));
+            }
+        }
+        put_option(&mut self.options, ng::ISB_IFRECV, &self.events.to_le_bytes());
+        put_option(&mut self.options, ng::ISB_IFDROP, &summary.dropped.to_le_bytes());
+        put_option(&mut self.options, ng::OPT_ENDOFOPT, &[]);
+        let body = [&[0; 4][..], &split(summary.last.unwrap_or_default())].concat();
+        self.block(ng::INTERFACE_STATISTICS, &body)?;
+        self.out.flush()
+    }
+
+    fn section_header(&mut self) -> io::Result<()> {
+        self.options.clear();
+        let application = concat!("sockdbg ", env!("CARGO_PKG_VERSION"));
+        put_text(&mut self.options, ng::SHB_USERAPPL, application);
+        put_option(&mut self.options, ng::OPT_ENDOFOPT, &[]);
+        let mut body = ng::BYTE_ORDER_MAGIC.to_le_bytes().to_vec();
+        body.extend([1, 0, 0, 0]); // version 1.0
+        body.extend([0xff; 8]); // length of the section: not known in advance
+        self.block(ng::SECTION_HEADER, &body)
+    }
+
+    fn interface(&mut self) -> io::Result<()> {
+        self.options.clear();
+        put_text(&mut self.options, ng::IF_NAME, "syscall");
+        put_text(&mut self.options, ng::IF_DESCRIPTION, &format!("{DESCRIPTION} {VERSION}"));
+        put_option(&mut self.options, ng::IF_TSRESOL, &[9]);
+        put_option(&mut self.options, ng::OPT_ENDOFOPT, &[]);
+        let [low, high] = ng::LINKTYPE_RAW.to_le_bytes();
+        self.block(ng::INTERFACE_DESCRIPTION, &[low, high, 0, 0, 0, 0, 0, 0])
+    }
+
+    /// A block with the options at hand.
+    fn block(&mut self, kind: u32, body: &[u8]) -> io::Result<()> {
+        let total = (12 + body.len() + self.options.len()) as u32;
+        for part in [&kind.to_le_bytes(), &total.to_le_bytes(), body, &self.options, &total.to_le_bytes()] {
+            self.out.write_all(part)?;
+        }
+        Ok(())
+    }
+
+    /// A fresh connection becomes a handshake, so that Wireshark sees where it begins; one that was found open
+    /// an empty segment.
+    fn open(&mut self, event: &Event<'_>, open: &Open, ends: &mut Ends) -> io::Result<()> {
+        ends.set_addresses(open.local, open.remote);
+        for (index, start) in open.start.iter().enumerate() {
+            ends.base[index] = start.seq.map(|seq| seq.wrapping_sub(start.offset as u32));
+            ends.end[index] = start.offset;
+        }
+        if open.opened == Opened::Found {
+            let seq = ends.seq(Direction::Send, ends.end[0]);
+            return self.bare(event, Direction::Send, ACK, seq, ends);
+        }
+        let direction = if open.role == Role::Server { Direction::Recv } else { Direction::Send };
+        let initial = ends.seq(direction, 0).wrapping_sub(1);
+        self.bare(event, direction, SYN, initial, ends)?;
+        if open.error.is_none() {
+            ends.unanswered = Some(direction.reverse());
+            self.answer(event, ends)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the SYN-ACK of a handshake once its number is known.
+    fn answer(&mut self, event: &Event<'_>, ends: &mut Ends) -> io::Result<()> {
+        let Some(direction) = ends.unanswered else { return Ok(()) };
+        let Some(base) = ends.base[direction.index()] else { return Ok(()) };
+        ends.unanswered = None;
+        let packet = Packet {
+            time: event.time,
+            direction,
+            flags: SYN | ACK,
+            seq: base.wrapping_sub(1),
+            payload: &[],
+            length: 0,
+            task: None,
+            encoded: encode_part(Part::Decoration, event.conn),
+            comment: None,
+        };
+        self.packet(&packet, ends)
+    }
+
+    fn data(&mut self, event: &Event<'_>, data: &Data<'_>, ends: &mut Ends) -> io::Result<()> {
+        let index = data.direction.index();
+        if ends.base[index].is_none() {
+            ends.base[index] = data.tcp_seq.map(|seq| seq.wrapping_sub(data.offset as u32));
+        }
+        let seq = ends.seq(data.direction, data.offset);
+        self.answer(event, ends)?;
+        let mut parts = payload_of(data).chunks(MAX_PART);
+        let mut sent = 0;
+        let mut encoded = encode(event);
+        loop {
+            let payload = parts.next().unwrap_or_default();
+            let last = parts.len() == 0;
+            // Where the payload was cut, the last packet claims the rest, as far as an IP packet can.
+            let rest = data.length.saturating_sub(sent as u64).min(MAX_PART as u64) as usize;
+            let length = if last { rest.max(payload.len()) } else { payload.len() };
+            let flags = if length > 0 { PSH | ACK } else { ACK };
+            let packet = Packet {
+                time: event.time,
+                direction: data.direction,
+                flags,
+                seq: seq.wrapping_add(sent as u32),
+                payload,
+                length,
+                task: event.task,
+                encoded,
+                comment: None,
+            };
+            self.packet(&packet, ends)?;
+            sent += payload.len();
+            if last {
+                break;
+            }
+            encoded = encode_part(Part::Continuation, event.conn);
+        }
+        let end = &mut ends.end[index];
+        *end = (*end).max(data.offset.saturating_add(data.length));
+        Ok(())
+    }
+
+    fn close(&mut self, event: &Event<'_>, close: &Close, ends: &mut Ends) -> io::Result<()> {
+        let flags = if close.reason.is_final() { FIN | ACK } else { ACK };
+        let seq = ends.seq(Direction::Send, ends.end[0]);
+        self.bare(event, Direction::Send, flags, seq, ends)
+    }
+
+    /// An event without payload.
+    fn bare(
+        &mut self,
+        event: &Event<'_>,
+        direction: Direction,
+        flags: u8,
+        seq: u32,
+        ends: &Ends,
+    ) -> io::Result<()> {
+        let packet = Packet {
+            time: event.time,
+            direction,
+            flags,
+            seq,
+            payload: &[],
+            length: 0,
+            task: event.task,
+            encoded: encode(event),
+            comment: Some(Comment(event)),
+        };
+        self.packet(&packet, ends)
+    }
+
+    /// One Enhanced Packet Block.
+    fn packet(&mut self, packet: &Packet<'_>, ends: &Ends) -> io::Result<()> {
+        self.headers.clear();
+        put_headers(&mut self.headers, packet, ends);
+        self.options.clear();
+        put_packet_options(&mut self.options, packet);
+        let captured = self.headers.len() + packet.payload.len();
+        let original = self.headers.len() + packet.length;
+        let padding = captured.next_multiple_of(4) - captured;
+        let total = (32 + captured + padding + self.options.len()) as u32;
+        let mut head = [0; 28];
+        head[..4].copy_from_slice(&ng::ENHANCED_PACKET.to_le_bytes());
+        head[4..8].copy_from_slice(&total.to_le_bytes());
+        head[12..20].copy_from_slice(&split(packet.time));
+        head[20..24].copy_from_slice(&(captured as u32).to_le_bytes());
+        head[24..28].copy_from_slice(&(original as u32).to_le_bytes());
+        self.out.write_all(&head)?;
+        self.out.write_all(&self.headers)?;
+        self.out.write_all(packet.payload)?;
+        self.out.write_all(&[0; 3][..padding])?;
+        self.out.write_all(&self.options)?;
+        self.out.write_all(&total.to_le_bytes())
+    }
+}
+
+impl Ends {
+    fn seq(&mut self, direction: Direction, offset: u64) -> u32 {
+        self.base[direction.index()].get_or_insert(MADE_UP_BASE).wrapping_add(offset as u32)
+    }
+
+    /// Makes both addresses one family: a packet has only one.
+    fn set_addresses(&mut self, local: Option<SocketAddr>, remote: Option<SocketAddr>) {
+        let like = |other: Option<SocketAddr>| match other {
+            Some(SocketAddr::V6(_)) => SocketAddr::new(IpAddr::V6([0; 16].into()), 0),
+            _ => SocketAddr::new(IpAddr::V4([0; 4].into()), 0),
+        };
+        self.local = local.unwrap_or_else(|| like(remote));
+        self.remote = remote.unwrap_or_else(|| like(local));
+        if self.local.is_ipv4() != self.remote.is_ipv4() {
+            self.local.set_ip(IpAddr::V6(mapped(self.local.ip())));
+            self.remote.set_ip(IpAddr::V6(mapped(self.remote.ip())));
+        }
+    }
+}
+
+fn mapped(ip: IpAddr) -> std::net::Ipv6Addr {
+    match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    }
+}
+
+/// IP and TCP headers. The IP checksum is right; TCP's is 0, which Wireshark does not check by default.
+fn put_headers(out: &mut Vec<u8>, packet: &Packet<'_>, ends: &Ends) {
+    let (source, destination) = match packet.direction {
+        Direction::Send => (ends.local, ends.remote),
+        Direction::Recv => (ends.remote, ends.local),
+    };
+    let tcp = (20 + packet.length) as u16;
+    match (source.ip(), destination.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            let [high, low] = (20 + tcp).to_be_bytes();
+            // Version 4, five words; not to be fragmented; 64 hops; TCP.
+            out.extend([0x45, 0, high, low, 0, 0, 0x40, 0, 64, 6, 0, 0]);
+            out.extend(from.octets());
+            out.extend(to.octets());
+            let sum = checksum(out);
+            out[10..12].copy_from_slice(&sum.to_be_bytes());
+        }
+        (from, to) => {
+            let [high, low] = tcp.to_be_bytes();
+            out.extend([0x60, 0, 0, 0, high, low, 6, 64]);
+            out.extend(mapped(from).octets());
+            out.extend(mapped(to).octets());
+        }
+    }
+    let reverse = packet.direction.reverse().index();
+    let acknowledged = ends.base[reverse].map(|base| base.wrapping_add(ends.end[reverse] as u32));
+    // Nothing can be acknowledged of a direction whose numbers are not known yet, nor in the first SYN.
+    let acknowledged = acknowledged.filter(|_| packet.flags & ACK != 0);
+    let flags = if acknowledged.is_some() { packet.flags } else { packet.flags & !ACK };
+    out.extend(source.port().to_be_bytes());
+    out.extend(destination.port().to_be_bytes());
+    out.extend(packet.seq.to_be_bytes());
+    out.extend(acknowledged.unwrap_or(0).to_be_bytes());
+    out.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+}
+
+/// RFC 1071.
+fn checksum(header: &[u8]) -> u16 {
+    let words = header.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let sum: u32 = words.sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    !((folded & 0xffff) + (folded >> 16)) as u16
+}
+
+fn put_packet_options(out: &mut Vec<u8>, packet: &Packet<'_>) {
+    if let Some(comment) = packet.comment {
+        put_comment(out, comment);
+    }
+    let direction = if packet.direction == Direction::Send { ng::OUTBOUND } else { ng::INBOUND };
+    put_option(out, ng::EPB_FLAGS, &direction.to_le_bytes());
+    if let Some(task) = packet.task {
+        let mut ids = [0; 8];
+        ids[..4].copy_from_slice(&task.pid.to_le_bytes());
+        ids[4..].copy_from_slice(&task.tid.to_le_bytes());
+        put_option(out, ng::EPB_PROCESSID_THREADID, &ids);
+    }
+    let data = packet.encoded.as_bytes();
+    put_head(out, ng::OPT_CUSTOM_BINARY, 4 + data.len());
+    out.extend(ENTERPRISE.to_le_bytes());
+    out.extend(data);
+    pad(out);
+    put_option(out, ng::OPT_ENDOFOPT, &[]);
+}
+
+fn put_option(out: &mut Vec<u8>, code: u16, value: &[u8]) {
+    put_head(out, code, value.len());
+    out.extend(value);
+    pad(out);
+}
+
+fn put_head(out: &mut Vec<u8>, code: u16, length: usize) {
+    out.extend(code.to_le_bytes());
+    out.extend((length as u16).to_le_bytes());
+}
+
+/// Every option before was padded, so the length of all is a multiple of four again.
+fn pad(out: &mut Vec<u8>) {
+    out.resize(out.len().next_multiple_of(4), 0);
+}
+
+fn put_text(out: &mut Vec<u8>, code: u16, text: &str) {
+    put_option(out, code, &text.as_bytes()[..text.floor_char_boundary(MAX_COMMENT)]);
+}
+
+/// A comment says in words what is in the custom option, for those who read the recording in Wireshark.
+fn put_comment(out: &mut Vec<u8>, comment: Comment<'_>) {
+    let start = out.len();
+    put_head(out, ng::OPT_COMMENT, 0);
+    // Writing to memory does not fail.
+    let _ = write!(out, "{comment}");
+    let length = (out.len() - start - 4) as u16;
+    out[start + 2..start + 4].copy_from_slice(&length.to_le_bytes());
+    pad(out);
+}
+
+impl std::fmt::Display for Comment<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let event = self.0;
+        match &event.kind {
+            Kind::Open(open) => {
+                let how = if open.opened == Opened::Fresh { "open" } else { "found open" };
+                write!(f, "{how} as {}", open.role.name())?;
+                if let Some(error) = open.error {
+                    write!(f, ", failed with errno {error}")?;
+                }
+            }
+            Kind::Close(close) => {
+                let [sent, received] = close.totals;
+                write!(f, "{}: sent {}, received {}", close.reason.name(), sent.moved, received.moved)?;
+            }
+            Kind::Loss(loss) => {
+                let (direction, cause): (_, Cause) = (loss.direction.name(), loss.cause);
+                write!(f, "lost in {direction} direction: {} ({})", loss.range, cause.slug())?;
+            }
+            Kind::Data(data) => write!(f, "{}", data.call.name())?,
+        }
+        write!(f, "; socket {}", event.conn.socket)?;
+        if let Some(fd) = event.fd {
+            write!(f, " fd {fd}")?;
+        }
+        match &event.task {
+            Some(task) => write!(f, " of {} ({})", task.pid, task.comm.as_bytes().escape_ascii()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A time stamp as pcapng has it: upper half first.
+fn split(time: Timestamp) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    bytes[..4].copy_from_slice(&((time.0 >> 32) as u32).to_le_bytes());
+    bytes[4..].copy_from_slice(&(time.0 as u32).to_le_bytes());
+    bytes
+}
