@@ -3,14 +3,14 @@
 
 mod common;
 
-use common::peer::{Python, Server, converse, eventually, exchange, listen, noise};
-use common::trace::{Trace, require_bpf};
+use common::peer::{Python, Server, eventually, exchange, listen, listen_at, noise};
+use common::trace::{Report, Trace, What, require_bpf};
 use sockdbg::event::{Call, CloseReason, Direction, Opened, Role};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 /// Runs `program`, traced from its first `pause()` on, against a peer that sends `reply`. Returns what the peer got.
-fn traced(program: &str, reply: &[u8]) -> (common::trace::Report, Vec<u8>) {
+fn traced(program: &str, reply: &[u8]) -> (Report, Vec<u8>) {
     let (listener, port) = listen();
     let mut python = Python::start(program, port);
     python.paused();
@@ -62,7 +62,7 @@ fn nginx_sends_what_its_clients_got() {
         streams.push((stream.local_addr().expect("connected"), request.to_vec(), answer));
     }
     eventually("both connections are closed", || {
-        trace.so_far().iter().filter(|seen| matches!(seen.what, common::trace::What::Close(_))).count() >= 2
+        trace.so_far().iter().filter(|seen| matches!(seen.what, What::Close(_))).count() >= 2
     });
     let report = trace.stop();
     for (address, request, answer) in streams {
@@ -104,4 +104,383 @@ fn redis_speaks_on_a_connection_that_was_open_before() {
     assert_eq!(connection.bytes(Direction::Send), [b"+OK\r\n".as_slice(), &value].concat());
     assert_eq!(connection.bytes(Direction::Recv), [command.as_slice(), b"GET k\r\n"].concat());
     assert_eq!(connection.reason(), CloseReason::StillOpen);
+}
+
+/// Sizes around every payload class of the probes, and their multiples.
+fn sizes() -> Vec<usize> {
+    let mut sizes: Vec<usize> = Vec::new();
+    for class in (7..=16).map(|power| 1usize << power) {
+        sizes.extend([class - 1, class, class + 1, 2 * class, 3 * class, 3 * class + 1]);
+    }
+    sizes.push(1);
+    sizes
+}
+
+#[test]
+fn every_size_class_is_whole_at_its_edges() {
+    if !require_bpf() {
+        return;
+    }
+    let sizes = sizes();
+    let reply = noise(sizes.iter().sum(), 4);
+    let list = format!("{sizes:?}");
+    let program = format!(
+        "sizes = {list}\npause(); s = connect()\nfor n in sizes:\n    assert s.send(os.urandom(n)) == n\n\
+         for n in sizes:\n    assert len(s.recv(n, socket.MSG_WAITALL)) == n\n"
+    );
+    let (report, received) = traced(&program, &reply);
+    let connection = report.only();
+    assert!(connection.bytes(Direction::Send) == received);
+    assert!(connection.bytes(Direction::Recv) == reply);
+    for direction in Direction::BOTH {
+        let seen: Vec<usize> = connection.data(direction).map(|data| data.payload.len()).collect();
+        assert_eq!(seen, sizes, "{direction:?}: one event for each call, of its own length");
+    }
+}
+
+#[test]
+fn every_call_that_moves_bytes_is_seen() {
+    if !require_bpf() {
+        return;
+    }
+    let program = "
+import ctypes
+pause(); s = connect(); fd = s.fileno()
+os.write(fd, b'write'); os.writev(fd, [b'wri', b'', b'tev']); s.send(b'sendto'); s.sendmsg([b'send', b'msg'])
+whole = socket.MSG_WAITALL
+time.sleep(0) ; s.recv(6, socket.MSG_WAITALL | socket.MSG_PEEK)
+assert os.read(fd, 3) == b'abc'
+a, b = bytearray(1), bytearray(2)
+assert os.readv(fd, [a, b]) == 3
+assert s.recv(3, whole) == b'ghi'
+assert s.recvmsg_into([a, b], 0, whole)[0] == 3
+s.close()";
+    let (report, received) = traced(program, b"abcdefghijkl");
+    let connection = report.only();
+    assert_eq!(connection.bytes(Direction::Send), received);
+    assert_eq!(received, b"writewritevsendtosendmsg");
+    assert_eq!(connection.bytes(Direction::Recv), b"abcdefghijkl");
+    let calls = |direction| connection.data(direction).map(|data| data.call).collect::<Vec<_>>();
+    assert_eq!(calls(Direction::Send), [Call::Write, Call::Writev, Call::Sendto, Call::Sendmsg]);
+    assert_eq!(
+        calls(Direction::Recv),
+        [Call::Recvfrom, Call::Read, Call::Readv, Call::Recvfrom, Call::Recvmsg]
+    );
+    let peek = connection.data(Direction::Recv).next().expect("the peek");
+    assert!(peek.peek);
+    assert_eq!((peek.range.from, peek.payload.as_slice()), (0, b"abcdef".as_slice()));
+}
+
+#[test]
+fn thousand_buffers_in_one_call() {
+    if !require_bpf() {
+        return;
+    }
+    // Every 7th buffer is empty, the others have up to 300 bytes; 1024 is the most the kernel takes (UIO_MAXIOV).
+    let program = "
+parts = [os.urandom(0 if i % 7 == 0 else i * 37 % 300 + 1) for i in range(1024)]
+rooms = [bytearray(0 if i % 5 == 0 else i * 41 % 200 + 1) for i in range(1024)]
+total = sum(map(len, parts)); room = sum(map(len, rooms))
+pause(); s = connect(); s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+assert os.writev(s.fileno(), parts) == total
+n = 0
+assert s.recvmsg_into(rooms, 0, socket.MSG_WAITALL)[0] == room
+assert s.sendmsg(parts) == total
+s.close()";
+    let room: usize = (0..1024).map(|i| if i % 5 == 0 { 0 } else { i * 41 % 200 + 1 }).sum();
+    let reply = noise(room, 5);
+    let (report, received) = traced(program, &reply);
+    let connection = report.only();
+    assert!(connection.bytes(Direction::Send) == received);
+    assert!(connection.bytes(Direction::Recv) == reply);
+    assert_eq!(connection.data(Direction::Send).count(), 2, "one event for each call");
+    assert_eq!(connection.data(Direction::Recv).next().expect("a read").payload.len(), room);
+}
+
+#[test]
+fn one_call_of_many_megabytes() {
+    if !require_bpf() {
+        return;
+    }
+    let (report, received) =
+        traced("pause(); s = connect(); assert s.send(os.urandom(8 << 20)) == 8 << 20; s.close()", b"");
+    let connection = report.only();
+    assert_eq!(received.len(), 8 << 20);
+    assert!(connection.bytes(Direction::Send) == received);
+    assert_eq!(connection.data(Direction::Send).count(), 1);
+}
+
+#[test]
+fn reading_nothing_is_not_the_end_of_the_stream() {
+    if !require_bpf() {
+        return;
+    }
+    let (report, _) = traced(
+        "pause(); s = connect(); s.send(b''); os.read(s.fileno(), 0); s.recv(1); os.read(s.fileno(), 0); receive(s)",
+        b"xy",
+    );
+    let connection = report.only();
+    let reads: Vec<_> =
+        connection.data(Direction::Recv).map(|data| (data.range.from, data.range.to)).collect();
+    assert_eq!(reads, [(0, 1), (1, 2), (2, 2)]);
+    assert_eq!(connection.data(Direction::Send).count(), 0);
+}
+
+#[test]
+fn ipv6_and_mapped_addresses() {
+    if !require_bpf() {
+        return;
+    }
+    let (listener, port) = listen_at("::1");
+    let mut python = Python::start("pause(); s = connect('::1'); s.sendall(b'six'); receive(s)", port);
+    python.paused();
+    let trace = Trace::of(python.pid());
+    python.go();
+    assert_eq!(exchange(&listener, b"back"), b"six");
+    python.ended();
+    let report = trace.ended();
+    let connection = report.only();
+    assert_eq!(connection.open().remote.map(|remote| remote.to_string()), Some(format!("[::1]:{port}")));
+    assert_eq!(connection.bytes(Direction::Recv), b"back");
+
+    let program = "
+s = socket.socket(socket.AF_INET6); pause(); s.connect(('::ffff:127.0.0.1', port)); s.sendall(b'four'); receive(s)";
+    let (report, received) = traced(program, b"");
+    let remote = report.only().open().remote.expect("an address");
+    assert_eq!((remote.ip().to_string(), received), ("127.0.0.1".to_string(), b"four".to_vec()));
+}
+
+#[test]
+fn connect_that_does_not_wait() {
+    if !require_bpf() {
+        return;
+    }
+    let reply = noise(5000, 6);
+    let program = "
+s = socket.socket(); s.setblocking(False); pause()
+assert s.connect_ex(('127.0.0.1', port)) == errno.EINPROGRESS
+select.select([], [s], [])
+assert s.connect_ex(('127.0.0.1', port)) in (0, errno.EISCONN)
+s.setblocking(True); s.sendall(b'hello'); receive(s); s.close()";
+    let (report, received) = traced(program, &reply);
+    let connection = report.only();
+    assert_eq!((connection.open().opened, connection.open().error), (Opened::Fresh, None));
+    assert_eq!(connection.bytes(Direction::Send), received);
+    assert_eq!(connection.bytes(Direction::Recv), reply);
+}
+
+#[test]
+fn connect_that_fails() {
+    if !require_bpf() {
+        return;
+    }
+    let (listener, port) = listen();
+    drop(listener);
+    let mut python =
+        Python::start("s = socket.socket(); pause(); s.connect_ex(('127.0.0.1', port)); s.close()", port);
+    python.paused();
+    let trace = Trace::of(python.pid());
+    python.go();
+    python.ended();
+    let report = trace.ended();
+    let connection = report.only();
+    assert_eq!(connection.open().error, Some(nix::libc::ECONNREFUSED));
+    assert_eq!(connection.0.len(), 1, "nothing follows a failed connect");
+}
+
+#[test]
+fn found_connections_have_exact_offsets() {
+    if !require_bpf() {
+        return;
+    }
+    let (listener, port) = listen();
+    // The peer has sent 70,003 bytes, of which 50,001 were read, and its FIN; the program has sent 123,457.
+    let program = "
+s = connect(); s.sendall(os.urandom(123457)); s.recv(50001, socket.MSG_WAITALL)
+pause(); s.sendall(os.urandom(1000)); receive(s); s.shutdown(1); pause(); pause(); s.close()";
+    let mut python = Python::start(program, port);
+    let (mut peer, _) = listener.accept().expect("the workload connects");
+    let mut before = vec![0; 123_457];
+    peer.read_exact(&mut before).expect("the workload writes");
+    let reply = noise(70_003, 7);
+    peer.write_all(&reply).expect("the workload reads");
+    peer.shutdown(std::net::Shutdown::Write).expect("open");
+    python.paused();
+    let first = Trace::of(python.pid());
+    python.go();
+    let mut after = Vec::new();
+    peer.read_to_end(&mut after).expect("the workload writes");
+    python.paused();
+    let report = first.stop();
+    let connection = report.only();
+    assert_eq!(connection.open().opened, Opened::Found);
+    assert_eq!(connection.open().start.map(|start| start.offset), [123_457, 50_001]);
+    assert_eq!(connection.bytes(Direction::Send), after);
+    assert_eq!(connection.bytes(Direction::Recv), reply[50_001..]);
+    assert_eq!(connection.open().role, Role::Unknown, "both ports are ephemeral");
+
+    // Both FINs are behind it now, and must not be counted.
+    let second = Trace::of(python.pid());
+    python.go();
+    python.paused();
+    python.go();
+    python.ended();
+    let report = second.ended();
+    for connection in report.all() {
+        assert_eq!(connection.open().start.map(|start| start.offset), [124_457, 70_003]);
+        assert_eq!(connection.bytes(Direction::Send), b"");
+    }
+}
+
+#[test]
+fn descriptor_used_again_at_once_is_another_connection() {
+    if !require_bpf() {
+        return;
+    }
+    let (listener, port) = listen();
+    let mut python = Python::start(
+        "pause()\nfor i in range(60):\n    s = connect(); s.sendall(b'number %d' % i); receive(s); s.close()",
+        port,
+    );
+    python.paused();
+    let trace = Trace::of(python.pid());
+    python.go();
+    for index in 0..60 {
+        let received = exchange(&listener, format!("answer {index}").as_bytes());
+        assert_eq!(received, format!("number {index}").as_bytes());
+    }
+    python.ended();
+    let report = trace.ended();
+    assert_eq!(report.connections.len(), 60);
+    let mut sent: Vec<_> = report.all().map(|connection| connection.bytes(Direction::Send)).collect();
+    let mut expected: Vec<_> = (0..60).map(|index| format!("number {index}").into_bytes()).collect();
+    sent.sort();
+    expected.sort();
+    assert_eq!(sent, expected);
+    assert!(report.all().all(|connection| connection.reason() == CloseReason::Closed));
+}
+
+#[test]
+fn many_connections_at_once() {
+    if !require_bpf() {
+        return;
+    }
+    const COUNT: usize = 200;
+    let (listener, port) = listen();
+    // A server: each connection is answered by a thread of its own with what it sent, backwards.
+    let program = "
+l = socket.socket(); l.bind(('127.0.0.1', 0)); l.listen(200); print(l.getsockname()[1], flush=True); pause()
+def serve(s):
+    total = receive(s); s.sendall(total[::-1]); s.close()
+threads = [threading.Thread(target=serve, args=(l.accept()[0],)) for i in range(200)]
+for t in threads: t.start()
+for t in threads: t.join()
+l.close()";
+    drop(listener);
+    let mut python = Python::start(program, port);
+    let port: u16 = python.line().parse().expect("a port");
+    python.paused();
+    let trace = Trace::of(python.pid());
+    python.go();
+    let streams: Vec<_> =
+        (0..COUNT).map(|_| TcpStream::connect(("127.0.0.1", port)).expect("the workload listens")).collect();
+    let mut expected = std::collections::BTreeMap::new();
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = streams
+            .iter()
+            .enumerate()
+            .map(|(index, stream)| {
+                let question = noise(1000 + index * 97, index as u64);
+                scope.spawn(move || {
+                    let answer = common::peer::converse(stream, &question);
+                    (stream.local_addr().expect("connected"), question, answer)
+                })
+            })
+            .collect();
+        for client in clients {
+            let (address, question, answer) = client.join().expect("the client ends well");
+            expected.insert(address, (question, answer));
+        }
+    });
+    python.ended();
+    let report = trace.ended();
+    assert_eq!(report.connections.len(), COUNT);
+    for connection in report.all() {
+        let remote = connection.open().remote.expect("an address");
+        let (question, answer) = expected.remove(&remote).expect("one of the clients");
+        assert!(connection.bytes(Direction::Recv) == question, "{remote}");
+        assert!(connection.bytes(Direction::Send) == answer, "{remote}");
+        assert_eq!((connection.open().role, connection.reason()), (Role::Server, CloseReason::Closed));
+    }
+}
+
+#[test]
+fn descriptors_of_one_socket_are_one_connection() {
+    if !require_bpf() {
+        return;
+    }
+    let (report, received) = traced(
+        "pause(); s = connect(); d = s.dup(); s.send(b'one'); s.close(); d.send(b'two'); d.close()",
+        b"",
+    );
+    let connection = report.only();
+    assert_eq!(connection.bytes(Direction::Send), received);
+    let closes: Vec<_> = connection
+        .0
+        .iter()
+        .filter_map(|seen| match &seen.what {
+            What::Close(close) => Some((close.reason, close.totals[0].moved)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(closes, [(CloseReason::Descriptor, 3), (CloseReason::Closed, 6)]);
+}
+
+#[test]
+fn failed_calls_tell_their_errno() {
+    if !require_bpf() {
+        return;
+    }
+    let program = "
+import signal; signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+pause(); s = connect(); s.send(b'x'); s.shutdown(1)
+try: s.send(b'y')
+except BrokenPipeError: pass
+s.setblocking(False)
+try: s.recv(1)
+except BlockingIOError: pass
+s.close()";
+    let (listener, port) = listen();
+    let mut python = Python::start(program, port);
+    python.paused();
+    let trace = Trace::of(python.pid());
+    python.go();
+    let (peer, _) = listener.accept().expect("the workload connects");
+    python.ended();
+    drop(peer);
+    let report = trace.ended();
+    let errors = |direction| report.only().data(direction).map(|data| data.error).collect::<Vec<_>>();
+    assert_eq!(errors(Direction::Send), [None, Some(nix::libc::EPIPE)]);
+    assert_eq!(errors(Direction::Recv), [], "EAGAIN is no event");
+}
+
+#[test]
+fn command_is_traced_from_its_first_instruction() {
+    if !require_bpf() {
+        return;
+    }
+    let (listener, port) = listen();
+    let program = format!(
+        "import socket; s = socket.create_connection(('127.0.0.1', {port})); s.sendall(b'first'); s.recv(9)"
+    );
+    let argv = ["python3", "-c", &program].map(std::ffi::OsString::from);
+    let child = sockdbg::process::command::Suspended::spawn(&argv).expect("a child");
+    let trace = Trace::of(child.pid());
+    let running = child.resume().expect("python3 is installed");
+    assert_eq!(exchange(&listener, b"last"), b"first");
+    assert!(running.wait().expect("a child").success());
+    let report = trace.ended();
+    let connection = report.only();
+    assert_eq!(connection.bytes(Direction::Send), b"first");
+    assert_eq!(connection.reason(), CloseReason::Closed);
 }
