@@ -1,0 +1,514 @@
+//! Every cause, provoked on a live process whose bytes the test knows: stage, cause and exact range.
+
+mod puppet;
+
+use nix::sys::signal::Signal;
+use puppet::{Puppet, Report, Watcher, bpf_or_report, findings_of, tcpdump, wait_until};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+
+const REQUEST: &[u8] = b"GET /a HTTP/1.1\r\nHost: test\r\n\r\n";
+
+/// A request of the same length for another target.
+fn request(target: char) -> Vec<u8> {
+    String::from_utf8_lossy(REQUEST).replace("/a", &format!("/{target}")).into_bytes()
+}
+
+fn response(body: usize) -> Vec<u8> {
+    let mut response = format!("HTTP/1.1 200 OK\r\nContent-Length: {body}\r\n\r\n").into_bytes();
+    response.extend((0..body).map(|index| b'a' + (index % 26) as u8));
+    response
+}
+
+/// One request and its response, at the traced server.
+fn exchange(puppet: &mut Puppet, fd: i32, peer: &mut TcpStream, target: char, body: usize) {
+    puppet.recv(fd, peer, &request(target));
+    puppet.send(fd, peer, &response(body));
+}
+
+/// `verify` on the loopback interface, watching.
+fn verify(puppet: &Puppet, args: &[&str]) -> Watcher {
+    let pid = puppet.pid().to_string();
+    let fixed = ["verify", "-p", &pid, "-i", "lo", "--format", "json"];
+    Watcher::sockdbg(&[&fixed, args].concat()).wait_for("watching")
+}
+
+/// `events -w`, recording.
+fn record(puppet: &Puppet, file: &Path, args: &[&str]) -> Watcher {
+    let pid = puppet.pid().to_string();
+    let fixed = ["events", "-p", &pid, "-w", file.to_str().unwrap()];
+    Watcher::sockdbg(&[&fixed, args].concat()).wait_for("recording")
+}
+
+fn compare(recording: &Path, capture: &Path) -> Report {
+    let files = [recording.to_str().unwrap(), capture.to_str().unwrap()];
+    Report::of(&Watcher::sockdbg(&["pcap-compare", files[0], files[1], "--format", "json"]).end())
+}
+
+/// Records under `sockdbg events` while tcpdump captures with `filter` from the start, and compares.
+fn compare_with_capture(tcpdump_args: &[&str], body: usize) -> Report {
+    let directory = tempfile::tempdir().unwrap();
+    let (recording, capture) = (directory.path().join("rec"), directory.path().join("cap"));
+    let mut puppet = Puppet::new();
+    let (listener, port) = puppet.listen();
+    let filter = format!("port {port}");
+    let args: Vec<&str> = tcpdump_args.iter().copied().chain([filter.as_str()]).collect();
+    let wire = tcpdump(&capture, &args);
+    let events = record(&puppet, &recording, &[]);
+    let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let fd: i32 = puppet.tell(&format!("accept {listener}")).parse().unwrap();
+    exchange(&mut puppet, fd, &mut peer, 'a', body);
+    puppet.end();
+    assert!(events.end().status.success());
+    drop(peer);
+    wire.signal(Signal::SIGINT);
+    wire.end();
+    compare(&recording, &capture)
+}
+
+/// Ends the traced process and gives the report of the `verify` that watched it.
+fn finish(mut puppet: Puppet, verify: Watcher) -> Report {
+    puppet.end();
+    Report::of(&verify.end())
+}
+
+#[test]
+fn clean_traffic_has_no_finding() {
+    if !bpf_or_report() {
+        return;
+    }
+    let mut puppet = Puppet::new();
+    let watcher = verify(&puppet, &[]);
+    let (fd, mut peer) = puppet.accepted();
+    for target in ['a', 'b', 'c'] {
+        exchange(&mut puppet, fd, &mut peer, target, 70_000);
+    }
+    let report = finish(puppet, watcher);
+    assert_eq!(report.findings(), [""; 0]);
+    assert_eq!((report.status, &report.summary["verdict"]), (0, &"complete".into()));
+    let (connection, sent) = (report.connection(), 3 * response(70_000).len() as u64);
+    assert_eq!(connection["records"], 3);
+    for stage in ["wire", "syscall", "captured", "delivered", "framed", "recorded"] {
+        assert_eq!(connection["send"][stage], sent, "{stage}");
+        assert_eq!(connection["recv"][stage], 3 * REQUEST.len() as u64, "{stage}");
+    }
+}
+
+#[test]
+fn a_process_in_its_own_network_namespace_is_captured_there() {
+    if !bpf_or_report() {
+        return;
+    }
+    let mut puppet =
+        Puppet::by(&["unshare", "--net", "sh", "-c", "ip link set lo up; exec python3 \"$1\"", "sh"]);
+    let (listener, port) = puppet.listen();
+    let watcher = verify(&puppet, &[]);
+    let client: i32 = puppet.tell(&format!("connect {port}")).parse().unwrap();
+    let server: i32 = puppet.tell(&format!("accept {listener}")).parse().unwrap();
+    let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+    puppet.tell(&format!("send {client} {}", hex(REQUEST)));
+    puppet.tell(&format!("recv {server} {}", REQUEST.len()));
+    puppet.tell(&format!("send {server} {}", hex(&response(10))));
+    puppet.tell(&format!("recv {client} {}", response(10).len()));
+    let report = finish(puppet, watcher);
+    assert_eq!(report.summary["verdict"], "complete", "{:#?}", report.connections);
+    let ours: Vec<_> = report.connections.iter().filter(|one| one["of_process"] == true).collect();
+    assert_eq!(ours.len(), 2, "both ends belong to the process");
+    assert!(ours.iter().all(|one| one["records"] == 1));
+}
+
+#[test]
+fn snaplen() {
+    if !bpf_or_report() {
+        return;
+    }
+    let mut puppet = Puppet::new();
+    let watcher = verify(&puppet, &["-s", "100"]);
+    let (fd, mut peer) = puppet.accepted();
+    exchange(&mut puppet, fd, &mut peer, 'a', 5000);
+    let report = finish(puppet, watcher);
+    let end = response(5000).len();
+    assert_eq!(report.findings(), [format!("send 100 {end} capture snaplen")]);
+    assert_eq!(report.status, 1);
+    let finding = &report.connection()["findings"][0];
+    assert_eq!(finding["record_count"], 1);
+    assert!(finding["records"][0]["summary"].as_str().unwrap().contains("GET /a"), "{finding}");
+}
+
+#[test]
+fn ring_full() {
+    if !bpf_or_report() {
+        return;
+    }
+    let mut puppet = Puppet::new();
+    let watcher = verify(&puppet, &["--ring-size", "64K"]);
+    let (fd, mut peer) = puppet.accepted();
+    exchange(&mut puppet, fd, &mut peer, 'a', 1000);
+    watcher.signal(Signal::SIGSTOP);
+    for target in ['b', 'c', 'd', 'e', 'f', 'g'] {
+        exchange(&mut puppet, fd, &mut peer, target, 20_000);
+    }
+    watcher.signal(Signal::SIGCONT);
+    let report = finish(puppet, watcher);
+    let (first, sent) =
+        (response(1000).len() as u64, (response(1000).len() + 6 * response(20_000).len()) as u64);
+    let connection = report.connection();
+    let found = report.findings();
+    assert!(!found.is_empty());
+    let mut lost = 0;
+    for finding in connection["findings"].as_array().unwrap() {
+        if finding["stage"] == "delivery" {
+            assert_eq!(finding["cause"], "ring-full");
+        }
+        if finding["cause"] == "ring-full" && finding["direction"] == "send" {
+            assert!(finding["range"][0].as_u64().unwrap() >= first, "the first response was read at once");
+            lost += finding["bytes"].as_u64().unwrap();
+        }
+    }
+    assert!(lost > 0, "six responses of 20 kB cannot fit a ring of 64 KiB: {found:?}");
+    assert_eq!(connection["send"]["delivered"].as_u64().unwrap() + lost, sent);
+    assert_eq!(connection["send"]["syscall"], sent);
+    assert_eq!(connection["send"]["wire"], sent);
+}
+
+#[test]
+fn before_attach_and_wire_started_late() {
+    if !bpf_or_report() {
+        return;
+    }
+    let mut puppet = Puppet::new();
+    let (fd, mut peer) = puppet.accepted();
+    exchange(&mut puppet, fd, &mut peer, 'a', 3000);
+    let watcher = verify(&puppet, &[]);
+    exchange(&mut puppet, fd, &mut peer, 'b', 10);
+    let report = finish(puppet, watcher);
+    let (sent, received) = (response(3000).len(), REQUEST.len());
+    assert_eq!(
+        report.findings(),
+        [
+            format!("send 0 {sent} wire wire-started-late"),
+            format!("send 0 {sent} syscall before-attach"),
+            format!("recv 0 {received} wire wire-started-late"),
+            format!("recv 0 {received} syscall before-attach"),
+        ]
+    );
+    assert_eq!(report.connection()["records"], 1);
+}
+
+#[test]
+fn before_attach_while_the_wire_was_watched() {
+    if !bpf_or_report() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (recording, capture) = (directory.path().join("rec"), directory.path().join("cap"));
+    let mut puppet = Puppet::new();
+    let (listener, port) = puppet.listen();
+    let wire = tcpdump(&capture, &[&format!("port {port}")]);
+    let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let fd: i32 = puppet.tell(&format!("accept {listener}")).parse().unwrap();
+    exchange(&mut puppet, fd, &mut peer, 'a', 3000);
+    let events = record(&puppet, &recording, &[]);
+    exchange(&mut puppet, fd, &mut peer, 'b', 10);
+    puppet.end();
+    events.end();
+    drop(peer);
+    wire.signal(Signal::SIGINT);
+    wire.end();
+    let report = compare(&recording, &capture);
+    let (sent, received) = (response(3000).len(), REQUEST.len());
+    let expected =
+        [format!("send 0 {sent} syscall before-attach"), format!("recv 0 {received} syscall before-attach")];
+    assert_eq!(report.findings(), expected);
+    let missing = &report.connection()["findings"][0]["records"][0]["summary"];
+    assert!(missing.as_str().unwrap().contains("GET /a"), "{missing}");
+}
+
+#[test]
+fn filtered() {
+    if !bpf_or_report() {
+        return;
+    }
+    let mut puppet = Puppet::new();
+    let (fd, mut peer) = puppet.accepted();
+    let watcher = verify(&puppet, &["--fd", &format!("!{fd}")]);
+    exchange(&mut puppet, fd, &mut peer, 'a', 3000);
+    let report = finish(puppet, watcher);
+    let (sent, received) = (response(3000).len(), REQUEST.len());
+    let expected = [format!("send 0 {sent} capture filtered"), format!("recv 0 {received} capture filtered")];
+    assert_eq!(report.findings(), expected);
+}
+
+#[test]
+fn untraced_syscall() {
+    if !bpf_or_report() {
+        return;
+    }
+    let mut puppet = Puppet::new();
+    let watcher = verify(&puppet, &[]);
+    let (fd, mut peer) = puppet.accepted();
+    puppet.recv(fd, &mut peer, REQUEST);
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n";
+    puppet.send(fd, &mut peer, head);
+    puppet.tell(&format!("sendfile {fd} 5000"));
+    let mut body = vec![0; 5000];
+    peer.read_exact(&mut body).unwrap();
+    exchange(&mut puppet, fd, &mut peer, 'b', 10);
+    let report = finish(puppet, watcher);
+    let (from, to) = (head.len(), head.len() + 5000);
+    assert_eq!(report.findings(), [format!("send {from} {to} syscall untraced-syscall")]);
+    let finding = &report.connection()["findings"][0];
+    assert!(finding["records"][0]["summary"].as_str().unwrap().contains("GET /a"), "{finding}");
+    assert_eq!(report.connection()["records"], 2);
+}
+
+#[test]
+fn untraced_syscall_at_the_end_of_the_connection() {
+    if !bpf_or_report() {
+        return;
+    }
+    let mut puppet = Puppet::new();
+    let watcher = verify(&puppet, &[]);
+    let (fd, mut peer) = puppet.accepted();
+    puppet.recv(fd, &mut peer, REQUEST);
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n";
+    puppet.send(fd, &mut peer, head);
+    puppet.tell(&format!("sendfile {fd} 5000"));
+    puppet.tell(&format!("close {fd}"));
+    let report = finish(puppet, watcher);
+    let (from, to) = (head.len(), head.len() + 5000);
+    assert_eq!(report.findings(), [format!("send {from} {to} syscall untraced-syscall")]);
+}
+
+#[test]
+fn wire_not_captured() {
+    if !bpf_or_report() {
+        return;
+    }
+    // The response is one packet on the loopback interface; the filter keeps it out.
+    let report = compare_with_capture(&["less 1000 and"], 5000);
+    let end = response(5000).len();
+    assert_eq!(report.findings(), [format!("send 0 {end} wire wire-not-captured")]);
+    assert_eq!((report.status, &report.connection()["records"]), (1, &1.into()));
+}
+
+#[test]
+fn wire_snaplen() {
+    if !bpf_or_report() {
+        return;
+    }
+    // Ethernet 14, IPv4 20, TCP 20 with 12 bytes of timestamp option.
+    let report = compare_with_capture(&["-s", "150"], 5000);
+    let (from, to) = (150 - 14 - 20 - 32, response(5000).len());
+    assert_eq!(report.findings(), [format!("send {from} {to} wire wire-snaplen")]);
+}
+
+#[test]
+fn wire_started_late_and_ended_early() {
+    if !bpf_or_report() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (recording, capture) = (directory.path().join("rec"), directory.path().join("cap"));
+    let mut puppet = Puppet::new();
+    let (listener, port) = puppet.listen();
+    let events = record(&puppet, &recording, &[]);
+    let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let fd: i32 = puppet.tell(&format!("accept {listener}")).parse().unwrap();
+    exchange(&mut puppet, fd, &mut peer, 'a', 1000);
+    let wire = tcpdump(&capture, &[&format!("port {port}")]);
+    exchange(&mut puppet, fd, &mut peer, 'b', 2000);
+    let complete = REQUEST.len() + response(2000).len();
+    wait_until("the capture of the second exchange", || {
+        fs::metadata(&capture).is_ok_and(|data| data.len() > complete as u64 + 100)
+    });
+    wire.signal(Signal::SIGINT);
+    wire.end();
+    exchange(&mut puppet, fd, &mut peer, 'c', 3000);
+    puppet.end();
+    events.end();
+    let report = compare(&recording, &capture);
+    let (one, two, all) = (response(1000).len(), response(2000).len(), response(3000).len());
+    let request = REQUEST.len();
+    assert_eq!(
+        report.findings(),
+        [
+            format!("send 0 {one} wire wire-started-late"),
+            format!("send {} {} wire wire-ended-early", one + two, one + two + all),
+            format!("recv 0 {request} wire wire-started-late"),
+            format!("recv {} {} wire wire-ended-early", 2 * request, 3 * request),
+        ]
+    );
+    assert_eq!(report.connection()["records"], 3);
+}
+
+#[test]
+fn wire_no_vantage() {
+    if !bpf_or_report() {
+        return;
+    }
+    // A capture of something else: no packet goes to the discard port from port 9.
+    let report = compare_with_capture(&["src port 9 and dst port 9 and"], 100);
+    let (sent, received) = (response(100).len(), REQUEST.len());
+    let expected =
+        [format!("send 0 {sent} wire wire-no-vantage"), format!("recv 0 {received} wire wire-no-vantage")];
+    assert_eq!(report.findings(), expected);
+}
+
+#[test]
+fn not_this_process() {
+    if !bpf_or_report() {
+        return;
+    }
+    let (mut puppet, mut other) = (Puppet::new(), Puppet::new());
+    let watcher = verify(&puppet, &[]);
+    let (fd, mut peer) = puppet.accepted();
+    exchange(&mut puppet, fd, &mut peer, 'a', 10);
+    let (other_fd, mut other_peer) = other.accepted();
+    exchange(&mut other, other_fd, &mut other_peer, 'b', 500);
+    let address = other_peer.peer_addr().unwrap().to_string();
+    let report = finish(puppet, watcher);
+    assert_eq!((report.status, report.findings().len()), (0, 0), "traffic of others is no difference");
+    let stranger = report.connections.iter().find(|one| one["remote"] == address.as_str()).unwrap();
+    let (request, answer) = (REQUEST.len(), response(500).len());
+    let expected = [
+        format!("send 0 {request} syscall not-this-process"),
+        format!("recv 0 {answer} syscall not-this-process"),
+    ];
+    assert_eq!(findings_of(stranger), expected);
+    assert!(stranger["findings"][0]["records"][0]["summary"].as_str().unwrap().contains("GET /b"));
+}
+
+#[test]
+fn protocol_unknown() {
+    if !bpf_or_report() {
+        return;
+    }
+    let mut puppet = Puppet::new();
+    let watcher = verify(&puppet, &[]);
+    let (fd, mut peer) = puppet.accepted();
+    puppet.recv(fd, &mut peer, b"\x01\x02\x03 nobody speaks this");
+    puppet.send(fd, &mut peer, b"\x04\x05\x06\x07");
+    let report = finish(puppet, watcher);
+    assert_eq!(report.findings(), ["send 0 4 frame protocol-unknown", "recv 0 23 frame protocol-unknown"]);
+}
+
+#[test]
+fn parse_error_and_resync_skipped() {
+    if !bpf_or_report() {
+        return;
+    }
+    let garbage = b"\x00this is no request\r\nnor is this\r\n";
+    let mut puppet = Puppet::new();
+    let watcher = verify(&puppet, &[]);
+    let (fd, mut peer) = puppet.accepted();
+    exchange(&mut puppet, fd, &mut peer, 'a', 10);
+    puppet.recv(fd, &mut peer, garbage);
+    exchange(&mut puppet, fd, &mut peer, 'b', 10);
+    let report = finish(puppet, watcher);
+    let from = REQUEST.len() as u64;
+    let findings = report.connection()["findings"].as_array().unwrap().clone();
+    let ranges: Vec<_> = findings
+        .iter()
+        .map(|finding| {
+            assert_eq!(
+                (finding["direction"].as_str(), finding["stage"].as_str()),
+                (Some("recv"), Some("frame"))
+            );
+            let end = |index: usize| finding["range"][index].as_u64().unwrap();
+            (finding["cause"].as_str().unwrap(), end(0), end(1))
+        })
+        .collect();
+    // The first byte proves that it is no request: what follows is the search for the next one.
+    let [("parse-error", first, proof), ("resync-skipped", rest, to)] = ranges[..] else {
+        panic!("{ranges:?}");
+    };
+    assert_eq!((first, rest, to), (from, proof, from + garbage.len() as u64));
+    assert_eq!(report.connection()["records"], 2);
+    assert_eq!(report.summary["residual"], 0);
+}
+
+#[test]
+fn no_response() {
+    if !bpf_or_report() {
+        return;
+    }
+    let mut puppet = Puppet::new();
+    let watcher = verify(&puppet, &[]);
+    let (fd, mut peer) = puppet.accepted();
+    exchange(&mut puppet, fd, &mut peer, 'a', 10);
+    puppet.recv(fd, &mut peer, &request('b'));
+    puppet.tell(&format!("close {fd}"));
+    let report = finish(puppet, watcher);
+    let (from, to) = (REQUEST.len(), 2 * REQUEST.len());
+    assert_eq!(report.findings(), [format!("recv {from} {to} record no-response")]);
+    assert!(report.connection()["findings"][0]["detail"].as_str().unwrap().contains("GET /b"));
+}
+
+#[test]
+fn no_request() {
+    if !bpf_or_report() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (recording, capture) = (directory.path().join("rec"), directory.path().join("cap"));
+    let mut puppet = Puppet::new();
+    let (listener, port) = puppet.listen();
+    let wire = tcpdump(&capture, &[&format!("port {port}")]);
+    let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let fd: i32 = puppet.tell(&format!("accept {listener}")).parse().unwrap();
+    puppet.recv(fd, &mut peer, REQUEST);
+    let events = record(&puppet, &recording, &[]);
+    puppet.send(fd, &mut peer, &response(10));
+    puppet.end();
+    events.end();
+    drop(peer);
+    wire.signal(Signal::SIGINT);
+    wire.end();
+    let report = compare(&recording, &capture);
+    let (sent, received) = (response(10).len(), REQUEST.len());
+    let expected =
+        [format!("send 0 {sent} record no-request"), format!("recv 0 {received} syscall before-attach")];
+    assert_eq!(report.findings(), expected);
+}
+
+#[test]
+fn recording_cut() {
+    if !bpf_or_report() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (recording, capture) = (directory.path().join("rec"), directory.path().join("cap"));
+    let mut puppet = Puppet::new();
+    let (listener, port) = puppet.listen();
+    let wire = tcpdump(&capture, &[&format!("port {port}")]);
+    let events = record(&puppet, &recording, &[]);
+    let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let fd: i32 = puppet.tell(&format!("accept {listener}")).parse().unwrap();
+    exchange(&mut puppet, fd, &mut peer, 'a', 1000);
+    exchange(&mut puppet, fd, &mut peer, 'b', 2000);
+    puppet.end();
+    events.end();
+    drop(peer);
+    wire.signal(Signal::SIGINT);
+    wire.end();
+    // As if the disk had filled up inside the second request.
+    let bytes = fs::read(&recording).unwrap();
+    let cut = bytes.windows(6).position(|window| window == b"GET /b").unwrap() + 3;
+    fs::File::create(&recording).unwrap().write_all(&bytes[..cut]).unwrap();
+    let report = compare(&recording, &capture);
+    let (one, two) = (response(1000).len(), response(2000).len());
+    let request = REQUEST.len();
+    assert_eq!(
+        report.findings(),
+        [
+            format!("send {one} {} delivery recording-cut", one + two),
+            format!("recv {request} {} delivery recording-cut", 2 * request),
+        ]
+    );
+    assert_eq!(report.status, 1);
+    let missing = &report.connection()["findings"][0]["records"][0]["summary"];
+    assert!(missing.as_str().unwrap().contains("GET /b"), "{missing}");
+}
