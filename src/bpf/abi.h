@@ -140,7 +140,8 @@ struct sd_close {
 struct sd_counters {
 	__u64 refused_calls;
 	__u64 refused_bytes;
-	__u64 refused_ends; /* connections whose end could not be sent */
+	__u64 refused_ends; /* connections whose end is sent later than it happened */
+	__u64 lost_ends;    /* connections whose end is not reported at all */
 	__u64 table_full;
 	__u64 misplaced; /* calls whose anchor lay before bytes that were reported already */
 };

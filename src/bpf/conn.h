@@ -41,15 +41,19 @@ struct conn {
 	u8 ended;     /* its final close is in the ring */
 	u8 reset;     /* reset by the peer while bytes were still to be read */
 	u8 fin_queued; /* our FIN took a sequence number */
-	u8 padding[7];
+	u8 gone;       /* TCP destroyed the socket before its end could be reported */
+	u8 padding[2];
+	u32 reason;    /* of an end that the ring refused; 0: none */
+	struct sd_head end; /* who ended it, and when */
 	struct sd_open open; /* as sent, or to be sent */
 	struct account account[2];
+	struct sd_total total[2]; /* as of the last close that was tried */
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 32768);
-	__type(key, u64); /* address of struct sock; deleted when TCP destroys it */
+	__type(key, u64); /* address of struct sock; see key_of_gone */
 	__type(value, struct conn);
 } conns SEC(".maps");
 
@@ -273,9 +277,15 @@ static __always_inline struct conn *enter(struct sock *sk, struct conn *conn)
 	return conn;
 }
 
-/* A connection whose beginning was not seen. */
-static __noinline struct conn *found(struct sock *sk, u64 inode, const struct sd_head *head, u32 slot)
+/*
+ * A connection whose beginning was not seen. Where a call made it known, the `bytes` that the call moved in
+ * the direction of `head` are the first ones seen: they lie before what is the present now.
+ */
+static __noinline struct conn *found(struct sock *sk, u64 inode, const struct sd_head *head, u32 slot,
+				     u64 bytes)
 {
+	u64 received = head->direction == SD_RECV ? bytes : 0;
+	u64 sent = bytes - received;
 	struct conn *conn;
 	u32 seq;
 
@@ -284,9 +294,9 @@ static __noinline struct conn *found(struct sock *sk, u64 inode, const struct sd
 		return NULL;
 	conn->open.head.flags |= SD_FOUND;
 	seq = send_anchor(sk, NULL);
-	start(conn, SD_SEND, offset_of(sk, SD_SEND, seq), seq);
+	start(conn, SD_SEND, offset_of(sk, SD_SEND, seq) - sent, seq - (u32)sent);
 	seq = recv_anchor(sk);
-	start(conn, SD_RECV, offset_of(sk, SD_RECV, seq), seq);
+	start(conn, SD_RECV, offset_of(sk, SD_RECV, seq) - received, seq - (u32)received);
 	return enter(sk, conn);
 }
 
@@ -377,25 +387,28 @@ static __noinline void note(struct conn *conn, u32 direction, u64 from, u64 to, 
 
 /*
  * Brings the account up to the anchor `seq`, `bytes` of which a traced call moved just now. What lies between
- * the account and those bytes moved by a path that is not traced. Returns the offset of the call's first byte.
+ * the account and those bytes moved by a path that is not traced. Returns how many of the call's bytes the
+ * account holds already: those a call had moved before its connection was listed, or see the known limit above.
+ * What remains begins at `next` less what remains.
  */
 static __noinline u64 advance(struct conn *conn, u32 direction, u32 seq, u64 bytes)
 {
 	struct account *account = &conn->account[direction & 1];
 	s64 jump = (s32)(seq - account->seq - (u32)bytes);
-	u64 from = account->next + jump;
+	u64 known = jump < 0 ? -jump : 0;
 
-	account->moved += bytes;
-	if (jump < 0) {
-		/* Another thread's call was accounted before: see the known limit above. */
-		if (bytes)
-			count(misplaced, 1);
-		return from;
+	if (known > bytes)
+		known = bytes;
+	if (known && account->next - known >= conn->open.start[direction & 1].offset)
+		count(misplaced, 1);
+	if (jump > 0)
+		note(conn, direction, account->next, account->next + jump, SD_UNTRACED_SYSCALL);
+	account->moved += bytes - known;
+	if (jump + (s64)bytes > 0) {
+		account->next += jump + bytes;
+		account->seq = seq;
 	}
-	note(conn, direction, account->next, from, SD_UNTRACED_SYSCALL);
-	account->next = from + bytes;
-	account->seq = seq;
-	return from;
+	return known;
 }
 
 /* A connect in progress becomes known with the first bytes that arrive. */
@@ -429,46 +442,39 @@ static __always_inline u32 held(struct sock *sk, struct conn *conn, u32 directio
 	return (s32)left > 0 ? left : 0;
 }
 
-static __noinline void total(struct sock *sk, struct conn *conn, u32 direction, struct sd_total *total)
+static __noinline void measure(struct sock *sk, struct conn *conn, u32 direction)
 {
 	struct account *account = &conn->account[direction & 1];
+	struct sd_total *total = &conn->total[direction & 1];
 	u32 seq = anchor(sk, conn, direction);
 
 	learn(sk, conn, direction, seq);
 	total->moved = account->moved;
 	total->known = account->known;
+	if (!account->known)
+		return;
 	total->end = account->next + (s32)(seq - account->seq);
 	total->pending = held(sk, conn, direction, seq);
-	if (!account->known) {
-		total->end = 0;
-		total->pending = 0;
-	}
 }
 
-/* Accounts for what moved after the last call that was seen. False: the ring refused a loss. */
-static __noinline bool settle(struct sock *sk, struct conn *conn, u32 direction, const struct sd_head *head)
+/* Notes what moved after the last call that was seen. */
+static __noinline void settle(struct sock *sk, struct conn *conn, u32 direction)
 {
 	u32 seq = anchor(sk, conn, direction);
 
 	learn(sk, conn, direction, seq);
 	if (conn->account[direction & 1].known)
 		advance(conn, direction, seq, 0);
-	return report(conn, direction, head);
 }
 
-/*
- * Sends a close event, for a final one after the losses that no later event would carry. Where the ring refuses
- * one of them, the connection has not ended and the next hook on its way out tries again.
- */
-static __noinline bool finish(struct sock *sk, struct conn *conn, u32 reason, const struct sd_head *head)
+/* Sends a close event, for a final one after the losses that no later event would carry. False: refused. */
+static __noinline bool send_close(struct conn *conn, u32 reason, const struct sd_head *head)
 {
 	struct sd_close *close;
 
-	if (conn->ended)
-		return true;
 	if (!announce(conn))
 		return false;
-	if (reason != SD_DESCRIPTOR && (!settle(sk, conn, SD_SEND, head) || !settle(sk, conn, SD_RECV, head)))
+	if (reason != SD_DESCRIPTOR && (!report(conn, SD_SEND, head) || !report(conn, SD_RECV, head)))
 		return false;
 	close = bpf_ringbuf_reserve(&events, sizeof(*close), 0);
 	if (!close)
@@ -482,11 +488,48 @@ static __noinline bool finish(struct sock *sk, struct conn *conn, u32 reason, co
 	close->head.padding = 0;
 	close->reason = reason;
 	close->padding = 0;
-	total(sk, conn, SD_SEND, &close->total[SD_SEND]);
-	total(sk, conn, SD_RECV, &close->total[SD_RECV]);
+	close->total[SD_SEND] = conn->total[SD_SEND];
+	close->total[SD_RECV] = conn->total[SD_RECV];
 	conn->ended = reason != SD_DESCRIPTOR;
 	bpf_ringbuf_submit(close, wakeup(sizeof(*close)));
 	return true;
+}
+
+/*
+ * Reports a close. Where the ring refuses a final one, the connection has not ended, and the next hook on its way
+ * out tries again, in the name of the first.
+ */
+static __noinline bool finish(struct sock *sk, struct conn *conn, u32 reason, const struct sd_head *head)
+{
+	if (conn->ended)
+		return true;
+	if (reason != SD_DESCRIPTOR) {
+		settle(sk, conn, SD_SEND);
+		settle(sk, conn, SD_RECV);
+	}
+	measure(sk, conn, SD_SEND);
+	measure(sk, conn, SD_RECV);
+	if (conn->reason)
+		return send_close(conn, conn->reason, &conn->end);
+	if (send_close(conn, reason, head))
+		return true;
+	if (reason == SD_CLOSED || reason == SD_RESET) {
+		conn->reason = reason;
+		conn->end = *head;
+	}
+	return false;
+}
+
+/*
+ * Keeps what is to be said of a connection whose socket is no more, until the ring has room. Addresses of the
+ * kernel have the highest bit set, these keys have not.
+ */
+static __always_inline bool keep(struct conn *conn)
+{
+	u64 key = ((u64)conn->opened << 32 | (u32)conn->inode) & ~(1ULL << 63);
+
+	conn->gone = 1;
+	return bpf_map_update_elem(&conns, &key, conn, BPF_ANY) == 0;
 }
 
 #endif

@@ -56,6 +56,7 @@ enum bpf_func_id {
 #define SOCK_DONE 1 /* enum sock_flags, include/net/sock.h: the peer's FIN arrived */
 #define RCV_SHUTDOWN 1
 #define PF_EXITING 0x00000004
+#define MSG_OOB 0x1
 #define MSG_PEEK 0x2
 #define MSG_TRUNC 0x20
 #define MSG_ERRQUEUE 0x2000

@@ -21,6 +21,7 @@ struct walk {
 	u64 iov_left;
 	u64 base; /* user address of the next byte */
 	u64 left; /* bytes in this buffer */
+	u64 skip; /* bytes at the call's beginning that are not to be sent */
 	u64 refused;
 };
 
@@ -94,6 +95,12 @@ static __noinline int step(struct walk *walk)
 		if (!walk->left)
 			return 0;
 	}
+	n = walk->skip < walk->left ? walk->skip : walk->left;
+	walk->skip -= n;
+	walk->base += n;
+	walk->left -= n;
+	if (!walk->left)
+		return 0;
 	n = walk->data.wanted - walk->data.at;
 	if (n > walk->left)
 		n = walk->left;

@@ -59,51 +59,55 @@ static __always_inline bool is_end_of_stream(struct sock *sk)
 static __noinline int on_data(struct sock *sk, u64 inode, struct walk *walk, const struct call *call)
 {
 	struct conn *conn = conn_of(sk);
+	struct sd_data *data = &walk->data;
 	bool peek = call->flags & MSG_PEEK;
 	u32 direction = call->direction & 1;
 	u64 bytes = call->result > 0 ? call->result : 0;
+	u64 moved = peek ? 0 : bytes;
 	u32 seq;
 
+	data->head.kind = SD_DATA;
+	data->head.direction = direction;
 	if (!conn) {
-		if (!is_connected(sk) || (call->result <= 0 && state_of(sk) == TCP_CLOSE))
+		if (!is_connected(sk) || (!bytes && state_of(sk) == TCP_CLOSE))
 			return 0;
-		conn = found(sk, inode, &walk->data.head, 0);
+		conn = found(sk, inode, &data->head, 0, moved);
 		if (!conn)
 			return 0;
-		if (!peek) {
-			/* Lies before what `found` saw as the present. */
-			conn->account[direction].next -= bytes;
-			conn->account[direction].seq -= bytes;
-		}
 	}
 	if (!bytes && conn->ended)
 		return 0;
 	seq = anchor(sk, conn, direction);
 	learn(sk, conn, direction, seq);
-	walk->data.head.kind = SD_DATA;
-	walk->data.head.direction = direction;
-	walk->data.head.inode = conn->inode;
-	walk->data.head.opened = conn->opened;
-	walk->data.head.flags = peek ? SD_PEEK : 0;
-	walk->data.length = bytes;
-	walk->data.wanted = bytes < cfg_snaplen ? bytes : cfg_snaplen;
-	walk->data.error = call->result < 0 ? -call->result : 0;
-	walk->data.offset = conn->account[direction].next;
+	data->head.inode = conn->inode;
+	data->head.opened = conn->opened;
+	data->head.flags = peek ? SD_PEEK : 0;
+	data->error = call->result < 0 ? -call->result : 0;
 	if (conn->account[direction].known) {
-		walk->data.offset = advance(conn, direction, seq, peek ? 0 : bytes);
-		walk->data.seq = peek ? seq : seq - (u32)bytes;
-		walk->data.head.flags |= SD_SEQ;
+		walk->skip = advance(conn, direction, seq, moved);
+		if (moved && walk->skip >= moved)
+			return 0;
+		moved -= walk->skip;
+		bytes -= walk->skip;
+		data->seq = conn->account[direction].seq - (u32)moved;
+		data->head.flags |= SD_SEQ;
 	}
+	data->length = bytes;
+	data->wanted = bytes < cfg_snaplen ? bytes : cfg_snaplen;
+	data->offset = conn->account[direction].next - moved;
 	if (conn->filtered) {
-		if (!peek)
-			note(conn, direction, walk->data.offset, walk->data.offset + bytes, SD_FILTERED);
+		note(conn, direction, data->offset, data->offset + moved, SD_FILTERED);
+		if (conn->account[direction].pending >= PENDING_MAX / 2 && announce(conn))
+			report(conn, direction, &data->head);
 		return 0;
 	}
-	if (!announce(conn) || !report(conn, direction, &walk->data.head)) {
+	if (!announce(conn) || !report(conn, direction, &data->head)) {
 		refuse(conn, walk, peek);
 		return 0;
 	}
-	if (walk->data.wanted)
+	if (call->flags & MSG_TRUNC && call->direction == SD_RECV)
+		data->head.flags |= SD_FAULT; /* thrown away by the kernel, see tcp(7): never in user memory */
+	if (data->wanted && !(data->head.flags & SD_FAULT))
 		send_payload(walk);
 	else
 		send_bare(walk);
@@ -130,6 +134,8 @@ static __noinline int on_open(struct sock *sk, u64 inode, const struct sd_head *
 		return 0;
 	conn->open.role = client ? SD_CLIENT : SD_SERVER;
 	conn->open.error = result < 0 && result != -EINPROGRESS && !is_retry(result) ? -result : 0;
+	if (client && state == TCP_CLOSE && !conn->open.error)
+		conn->open.error = BPF_CORE_READ(sk, sk_err); /* refused before the call returned */
 	if (state != TCP_CLOSE)
 		start(conn, SD_SEND, 0, BPF_CORE_READ(tp, write_seq));
 	if (state != TCP_CLOSE && state != TCP_SYN_SENT)
@@ -143,7 +149,7 @@ static __noinline int on_open(struct sock *sk, u64 inode, const struct sd_head *
 
 static __always_inline u32 message_flags(u64 flags)
 {
-	return flags & (MSG_PEEK | MSG_TRUNC | MSG_ERRQUEUE);
+	return flags & (MSG_OOB | MSG_PEEK | MSG_TRUNC | MSG_ERRQUEUE);
 }
 
 /* Reads where a message's buffers are. */
@@ -232,8 +238,8 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 		take_message(walk, call_argument(regs, 1));
 		call.flags = message_flags(call_argument(regs, 2));
 	}
-	if (call.flags & MSG_ERRQUEUE)
-		return 0; /* copies of sent packets and errors, not the stream */
+	if (call.direction == SD_RECV && call.flags & (MSG_ERRQUEUE | MSG_OOB))
+		return 0; /* copies of sent packets, errors, urgent bytes: not the stream */
 	return on_data(sk, inode, walk, &call);
 }
 
@@ -256,7 +262,7 @@ static __noinline int on_close(u32 fd)
 	head_of_current(&head, SD_CLOSE_CALL, fd);
 	conn = conn_of(sk);
 	if (!conn && is_connected(sk) && state_of(sk) != TCP_CLOSE)
-		conn = found(sk, inode, &head, 0);
+		conn = found(sk, inode, &head, 0, 0);
 	if (!conn)
 		return 0;
 	reason = SD_DESCRIPTOR;
@@ -329,7 +335,7 @@ int BPF_PROG(on_set_state, struct sock *sk, int old, int new)
 		conn->fin_queued = 1;
 	if (conn->ended)
 		return 0;
-	if (old != TCP_SYN_SENT && is_released(sk)) {
+	if (is_released(sk)) {
 		head_of_end(&head);
 		finish(sk, conn, conn->reset ? SD_RESET : SD_CLOSED, &head);
 		return 0;
@@ -357,11 +363,19 @@ int BPF_PROG(on_destroy, struct sock *sk)
 	if (!conn)
 		return 0;
 	head_of_end(&head);
-	if (!finish(sk, conn, conn->reset ? SD_RESET : SD_CLOSED, &head))
+	if (!finish(sk, conn, conn->reset ? SD_RESET : SD_CLOSED, &head)) {
 		count(refused_ends, 1);
+		if (!keep(conn))
+			count(lost_ends, 1);
+	}
 	bpf_map_delete_elem(&conns, &key);
 	return 0;
 }
+
+/* Set by user space: list the descriptors that --fd leaves out, too. Those it names must come first, for a socket
+ * that has several descriptors is filtered when the first one seen is.
+ */
+u32 list_filtered;
 
 /* Finds the sockets that are open already. */
 SEC("iter/task_file")
@@ -376,7 +390,7 @@ int list_sockets(struct bpf_iter__task_file *ctx)
 	if (!task || !file)
 		return 0;
 	head.pid = BPF_CORE_READ(task, tgid);
-	if (!is_target(head.pid))
+	if (!is_target(head.pid) || (!list_filtered && fd_filtered(ctx->fd)))
 		return 0;
 	sk = socket_of_file(file, &inode);
 	if (!sk || !is_tcp(sk) || !is_connected(sk) || state_of(sk) == TCP_CLOSE || conn_of(sk))
@@ -386,24 +400,36 @@ int list_sockets(struct bpf_iter__task_file *ctx)
 	head.fd = ctx->fd;
 	head.call = SD_LISTING;
 	BPF_CORE_READ_INTO(&head.comm, task, comm);
-	found(sk, inode, &head, 1);
+	found(sk, inode, &head, 1, 0);
 	return 0;
 }
 
-/* Reports where each connection stands when the trace ends. */
+/* Set by user space: report where each connection stands, for the trace ends. Else only those that are gone. */
+u32 list_all;
+
+/* Reports what the ring refused before. */
 SEC("iter/bpf_map_elem")
-int list_remaining(struct bpf_iter__bpf_map_elem *ctx)
+int list_conns(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct sd_head head = {};
 	struct conn *conn;
+	u64 *element = ctx->key;
 	struct sock *sk;
-	u64 *key = ctx->key;
+	u64 key;
 
-	if (!key || !ctx->value)
+	if (!element)
 		return 0;
-	sk = (struct sock *)*key;
+	key = *element;
+	sk = (struct sock *)key;
 	conn = conn_of(sk);
 	if (!conn || conn->ended)
+		return 0;
+	if (conn->gone) {
+		if (send_close(conn, conn->reason, &conn->end))
+			bpf_map_delete_elem(&conns, &key);
+		return 0;
+	}
+	if (!list_all)
 		return 0;
 	nobody(&head);
 	head.call = SD_LISTING;

@@ -10,6 +10,7 @@ use crate::event::{
     Role, Start, Task, Timestamp, Total, Transport,
 };
 use rustc_hash::FxHashSet;
+use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::ControlFlow;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
@@ -32,6 +33,9 @@ const FLAG_FAULT: u8 = 4;
 const FLAG_LIMIT: u8 = 8;
 const FLAG_FOUND: u8 = 16;
 const FLAG_NOT_SENT: u8 = 32;
+
+/// Calls remembered as cut: each thread has at most one on its way, and its loss follows.
+const CUT_MAX: usize = 1 << 16;
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -94,6 +98,9 @@ pub(super) struct RawData {
     padding: u32,
 }
 
+/// Where `seq` is in `struct sd_data`; the sizes alone would not tell two fields that changed places.
+pub(super) const SEQ_OFFSET: usize = offset_of!(RawData, seq);
+
 /// `struct sd_loss`.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -132,6 +139,8 @@ pub struct Decoder {
     clock_offset: u64,
     /// Calls whose chunks have not all come: at most one per thread, connection and direction.
     partial: Vec<Partial>,
+    /// Calls that were handed on with a part missing before the probes said that it is missing.
+    cut: Vec<RawData>,
     /// Connections announced and not ended. Where the ring refuses an announcement, two threads may both
     /// make up for it; the second is dropped.
     open: FxHashSet<ConnId>,
@@ -153,6 +162,9 @@ impl Decoder {
     /// Decodes one record. Breaks when `emit` does.
     pub fn record(&mut self, bytes: &[u8], emit: &mut Emit<'_>) -> Result<ControlFlow<()>, Malformed> {
         let (head, _) = read::<Head>(bytes)?;
+        if !self.partial.is_empty() && self.cut_earlier_calls(bytes, &head, emit).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
         match head.kind {
             KIND_OPEN => self.open(read::<RawOpen>(bytes)?.0, emit),
             KIND_DATA => {
@@ -168,6 +180,27 @@ impl Decoder {
     /// Hands on the calls whose remaining chunks were refused and which no later record completed.
     pub fn finish(&mut self, emit: &mut Emit<'_>) -> ControlFlow<()> {
         for partial in std::mem::take(&mut self.partial) {
+            self.emit_partial(&partial, emit)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// A thread that does something else has ended its call: no chunk of it will follow.
+    fn cut_earlier_calls(&mut self, bytes: &[u8], head: &Head, emit: &mut Emit<'_>) -> ControlFlow<()> {
+        let continued = match head.kind {
+            KIND_DATA => read::<RawData>(bytes).is_ok_and(|(raw, _)| raw.at > 0),
+            // Says itself what is missing.
+            KIND_LOSS => true,
+            _ => false,
+        };
+        if continued {
+            return ControlFlow::Continue(());
+        }
+        while let Some(index) = self.partial.iter().position(|partial| partial.raw.head.tid == head.tid) {
+            let partial = self.partial.swap_remove(index);
+            if partial.raw.head.flags & FLAG_PEEK == 0 && self.cut.len() < CUT_MAX {
+                self.cut.push(partial.raw);
+            }
             self.emit_partial(&partial, emit)?;
         }
         ControlFlow::Continue(())
@@ -251,13 +284,15 @@ impl Decoder {
             return Err(Malformed);
         }
         let mut range = Range::new(raw.from, raw.to);
-        // Refused chunks of a call whose first ones came: the call itself says what it lacks.
-        if let Some(index) = self.partial.iter().position(|partial| partial.is_cut_at(&raw)) {
+        // Refused chunks of a call whose first ones came: the call itself says, or said, what it lacks.
+        if let Some(index) = self.partial.iter().position(|partial| is_cut_by(&partial.raw, &raw)) {
             let partial = self.partial.swap_remove(index);
-            range = Range::new(partial.raw.offset + partial.raw.length, raw.to);
+            range = Range::new(end(&partial.raw), raw.to);
             if self.emit_partial(&partial, emit).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
+        } else if let Some(index) = self.cut.iter().position(|call| is_cut_by(call, &raw)) {
+            range = Range::new(end(&self.cut.swap_remove(index)), raw.to);
         }
         if range.is_empty() {
             return Ok(ControlFlow::Continue(()));
@@ -281,6 +316,7 @@ impl Decoder {
         });
         if reason.is_final() {
             self.open.remove(&conn(&raw.head));
+            self.cut.retain(|call| conn(&call.head) != conn(&raw.head));
         }
         let close = Close { reason, call: Some(call(&raw.head)?), totals };
         Ok(emit(self.event(&raw.head, Kind::Close(close))))
@@ -310,14 +346,17 @@ impl Decoder {
     }
 }
 
-impl Partial {
-    /// The loss begins in the middle of this call: the kernel refused its remaining chunks.
-    fn is_cut_at(&self, loss: &RawLoss) -> bool {
-        conn(&self.raw.head) == conn(&loss.head)
-            && self.raw.head.direction == loss.head.direction
-            && loss.from == self.raw.offset.wrapping_add(self.bytes.len() as u64)
-            && loss.to >= self.raw.offset.wrapping_add(self.raw.length)
-    }
+/// The loss begins in the middle of this call: the kernel refused its remaining chunks.
+fn is_cut_by(call: &RawData, loss: &RawLoss) -> bool {
+    conn(&call.head) == conn(&loss.head)
+        && call.head.direction == loss.head.direction
+        && (call.offset + 1..end(call)).contains(&loss.from)
+        && loss.to >= end(call)
+}
+
+/// Offset after the call's last byte; [`check`] has made sure that there is one.
+fn end(call: &RawData) -> u64 {
+    call.offset + call.length
 }
 
 fn read<T: FromBytes + KnownLayout + Immutable>(bytes: &[u8]) -> Result<(T, &[u8]), Malformed> {

@@ -15,7 +15,7 @@ use skeleton::{SocketSkel, SocketSkelBuilder, types};
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::io::Read;
-use std::mem::{MaybeUninit, size_of};
+use std::mem::{MaybeUninit, offset_of, size_of};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -104,16 +104,28 @@ impl Live {
         }
         let links = attach_probes(&skel)?;
         let clock_offset = clock_offset();
-        let live = Live { options, skel, links, processes, attached: now(), clock_offset };
-        let listing = live.skel.progs.list_sockets.attach_iter_with_opts(IterOpts::None);
-        run_iterator(&listing.map_err(|error| refused("iter/task_file", &error))?)?;
+        let mut live = Live { options, skel, links, processes, attached: now(), clock_offset };
+        live.list_sockets()?;
         Ok(live)
     }
 
+    /// Finds the sockets that are open already: those that --fd names first, then the others.
+    fn list_sockets(&mut self) -> Result<(), Error> {
+        for filtered in 0..=u32::from(self.options.fds.is_some()) {
+            if let Some(bss) = self.skel.maps.bss_data.as_mut() {
+                bss.list_filtered = filtered;
+            }
+            let listing = self.skel.progs.list_sockets.attach_iter_with_opts(IterOpts::None);
+            run_iterator(&listing.map_err(|error| refused("iter/task_file", &error))?)?;
+        }
+        Ok(())
+    }
+
     /// Waits for records and hands them on, until it is time to end.
-    fn pump(&self, ring: &RingBuffer<'_>, taker: &RefCell<Taker<'_>>) -> Result<(), Error> {
+    fn pump(&mut self, ring: &RingBuffer<'_>, taker: &RefCell<Taker<'_>>) -> Result<(), Error> {
         let waker = waker(&self.skel.maps.events).map_err(|errno| Error::Attach(errno.to_string()))?;
         let deadline = self.options.duration.map(|duration| Instant::now() + duration);
+        let mut refused_ends = 0;
         loop {
             let left = deadline.map_or(POLL_INTERVAL, |at| at.saturating_duration_since(Instant::now()));
             wait(&waker, left.min(POLL_INTERVAL));
@@ -125,17 +137,31 @@ impl Live {
             if over || taker.borrow().broken {
                 return Ok(());
             }
+            let counted = self.counters().refused_ends;
+            if counted != refused_ends {
+                refused_ends = counted;
+                self.list_conns(false, ring, taker)?;
+            }
         }
     }
 
-    /// Reports where the remaining connections stand. Where the ring takes no more, empties it and goes on.
-    fn list_remaining(&self, ring: &RingBuffer<'_>, taker: &RefCell<Taker<'_>>) -> Result<(), Error> {
+    /// Has the probes report the ends that a full ring refused; with `all`, where each connection stands. Where
+    /// the ring takes no more, empties it and goes on.
+    fn list_conns(
+        &mut self,
+        all: bool,
+        ring: &RingBuffer<'_>,
+        taker: &RefCell<Taker<'_>>,
+    ) -> Result<(), Error> {
+        if let Some(bss) = self.skel.maps.bss_data.as_mut() {
+            bss.list_all = u32::from(all);
+        }
         loop {
             let before = taker.borrow().records;
             let link = self
                 .skel
                 .progs
-                .list_remaining
+                .list_conns
                 .attach_iter(self.skel.maps.conns.as_fd())
                 .map_err(|error| refused("iter/bpf_map_elem", &error))?;
             run_iterator(&link)?;
@@ -146,6 +172,16 @@ impl Live {
         }
     }
 
+    /// What the probes have counted so far.
+    fn counters(&self) -> types::sd_counters {
+        // SAFETY: the section is mapped, of this type, for as long as the skeleton lives; the kernel writes to it.
+        self.skel
+            .maps
+            .bss_data
+            .as_ref()
+            .map_or_else(Default::default, |bss| unsafe { std::ptr::read_volatile(&raw const bss.counters) })
+    }
+
     fn summary(&self, malformed: u64) -> Summary {
         let mut warnings = Vec::new();
         let mut warn = |count: u64, text: &str| {
@@ -153,25 +189,21 @@ impl Live {
                 warnings.push(format!("{count} {text}"));
             }
         };
-        let mut dropped = 0;
-        if let Some(bss) = self.skel.maps.bss_data.as_ref() {
-            let counters = &bss.counters;
-            dropped = counters.refused_calls;
-            warn(
-                counters.table_full,
-                "calls on connections for which the kernel's table had no room (table-full)",
-            );
-            warn(
-                counters.refused_ends,
-                "connections whose end a full ring refused (ring-full): totals unknown",
-            );
-            warn(
-                counters.misplaced,
-                "calls made on one socket at the same instant: their order is not known",
-            );
-        }
+        let counters = self.counters();
+        warn(
+            counters.table_full,
+            "calls on connections for which the kernel's table had no room (table-full)",
+        );
+        warn(counters.lost_ends, "connections whose end a full ring refused (ring-full): totals unknown");
+        warn(counters.misplaced, "calls made on one socket at the same instant: their order is not known");
         warn(malformed, "records of the ring could not be decoded: this is a fault of sockdbg");
-        Summary { first: Some(self.attached), last: Some(now()), cut: None, dropped, warnings }
+        Summary {
+            first: Some(self.attached),
+            last: Some(now()),
+            cut: None,
+            dropped: counters.refused_calls,
+            warnings,
+        }
     }
 }
 
@@ -186,7 +218,7 @@ impl Source for Live {
         let mut result = self.pump(&ring, &taker);
         self.links.clear();
         if result.is_ok() && !taker.borrow().broken {
-            result = consume(&ring, &taker).and_then(|()| self.list_remaining(&ring, &taker));
+            result = consume(&ring, &taker).and_then(|()| self.list_conns(true, &ring, &taker));
             taker.borrow_mut().finish();
         }
         drop(ring);
@@ -446,6 +478,7 @@ fn log_level(level: libbpf_rs::PrintLevel) -> log::Level {
 
 /// The probes and the decoder speak of the same records.
 const _: () = {
+    assert!(offset_of!(types::sd_data, seq) == decode::SEQ_OFFSET);
     assert!(size_of::<types::sd_head>() == size_of::<decode::Head>());
     assert!(size_of::<types::sd_open>() == size_of::<decode::RawOpen>());
     assert!(size_of::<types::sd_data>() == size_of::<decode::RawData>());
