@@ -56,8 +56,8 @@ pub struct Command {
     pub summary: String,
     /// What it means for its reply and those after it.
     pub effect: Effect,
-    /// The command's name was seen whole.
-    pub named: bool,
+    /// Enough of the command was seen to know its effect.
+    pub is_clear: bool,
     /// Arguments were left out of the fields.
     pub cut: bool,
 }
@@ -70,6 +70,7 @@ impl Command {
         let name = known.map_or("", |(name, _)| name);
         let arguments = element.count.map(|count| count.saturating_sub(1));
         let effect = effect(name, words, arguments);
+        let is_clear = is_clear(name, words, arguments);
         let mut fields = Vec::with_capacity(4);
         let mut summary = match (known, element.piece(0)) {
             (Some((name, _)), _) => name.to_owned(),
@@ -93,7 +94,6 @@ impl Command {
                 summary.push_str(&if first == First::Subcommand { text.to_ascii_uppercase() } else { text });
             }
         }
-        let named = words[0].is_some();
         if let Some(Value::List(mut list)) = element.take_value()
             && !list.is_empty()
         {
@@ -107,7 +107,7 @@ impl Command {
             let count = i64::try_from(arguments).unwrap_or(i64::MAX);
             fields.push(Field::new("arg_count", Value::Number(count)));
         }
-        Command { fields, summary, effect, named, cut: element.cut }
+        Command { fields, summary, effect, is_clear, cut: element.cut }
     }
 }
 
@@ -118,6 +118,15 @@ pub fn shorten(piece: &Piece) -> String {
         text.push('\u{2026}');
     }
     text
+}
+
+/// False where a word is missing that can change the effect.
+fn is_clear(name: &str, words: [Option<&[u8]>; 3], arguments: Option<u64>) -> bool {
+    let [command, first, second] = words.map(|word| word.is_some());
+    let is_reply = words[1].is_none_or(|word| word.eq_ignore_ascii_case(b"REPLY"));
+    // Only CLIENT REPLY has its effect in its arguments, of which it has two.
+    let needs_all = name == "CLIENT" && arguments.is_none_or(|count| count == 2) && is_reply;
+    command && (!needs_all || first && second)
 }
 
 /// What a command means for pairing.
@@ -136,7 +145,7 @@ fn effect(name: &str, words: [Option<&[u8]>; 3], arguments: Option<u64>) -> Effe
         "HELLO" => Effect::Hello { resp3: words[1].map(|version| version == b"3") },
         "PSYNC" => Effect::Psync,
         "SYNC" => Effect::Sync,
-        "CONFIG" if is(1, "GET") => Effect::ConfigGet,
+        "CONFIG" if words[1].is_none() || is(1, "GET") => Effect::ConfigGet,
         "CLIENT" if is(1, "REPLY") && arguments == Some(2) => match () {
             () if is(2, "OFF") => Effect::RepliesOff,
             () if is(2, "ON") => Effect::RepliesOn,

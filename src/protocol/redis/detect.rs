@@ -4,7 +4,7 @@
 //! Everything is judged by reading elements with the real grammar; no single byte is evidence.
 
 use super::command::{is_name, lookup};
-use super::element::{Element, Kind, Piece};
+use super::element::{Element, Kind, PIECE_BYTES, Piece};
 use super::resp::{Grammar, Reader, Step};
 use crate::event::{Direction, Role};
 use crate::protocol::{Resync, Sample, Verdict};
@@ -29,7 +29,7 @@ pub fn side(data: &[u8]) -> Option<Side> {
     let &first = data.first()?;
     match first {
         b'*' => match command(data) {
-            Look::Known(_) => Some(Side::Commands),
+            Look::Known(_) | Look::Damaged => Some(Side::Commands),
             Look::Name(_) | Look::Nameless => Some(Side::Either),
             Look::Partial => None,
             Look::Not => Some(Side::Replies),
@@ -49,6 +49,8 @@ enum Look {
     Name(Option<usize>),
     /// An empty command, or one whose first word is no name.
     Nameless,
+    /// A command of Redis that goes on as none can.
+    Damaged,
     /// Too short to tell.
     Partial,
     /// None.
@@ -59,18 +61,20 @@ fn command(data: &[u8]) -> Look {
     let window = &data[..data.len().min(WINDOW)];
     let mut element = Element::new(0);
     let (taken, step) = Reader::new(Grammar::Request).read(window, &mut element);
+    let word = element.piece(0).and_then(Piece::text);
+    let known = word.is_some_and(|word| lookup(word).is_some());
     let length = match step {
         Step::Whole => Some(taken),
         Step::Need(_) => None,
-        Step::Malformed { .. } => return Look::Not,
+        Step::Malformed { .. } => return if known { Look::Damaged } else { Look::Not },
     };
-    match element.piece(0).and_then(Piece::text) {
-        Some(word) if lookup(word).is_some() => Look::Known(length),
+    match word {
+        Some(_) if known => Look::Known(length),
         Some(word) if is_name(word) => Look::Name(length),
         Some(_) => Look::Nameless,
         None if length.is_some() => Look::Nameless,
         // A first word longer than what is kept of it.
-        None if element.piece(0).is_some_and(|piece| piece.length > 64) => Look::Nameless,
+        None if element.piece(0).is_some_and(|piece| piece.length > PIECE_BYTES as u64) => Look::Nameless,
         None => Look::Partial,
     }
 }
@@ -149,29 +153,37 @@ pub fn command_boundary(data: &[u8], at_event: bool) -> Resync {
 /// agrees with it. Where a call or packet begins, servers begin a reply much more often than not: there one
 /// whole element is enough if nothing but the beginning of another follows, or the first line of a long one.
 pub fn reply_boundary(data: &[u8], at_event: bool) -> Resync {
-    boundary(data, at_event, |data, at_event| {
-        if data.is_empty() {
-            return Judgement::Wait;
-        }
-        let found = replies(data);
-        match found.whole {
-            0 if !found.open => Judgement::No,
-            0 if at_event && found.begun => Judgement::Yes,
-            _ if found.strong > 0 || found.whole >= 2 => Judgement::Yes,
-            1 if at_event && found.open => Judgement::Yes,
-            _ if found.open && data.len() < WINDOW => Judgement::Wait,
-            _ => Judgement::No,
-        }
-    })
+    boundary(data, at_event, judge_reply)
 }
 
-/// Looks for the next message while it is not known which side this is.
-pub fn any_boundary(data: &[u8], at_event: bool) -> Resync {
-    match (command_boundary(data, at_event), reply_boundary(data, at_event)) {
-        (Resync::Found(command), Resync::Found(reply)) => Resync::Found(command.min(reply)),
-        (Resync::Found(at), Resync::Skip(_)) | (Resync::Skip(_), Resync::Found(at)) => Resync::Found(at),
-        (Resync::Skip(command), Resync::Skip(reply)) => Resync::Skip(command.min(reply)),
+fn judge_reply(data: &[u8], at_event: bool) -> Judgement {
+    if data.is_empty() {
+        return Judgement::Wait;
     }
+    let found = replies(data);
+    match found.whole {
+        0 if !found.open => Judgement::No,
+        0 if at_event && found.begun => Judgement::Yes,
+        _ if found.strong > 0 || found.whole >= 2 => Judgement::Yes,
+        1 if at_event && found.open => Judgement::Yes,
+        _ if found.open && data.len() < WINDOW => Judgement::Wait,
+        _ => Judgement::No,
+    }
+}
+
+/// Looks for the next message while it is not known which side this is. Strings, and arrays of them, do not
+/// tell: the rest of a damaged command looks like the replies to several GETs.
+pub fn any_boundary(data: &[u8], at_event: bool) -> Resync {
+    boundary(data, at_event, |data, at_event| match data.first() {
+        Some(b'*') => match command(data) {
+            Look::Known(_) => Judgement::Yes,
+            Look::Partial if data.len() < WINDOW => Judgement::Wait,
+            _ => Judgement::No,
+        },
+        Some(b'$') => Judgement::No,
+        Some(_) if at_event && inline_commands(data) > 0 => Judgement::Yes,
+        _ => judge_reply(data, at_event),
+    })
 }
 
 /// Asks `judge` about the beginning of an event and every place behind a line end.
@@ -307,7 +319,7 @@ fn judge_commands(data: &[u8], from_start: bool) -> Result<Sent, &'static str> {
             Look::Known(_) => Ok(Sent::Known),
             Look::Name(Some(_)) => Ok(Sent::Name),
             Look::Name(None) | Look::Partial => Ok(Sent::Partial),
-            Look::Nameless | Look::Not => Err("an array that is no command"),
+            Look::Nameless | Look::Damaged | Look::Not => Err("an array that is no command"),
         },
         Some(byte) if byte.is_ascii_alphabetic() => match inline_commands(data) {
             0 if is_begun_inline(data) => Ok(Sent::Partial),

@@ -264,6 +264,12 @@ impl Element {
     pub fn null(&mut self, kind: Kind) {
         self.enter(kind);
         self.is_null |= self.depth == 0;
+        if self.depth == 1
+            && self.attribute.is_none()
+            && let Some(piece) = self.current()
+        {
+            piece.whole = true;
+        }
         if self.keep_node() {
             self.put(Value::Null);
         }

@@ -58,8 +58,10 @@ struct Lane {
     begun: bool,
     /// A boundary is searched.
     searching: bool,
-    /// Pairing does not know yet that messages were passed over in the search.
+    /// Pairing does not know yet that replies were passed over in the search.
     unreported_loss: bool,
+    /// Bytes came that the search has not decided on.
+    undecided: bool,
 }
 
 impl Lane {
@@ -73,6 +75,7 @@ impl Lane {
             begun: false,
             searching: false,
             unreported_loss: false,
+            undecided: false,
         }
     }
 
@@ -135,12 +138,20 @@ impl Parser for Redis {
             Some(_) => detect::reply_boundary(data, at_event),
             None => detect::any_boundary(data, at_event),
         };
+        let passed = match answer {
+            Resync::Found(count) | Resync::Skip(count) => count,
+        };
         let lane = &mut self.lanes[direction.index()];
-        // At the first byte of a connection that was open before, nothing is passed over.
-        if lane.begun || answer != Resync::Found(0) {
-            lane.unreported_loss |= !lane.searching;
-            lane.searching = true;
+        // A line end is kept as evidence for what follows it, it is no part of a message. At the first byte
+        // of a connection that was open before, nothing is passed over.
+        let is_loss = !is_line_end(&data[..passed]) || lane.begun && !lane.searching;
+        lane.searching |= is_loss;
+        if self.commands != Some(direction) {
+            lane.unreported_loss |= is_loss;
+        } else if is_loss {
+            self.pairing.lost_commands(None);
         }
+        lane.undecided = matches!(answer, Resync::Skip(_)) && !is_line_end(&data[passed..]);
         self.pairing.started_late();
         answer
     }
@@ -176,7 +187,7 @@ impl Redis {
     /// Bytes of a direction can be read, or are known to end.
     fn begin(&mut self, direction: Direction, out: &mut dyn Output) {
         let lane = &mut self.lanes[direction.index()];
-        (lane.begun, lane.searching) = (true, false);
+        (lane.begun, lane.searching, lane.undecided) = (true, false, false);
         if std::mem::take(&mut lane.unreported_loss) {
             self.abandon(direction, None, out);
             self.lanes[direction.index()].searching = false;
@@ -199,10 +210,8 @@ impl Redis {
         if lane.reader.at_start() {
             lane.from = input.offset;
             lane.started.get_or_insert(input.time);
-            if !is_commands {
-                if let Some(answer) = self.before_reply(first, &input, out) {
-                    return answer;
-                }
+            if !is_commands && let Some(answer) = self.before_reply(first, &input, out) {
+                return answer;
             }
         }
         let lane = &mut self.lanes[direction.index()];
@@ -240,7 +249,10 @@ impl Redis {
             }
             _ => {}
         }
-        let wait = self.pairing.must_wait(first) && !self.unblocked[input.direction.index()];
+        // What is no reply need not wait for the command that it does not answer.
+        let wait = Kind::of(first).is_some()
+            && self.pairing.must_wait(first)
+            && !self.unblocked[input.direction.index()];
         wait.then_some((0, Some(Then::Other("its command"))))
     }
 
@@ -248,11 +260,12 @@ impl Redis {
     fn learn(&mut self, input: &Input<'_>) -> Result<(), Then> {
         let direction = input.direction;
         let other = direction.reverse();
+        // The client speaks first. A server does so only to refuse a connection.
+        let is_first = self.pairing.is_counted() && !self.lanes[other.index()].begun;
         let commands = match detect::side(input.data) {
+            _ if is_first && input.data.starts_with(b"*") => direction,
             Some(Side::Commands) => direction,
             Some(Side::Replies) => other,
-            // The client speaks first.
-            Some(Side::Either) if input.offset == 0 && !self.lanes[other.index()].begun => direction,
             Some(Side::Either) if self.unblocked[direction.index()] => direction,
             Some(Side::Either) => return Err(Then::Other("what the other direction speaks")),
             None => return Err(Then::More("the rest of the first message")),
@@ -302,8 +315,16 @@ impl Redis {
         out.frame(direction, message.range, format_args!("command {}", command.summary));
         message.fields = command.fields;
         message.causes.extend(command.cut.then_some(Cause::FieldTruncated));
-        self.unblocked[direction.reverse().index()] = false;
-        if command.named {
+        let other = direction.reverse().index();
+        self.unblocked[other] = false;
+        // Replies that are still being searched for came before this command.
+        if !self.lanes[other].undecided {
+            if std::mem::take(&mut self.lanes[other].unreported_loss) {
+                self.pairing.lost_replies(None, out);
+            }
+            self.pairing.next_turn(message.started, out);
+        }
+        if command.is_clear {
             self.pairing.command(message, command.summary, command.effect, truncated, out);
         } else {
             self.pairing.fragment(message, command.summary, out);
@@ -373,13 +394,18 @@ impl Redis {
     fn abandon(&mut self, direction: Direction, cause: Option<Cause>, out: &mut dyn Output) {
         let lane = &mut self.lanes[direction.index()];
         lane.reset();
-        lane.searching = true;
+        (lane.searching, lane.undecided) = (true, false);
         if self.commands.is_some_and(|commands| commands != direction) {
             self.pairing.lost_replies(cause, out);
         } else {
             self.pairing.lost_commands(cause);
         }
     }
+}
+
+/// True for a line end, or a part of one, or nothing.
+fn is_line_end(bytes: &[u8]) -> bool {
+    matches!(bytes, b"" | b"\r" | b"\n" | b"\r\n")
 }
 
 fn switched() -> Then {

@@ -144,6 +144,11 @@ impl Pairing {
         self.trust = Trust::Turns;
     }
 
+    /// Nothing was missed since the connection began.
+    pub fn is_counted(&self) -> bool {
+        self.trust == Trust::Counted
+    }
+
     /// True where a reply whose first byte is `first` can only answer a command that is not seen yet.
     pub fn must_wait(&self, first: u8) -> bool {
         self.trust == Trust::Counted
@@ -171,7 +176,6 @@ impl Pairing {
         truncated: bool,
         out: &mut dyn Output,
     ) {
-        self.check_turn(message.started, out);
         self.last = self.last.max(message.ended);
         let owed = Owed { message, summary, effect, truncated };
         if !self.expects_reply(effect) {
@@ -190,11 +194,12 @@ impl Pairing {
         unanswered(owed, Some(Cause::Limit), out);
     }
 
-    /// The beginning of a command was read whose name is lost.
+    /// A command was read without the words that tell what its reply is, or whether it gets one.
     pub fn fragment(&mut self, message: Message, summary: String, out: &mut dyn Output) {
-        self.check_turn(message.started, out);
+        let cause = message.causes.first().copied();
         let owed = Owed { message, summary, effect: Effect::None, truncated: true };
         unanswered(owed, Some(Cause::NoResponse), out);
+        self.lost_commands(cause);
     }
 
     /// A reply was read.
@@ -260,8 +265,8 @@ impl Pairing {
     }
 
     /// A command begins: learns from it whether the client takes turns, and starts the count anew where that
-    /// can be done.
-    fn check_turn(&mut self, time: Timestamp, out: &mut dyn Output) {
+    /// can be done. Not to be called while it is open which replies came before the command.
+    pub fn next_turn(&mut self, time: Timestamp, out: &mut dyn Output) {
         let has_hole = self.owed.iter().any(|slot| matches!(slot, Slot::Hole(_)));
         if !has_hole {
             if self.answering && !self.owed.is_empty() {

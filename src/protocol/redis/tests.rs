@@ -1,1 +1,7 @@
-//! Tests.
+//! The parser under whole messages, cuts at every byte, random cuts, single holes and garbage.
+
+mod driver;
+mod live;
+mod pairing;
+mod random;
+mod scenarios;
