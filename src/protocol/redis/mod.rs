@@ -58,7 +58,7 @@ struct Lane {
     begun: bool,
     /// A boundary is searched.
     searching: bool,
-    /// Pairing does not know yet that replies were passed over in the search.
+    /// Messages were passed over, and pairing was not told yet.
     unreported_loss: bool,
     /// Bytes came that the search has not decided on.
     undecided: bool,
@@ -90,7 +90,7 @@ impl Lane {
 
 impl Parser for Redis {
     fn feed(&mut self, input: Input<'_>, out: &mut dyn Output) -> Progress {
-        self.begin(input.direction, out);
+        self.begin(input.direction);
         let mut taken = 0;
         loop {
             let rest = Input {
@@ -128,7 +128,7 @@ impl Parser for Redis {
             }
         }
         self.cut_short(rest, gap.cause, out);
-        self.abandon(direction, Some(gap.cause), out);
+        self.abandon(direction, Some(gap.cause));
         AfterGap::Resync
     }
 
@@ -146,12 +146,9 @@ impl Parser for Redis {
         // of a connection that was open before, nothing is passed over.
         let is_loss = !is_line_end(&data[..passed]) || lane.begun && !lane.searching;
         lane.searching |= is_loss;
-        if self.commands != Some(direction) {
-            lane.unreported_loss |= is_loss;
-        } else if is_loss {
-            self.pairing.lost_commands(None);
-        }
+        lane.unreported_loss |= is_loss;
         lane.undecided = matches!(answer, Resync::Skip(_)) && !is_line_end(&data[passed..]);
+        self.report_losses();
         self.pairing.started_late();
         answer
     }
@@ -184,14 +181,22 @@ impl Redis {
         }
     }
 
+    /// Tells pairing of messages that were passed over, once it is known what they were.
+    fn report_losses(&mut self) {
+        let Some(commands) = self.commands else { return };
+        if std::mem::take(&mut self.lanes[commands.reverse().index()].unreported_loss) {
+            self.pairing.lost_replies(None);
+        }
+        // Last, so that where both were lost, the replies do not count as those of the commands.
+        if std::mem::take(&mut self.lanes[commands.index()].unreported_loss) {
+            self.pairing.lost_commands(None);
+        }
+    }
+
     /// Bytes of a direction can be read, or are known to end.
-    fn begin(&mut self, direction: Direction, out: &mut dyn Output) {
+    fn begin(&mut self, direction: Direction) {
         let lane = &mut self.lanes[direction.index()];
         (lane.begun, lane.searching, lane.undecided) = (true, false, false);
-        if std::mem::take(&mut lane.unreported_loss) {
-            self.abandon(direction, None, out);
-            self.lanes[direction.index()].searching = false;
-        }
     }
 
     /// Takes one element, or what is there of it. `None`: go on behind it.
@@ -225,7 +230,7 @@ impl Redis {
                 if !range.is_empty() {
                     out.skip(direction, range, Cause::ParseError, format_args!("{reason}"));
                 }
-                self.abandon(direction, Some(Cause::ParseError), out);
+                self.abandon(direction, Some(Cause::ParseError));
                 (taken, Some(Then::Malformed { length, reason }))
             }
         }
@@ -272,6 +277,7 @@ impl Redis {
         };
         self.commands = Some(commands);
         self.lanes[commands.index()].reader = Reader::new(Grammar::Request);
+        self.report_losses();
         Ok(())
     }
 
@@ -319,9 +325,6 @@ impl Redis {
         self.unblocked[other] = false;
         // Replies that are still being searched for came before this command.
         if !self.lanes[other].undecided {
-            if std::mem::take(&mut self.lanes[other].unreported_loss) {
-                self.pairing.lost_replies(None, out);
-            }
             self.pairing.next_turn(message.started, out);
         }
         if command.is_clear {
@@ -391,12 +394,12 @@ impl Redis {
     }
 
     /// Messages of a direction are lost from here on: the next is searched.
-    fn abandon(&mut self, direction: Direction, cause: Option<Cause>, out: &mut dyn Output) {
+    fn abandon(&mut self, direction: Direction, cause: Option<Cause>) {
         let lane = &mut self.lanes[direction.index()];
         lane.reset();
         (lane.searching, lane.undecided) = (true, false);
         if self.commands.is_some_and(|commands| commands != direction) {
-            self.pairing.lost_replies(cause, out);
+            self.pairing.lost_replies(cause);
         } else {
             self.pairing.lost_commands(cause);
         }

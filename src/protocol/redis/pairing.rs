@@ -101,7 +101,10 @@ enum Mode {
 /// The state of pairing on one connection.
 pub struct Pairing {
     owed: VecDeque<Slot>,
+    /// Commands among them.
     kept: usize,
+    /// Commands that nothing will answer any more, whose records are still to be given out.
+    given_up: Vec<Owed>,
     mode: Mode,
     trust: Trust,
     resp3: bool,
@@ -125,6 +128,7 @@ impl Pairing {
         Pairing {
             owed: VecDeque::new(),
             kept: 0,
+            given_up: Vec::new(),
             mode: Mode::On,
             trust: Trust::Counted,
             resp3: false,
@@ -176,6 +180,7 @@ impl Pairing {
         truncated: bool,
         out: &mut dyn Output,
     ) {
+        self.flush(out);
         self.last = self.last.max(message.ended);
         let owed = Owed { message, summary, effect, truncated };
         if !self.expects_reply(effect) {
@@ -196,6 +201,7 @@ impl Pairing {
 
     /// A command was read without the words that tell what its reply is, or whether it gets one.
     pub fn fragment(&mut self, message: Message, summary: String, out: &mut dyn Output) {
+        self.flush(out);
         let cause = message.causes.first().copied();
         let owed = Owed { message, summary, effect: Effect::None, truncated: true };
         unanswered(owed, Some(Cause::NoResponse), out);
@@ -204,6 +210,7 @@ impl Pairing {
 
     /// A reply was read.
     pub fn reply(&mut self, message: Message, reply: Reply, truncated: bool, out: &mut dyn Output) {
+        self.flush(out);
         if self.is_out_of_band(&reply) {
             return lone(message, reply.summary, None, truncated, out);
         }
@@ -244,14 +251,15 @@ impl Pairing {
     }
 
     /// Replies were lost. Any of the commands before can be among those that they answered.
-    pub fn lost_replies(&mut self, cause: Option<Cause>, out: &mut dyn Output) {
-        self.flush(cause, out);
+    pub fn lost_replies(&mut self, cause: Option<Cause>) {
+        self.give_up(cause);
         self.hole(cause, 1);
     }
 
     /// No more replies come.
     pub fn close(&mut self, out: &mut dyn Output) {
-        self.flush(None, out);
+        self.give_up(None);
+        self.flush(out);
     }
 
     /// `replies`: how many replies are known to have come since, lost or not.
@@ -273,7 +281,7 @@ impl Pairing {
                 self.overlaps = true;
                 if self.trust == Trust::Turns {
                     out.step("pairing-lost", format_args!("the client does not take turns"));
-                    self.flush(None, out);
+                    self.give_up(None);
                     self.hole(None, 0);
                 }
             }
@@ -284,7 +292,7 @@ impl Pairing {
             Slot::Hole(cause) => *cause,
             _ => None,
         });
-        self.flush(cause, out);
+        self.give_up(cause);
         self.trust = trust;
         out.step("pairing-restarts", format_args!("all before is answered"));
     }
@@ -309,15 +317,22 @@ impl Pairing {
     }
 
     /// Gives up waiting for all that is owed.
-    fn flush(&mut self, cause: Option<Cause>, out: &mut dyn Output) {
+    fn give_up(&mut self, cause: Option<Cause>) {
         for slot in std::mem::take(&mut self.owed) {
             if let Slot::Command(mut owed) = slot {
-                owed.message.causes.extend(cause);
-                unanswered(*owed, Some(Cause::NoResponse), out);
+                add(&mut owed.message.causes, cause);
+                self.given_up.push(*owed);
             }
         }
         self.kept = 0;
         self.answering = false;
+    }
+
+    /// Gives out the records of the commands that were given up.
+    fn flush(&mut self, out: &mut dyn Output) {
+        for owed in self.given_up.drain(..) {
+            unanswered(owed, Some(Cause::NoResponse), out);
+        }
     }
 
     /// Follows CLIENT REPLY.
