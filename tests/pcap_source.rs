@@ -140,9 +140,12 @@ const FIRST_ACK: &str = "the first packet acknowledges a number before the first
 const KEEP_ALIVE: &str = "the capture begins with a keep-alive, whose number is one before the next byte; \
      tshark takes that number for a byte that is missing";
 
+/// Bytes, and missing bytes before the last one.
+type Amounts = (u64, u64);
+
 /// File, stream, our bytes and missing bytes per direction that differs in the order of streams.tsv, reason.
 #[rustfmt::skip]
-const DIFFERENT: &[(&str, u32, &[(u64, u64)], &str)] = &[
+const DIFFERENT: &[(&str, u32, &[Amounts], &str)] = &[
     ("http2/deepflow--http--grpc-unary.pcap", 0, &[(1368, 54)], FIRST_ACK),
     ("kafka/ndpi--kafka.pcap", 1, &[(44, 44)], FIRST_ACK),
     ("mysql/pcpp--pkt--mysql.pcapng", 0, &[(605, 1152)], FIRST_ACK),
@@ -192,7 +195,7 @@ fn hex(bytes: &[u8]) -> String {
 fn streams_hold_the_bytes_that_tshark_finds() {
     let mut wrong = Vec::new();
     let mut ambiguous = 0;
-    let mut different: BTreeMap<(&str, u32), Vec<(u64, u64)>> = BTreeMap::new();
+    let mut different: BTreeMap<(&str, u32), Vec<Amounts>> = BTreeMap::new();
     let table = rows();
     for (file, rows) in &table {
         if refused(file).is_some() {
