@@ -6,8 +6,12 @@ use sockdbg::event::{CloseReason, ConnId, Event, Kind, Opened, Range};
 use sockdbg::source::pcap::{Capture, Options};
 use sockdbg::source::{Error, Source, Summary};
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 fn captures() -> PathBuf {
     let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/captures"));
@@ -400,4 +404,46 @@ fn damaged_captures_neither_panic_nor_break_the_order_of_events() {
             }
         }
     }
+}
+
+#[test]
+fn a_growing_capture_is_followed_to_its_end() {
+    let bytes = std::fs::read(captures().join(SAMPLES[0])).unwrap();
+    let (whole, _) = lines(&captures().join(SAMPLES[0])).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    // At first not even the header is there; the second piece ends inside a packet.
+    let path = write(&folder, &bytes[..10]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let (seen, first_event) = std::sync::mpsc::channel();
+    let writer = std::thread::spawn({
+        let (path, stop) = (path.clone(), stop.clone());
+        move || {
+            let mut file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
+            file.write_all(&bytes[10..3001]).unwrap();
+            first_event.recv_timeout(Duration::from_secs(20)).expect("an event of the first piece");
+            file.write_all(&bytes[3001..]).unwrap();
+            stop.store(true, Ordering::Release);
+        }
+    });
+    let mut events = Vec::new();
+    let summary = Capture::open(&path, Options { follow: Some(stop) }).unwrap().run(&mut |event| {
+        events.push(format!("{event:?}"));
+        let _ = seen.send(()); // the writer stops listening after the first
+        ControlFlow::Continue(())
+    });
+    writer.join().unwrap();
+    assert_eq!(summary.unwrap().cut, None);
+    assert!(events == whole);
+}
+
+#[test]
+fn a_sink_that_breaks_stops_the_source() {
+    let mut events = 0;
+    let mut capture = Capture::open(&captures().join(SAMPLES[0]), Options::default()).unwrap();
+    let summary = capture.run(&mut |_| {
+        events += 1;
+        if events == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert!(summary.is_ok());
+    assert_eq!(events, 3);
 }

@@ -493,3 +493,6 @@ impl Flow {
         (step.sink)(&Event { time: step.time, conn: self.conn, task: None, fd: None, kind })
     }
 }
+
+#[cfg(test)]
+mod tests;
