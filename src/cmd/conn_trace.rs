@@ -1,6 +1,6 @@
 //! `sockdbg conn-trace`: reassembled records of each connection, and why it came to them.
 
-use super::events::{Limiter, drive, views};
+use super::drive::{Limiter, drive};
 use super::open;
 use super::options::{
     Format, Input, Limits, Output, Payload, Subject, Targets, TracedCommand, Verbosity, parse_size,
@@ -104,7 +104,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
 }
 
 fn options(args: &Args) -> conn::Options {
-    let shown = args.output.format == Format::Json || views(args.payload).is_on();
+    let shown = args.output.format == Format::Json || args.payload.views().is_on();
     let max_field = if shown { usize::try_from(args.max_field).unwrap_or(usize::MAX) } else { 0 };
     let protocol = protocol::Options { max_field, show_secrets: args.show_secrets };
     conn::Options { protocol, ..conn::Options::default() }
@@ -124,7 +124,7 @@ impl Printer {
             Format::Json => Box::new(JsonRecords),
             Format::Text => {
                 let paint = Paint::new(args.output.color.wanted());
-                Box::new(TextRecords::new(Clock::local(), paint, views(args.payload)))
+                Box::new(TextRecords::new(Clock::local(), paint, args.payload.views()))
             }
         };
         Printer { view, screen: Screen::new(live), level: args.verbosity.level(), error: None }

@@ -1,23 +1,20 @@
 //! `sockdbg events`: every network call of a process, live or from a recording, shown or recorded.
 
-use super::filter::Filter;
+use super::drive::{Ended, Limiter, drive};
 use super::open;
 use super::options::{Format, Input, Limits, Output, Payload, Subject, Targets, TracedCommand};
 use super::screen::{Screen, say};
-use crate::event::{Event, Timestamp, Vantage};
+use crate::event::{Event, Vantage};
 use crate::exit::Outcome;
 use crate::output::View;
-use crate::output::hexdump::{Hex, Views};
 use crate::output::json::JsonView;
 use crate::output::paint::Paint;
 use crate::output::tally::Tally;
 use crate::output::text::TextView;
 use crate::output::time::Clock;
 use crate::signals;
-use crate::source::{self, Source};
-use std::ops::ControlFlow;
+use crate::source;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Show or record every network call of a process
@@ -107,34 +104,6 @@ fn report_on_signal(tally: &Arc<Mutex<Tally>>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How the source ended, and what stopped it if that was an error of ours.
-pub(super) struct Ended {
-    pub(super) source: Result<source::Summary, source::Error>,
-    pub(super) output: Option<anyhow::Error>,
-}
-
-/// Pushes the wanted events into `show` until there are no more, a limit is reached, or it fails.
-pub(super) fn drive(
-    source: &mut dyn Source,
-    limiter: &mut Limiter,
-    mut show: impl FnMut(&Event<'_>) -> anyhow::Result<()>,
-) -> Ended {
-    let mut output = None;
-    let source = source.run(&mut |event| match limiter.judge(event) {
-        Verdict::Show { last } => match show(event) {
-            Ok(()) if last => ControlFlow::Break(()),
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                output = Some(error);
-                ControlFlow::Break(())
-            }
-        },
-        Verdict::PassOver => ControlFlow::Continue(()),
-        Verdict::Stop => ControlFlow::Break(()),
-    });
-    Ended { source, output }
-}
-
 /// Completes the output whatever happened. The first thing that went wrong is what counts.
 fn finish(ended: Ended, tally: &mut Tally, sink: &mut Destination) -> anyhow::Result<Outcome> {
     let mut summary = source::Summary::default();
@@ -155,57 +124,6 @@ fn finish(ended: Ended, tally: &mut Tally, sink: &mut Destination) -> anyhow::Re
     }
     source?;
     finished.map(|()| Outcome::Well)
-}
-
-/// Decides of each event whether it is wanted, and whether it is the last.
-pub(super) struct Limiter {
-    filter: Option<Filter>,
-    count: Option<u64>,
-    /// End of `--duration` in the time of a file; a live source looks at the clock itself.
-    until: Until,
-    stop: Arc<AtomicBool>,
-}
-
-#[derive(Clone, Copy)]
-enum Until {
-    Never,
-    After(u64),
-    Time(Timestamp),
-}
-
-enum Verdict {
-    Show { last: bool },
-    PassOver,
-    Stop,
-}
-
-impl Limiter {
-    pub(super) fn new(targets: &Targets, limits: &Limits, live: bool, stop: Arc<AtomicBool>) -> Limiter {
-        let until = match limits.duration {
-            Some(duration) if !live => Until::After(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
-            _ => Until::Never,
-        };
-        let filter = (!live).then(|| Filter::new(targets));
-        Limiter { filter, count: limits.count, until, stop }
-    }
-
-    fn judge(&mut self, event: &Event<'_>) -> Verdict {
-        if self.stop.load(Ordering::Relaxed) || self.is_over(event.time) {
-            return Verdict::Stop;
-        }
-        if self.filter.as_mut().is_some_and(|filter| !filter.keeps(event)) {
-            return Verdict::PassOver;
-        }
-        self.count = self.count.map(|left| left.saturating_sub(1));
-        Verdict::Show { last: self.count == Some(0) }
-    }
-
-    fn is_over(&mut self, now: Timestamp) -> bool {
-        if let Until::After(duration) = self.until {
-            self.until = Until::Time(Timestamp(now.0.saturating_add(duration)));
-        }
-        matches!(self.until, Until::Time(end) if now > end)
-    }
 }
 
 /// Where events go: to stdout, into a recording, or both.
@@ -246,16 +164,7 @@ fn view(args: &Args, vantage: Vantage) -> Box<dyn View> {
         Format::Json => Box::new(JsonView::new(vantage)),
         Format::Text => {
             let paint = Paint::new(args.output.color.wanted());
-            Box::new(TextView::new(Clock::local(), paint, views(args.payload)))
+            Box::new(TextView::new(Clock::local(), paint, args.payload.views()))
         }
     }
-}
-
-pub(super) fn views(payload: Payload) -> Views {
-    let hex = match (payload.hex, payload.hex_ascii) {
-        (_, true) => Hex::WithAscii,
-        (true, false) => Hex::Plain,
-        (false, false) => Hex::Off,
-    };
-    Views { ascii: payload.ascii, hex }
 }

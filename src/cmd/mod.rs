@@ -5,6 +5,7 @@
 //! core to an output and leaves the work to them.
 
 pub mod comparison;
+pub mod drive;
 pub mod filter;
 pub mod open;
 pub mod options;

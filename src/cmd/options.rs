@@ -4,6 +4,7 @@
 //! A subcommand flattens the groups it needs into its `Args`.
 
 use crate::exit::Usage;
+use crate::output::hexdump::{Hex, Views};
 use clap::{Args, ValueEnum};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -83,6 +84,18 @@ pub struct Payload {
     /// Show payload in hexadecimal and ASCII below its line
     #[arg(short = 'X', long = "hex-ascii")]
     pub hex_ascii: bool,
+}
+
+impl Payload {
+    /// What they ask of the text views.
+    pub fn views(self) -> Views {
+        let hex = match (self.hex, self.hex_ascii) {
+            (_, true) => Hex::WithAscii,
+            (true, false) => Hex::Plain,
+            (false, false) => Hex::Off,
+        };
+        Views { ascii: self.ascii, hex }
+    }
 }
 
 /// When to stop, and how much to keep.
