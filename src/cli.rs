@@ -12,8 +12,8 @@ use std::process::ExitCode;
 
 /// Runs the command line `args`, program name first.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    // Warnings of libraries (libbpf) go to stderr; RUST_LOG changes which.
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn"))
+    // What libraries (libbpf) say goes to stderr, SOCKDBG_LOG=debug shows more of it.
+    env_logger::Builder::from_env(env_logger::Env::new().filter_or("SOCKDBG_LOG", "warn"))
         .format_timestamp(None)
         .init();
     match cmd::Root::try_parse_from(args) {

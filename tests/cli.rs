@@ -152,7 +152,7 @@ fn json_lines_hold_the_bytes_that_another_reassembly_found() {
 fn text_is_a_line_an_event_and_the_summary_one_on_stderr() {
     let run = sockdbg(&["events", "-r", &capture()]).assert().success();
     let line = r"^\d\d:\d\d:\d\d\.\d{6} TCP:\[[0-9.:]+->[0-9.:]+\] \w+";
-    let run = run.stderr(is_match(r"^sockdbg: \d+ events on 1 connections, .*, nothing lost\n$").unwrap());
+    let run = run.stderr(is_match(r"^sockdbg: \d+ events on 1 connection, .*, nothing lost\n$").unwrap());
     let text = String::from_utf8(run.get_output().stdout.clone()).unwrap();
     let line = is_match(line).unwrap();
     assert!(text.lines().count() > 2 && text.lines().all(|text| line.eval(text)), "{text}");

@@ -15,7 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("signals", &[]),
     ("recording", &["event"]),
     ("process", &["event"]),
-    ("source", &["event", "recording"]),
+    ("source", &["event", "recording", "process"]),
     ("protocol", &["event", "record"]),
     ("conn", &["event", "record", "protocol"]),
     ("ledger", &["event", "record", "protocol", "conn"]),

@@ -94,7 +94,9 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     if !args.output.quiet && opened.live {
         say(&tally.text());
     }
-    opened.report_command();
+    if !args.output.quiet {
+        opened.report_command();
+    }
     match (ended.output, ended.source, cut) {
         (Some(error), ..) => Err(error),
         (_, Err(error), _) => Err(error.into()),

@@ -77,20 +77,27 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let mut limiter = Limiter::new(&args.targets, &args.limits, opened.live, stop);
     let told = opened.live && !args.output.quiet;
     let ended = drive(&mut *opened.source, &mut limiter, |event| {
-        let mut tally = lock(&tally);
-        tally.count(event);
-        if let Some(note) = tally.note().filter(|_| told) {
+        let note = count(&tally, event);
+        if let Some(note) = note.filter(|_| told) {
             say(&note);
         }
         sink.event(event)
     });
     let mut tally = lock(&tally).clone();
     let result = finish(ended, &mut tally, &mut sink);
-    if !args.output.quiet {
+    // Where nothing began there is nothing to sum up.
+    if !args.output.quiet && (result.is_ok() || tally.events() > 0) {
         say(&tally.text());
+        opened.report_command();
     }
-    opened.report_command();
     result
+}
+
+/// Counts the event, and gives what is worth a line. The lock is not held any longer: output may block.
+fn count(tally: &Mutex<Tally>, event: &Event<'_>) -> Option<String> {
+    let mut tally = lock(tally);
+    tally.count(event);
+    tally.note()
 }
 
 /// A panic while the lock is held would leave counts that are at worst one event behind.
@@ -114,9 +121,6 @@ fn finish(ended: Ended, tally: &mut Tally, sink: &mut Destination) -> anyhow::Re
         }
         Err(error) => Err(error),
     };
-    for warning in &summary.warnings {
-        say(&format!("warning: {warning}"));
-    }
     tally.end(summary.clone());
     let finished = sink.finish(tally, &summary);
     if let Some(error) = ended.output {

@@ -1,14 +1,17 @@
 //! Opens what a subcommand looks at: a file, running processes, or a command that it starts.
 
-use super::options::{Limits, Subject, Targets};
+use super::options::{FdList, Limits, Subject, Targets};
 use super::screen::say;
+use crate::event::Vantage;
 use crate::process::command::{Running, Suspended};
-use crate::source::live::{FdFilter, Live, Options};
-use crate::source::{self, Source};
-use anyhow::Context;
+use crate::source::live::{FdFilter, Live};
+use crate::source::{self, Error, Sink, Source, Summary, live};
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::ExitStatus;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -18,68 +21,101 @@ pub struct Opened {
     pub source: Box<dyn Source>,
     /// True where they come as they happen.
     pub live: bool,
-    command: Option<Running>,
+    /// The command that was started for it, once it runs.
+    command: Rc<OnceCell<Running>>,
 }
 
 impl Opened {
-    /// Says on stderr how the started command ended, where one was started and did not end well. One that
-    /// still runs is left alone.
-    pub fn report_command(&mut self) {
-        let ended = self.command.as_ref().and_then(|command| command.try_wait().ok().flatten());
-        if let Some(status) = ended.filter(|status| !status.success()) {
-            say(&format!("the command ended with {}", words(status)));
+    /// Says on stderr how the started command ended, unless it ended well.
+    pub fn report_command(&self) {
+        let Some(command) = self.command.get() else { return };
+        match command.try_wait() {
+            Ok(Some(status)) if status.success() => {}
+            Ok(Some(status)) => say(&format!("the command {}", describe(status))),
+            _ => say(&format!("the command goes on running as process {}", command.pid())),
         }
     }
 }
 
-fn words(status: ExitStatus) -> String {
+fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => status.to_string(),
+        (Some(code), _) => format!("ended with exit status {code}"),
+        (None, Some(signal)) => match nix::sys::signal::Signal::try_from(signal) {
+            Ok(signal) => format!("was ended by {signal}"),
+            Err(_) => format!("was ended by signal {signal}"),
+        },
+        (None, None) => "ended".into(),
     }
 }
 
-/// Opens the subject that the options chose. A live source ends when `stop` is set.
+/// Opens the subject that the options chose. A live source ends when `stop` is set. A command begins
+/// when its source is run: whatever else has to be ready can be made so until then.
 ///
 /// # Errors
-/// It can't be read, or the kernel does not let us observe.
+/// It can't be read or started, or the kernel does not let us observe.
 pub fn subject(
     subject: &Subject,
     targets: &Targets,
     limits: &Limits,
     stop: Arc<AtomicBool>,
 ) -> anyhow::Result<Opened> {
-    match subject {
-        Subject::File(path) => Ok(Opened { source: source::open(path)?, live: false, command: None }),
-        Subject::Pids(pids) => {
-            let source = Box::new(Live::attach(options(pids.clone(), targets, limits, stop))?);
-            Ok(Opened { source, live: true, command: None })
+    let attach = |pids| Live::attach(live_options(pids, targets, limits, stop));
+    let command = Rc::default();
+    let source: Box<dyn Source> = match subject {
+        Subject::File(path) => file(path)?,
+        Subject::Pids(pids) => Box::new(attach(pids.clone())?),
+        Subject::Command(words) => {
+            let child = Suspended::spawn(words).map_err(|error| cannot_run(words, &error))?;
+            let live = attach(vec![child.pid()])?;
+            let (words, running) = (words.clone(), Rc::clone(&command));
+            Box::new(CommandSource { words, live, child: Some(child), running })
         }
-        Subject::Command(argv) => start(argv, targets, limits, stop),
+    };
+    Ok(Opened { source, live: !matches!(subject, Subject::File(_)), command })
+}
+
+/// A live source with a command that waits for it: probes are in place before its first instruction.
+struct CommandSource {
+    words: Vec<OsString>,
+    live: Live,
+    child: Option<Suspended>,
+    running: Rc<OnceCell<Running>>,
+}
+
+impl Source for CommandSource {
+    fn vantage(&self) -> Vantage {
+        self.live.vantage()
+    }
+
+    fn run(&mut self, sink: &mut Sink<'_>) -> Result<Summary, Error> {
+        if let Some(child) = self.child.take() {
+            let running = child.resume().map_err(|error| cannot_run(&self.words, &error))?;
+            // Set once: the child is taken once.
+            let _ = self.running.set(running);
+        }
+        self.live.run(sink)
     }
 }
 
-/// Puts the probes in place before the command's first instruction.
-fn start(
-    argv: &[OsString],
-    targets: &Targets,
-    limits: &Limits,
-    stop: Arc<AtomicBool>,
-) -> anyhow::Result<Opened> {
-    let name = || argv.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let suspended = Suspended::spawn(argv).with_context(|| format!("cannot start {}", name()))?;
-    let source = Box::new(Live::attach(options(vec![suspended.pid()], targets, limits, stop))?);
-    let command = suspended.resume().with_context(|| format!("cannot start {}", name()))?;
-    Ok(Opened { source, live: true, command: Some(command) })
+fn cannot_run(words: &[OsString], error: &std::io::Error) -> Error {
+    let program = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
+    Error::Input(format!("cannot run {program}: {error}"))
 }
 
-fn options(pids: Vec<u32>, targets: &Targets, limits: &Limits, stop: Arc<AtomicBool>) -> Options {
-    // A descriptor of the list fits: its parser checks.
-    let fds = targets.fd.as_ref().map(|list| FdFilter {
-        fds: list.fds.iter().filter_map(|&fd| i32::try_from(fd).ok()).collect(),
-        negate: list.negate,
-    });
-    let (snaplen, ring_size, duration) = (limits.snaplen, limits.ring_size, limits.duration);
-    Options { pids, fds, snaplen, ring_size, duration, stop }
+fn live_options(pids: Vec<u32>, targets: &Targets, limits: &Limits, stop: Arc<AtomicBool>) -> live::Options {
+    let Limits { snaplen, duration, ring_size, .. } = *limits;
+    live::Options { pids, fds: targets.fd.as_ref().map(fd_filter), snaplen, ring_size, duration, stop }
+}
+
+fn fd_filter(list: &FdList) -> FdFilter {
+    // FdList takes no number above i32::MAX.
+    FdFilter { fds: list.fds.iter().map(|&fd| fd as i32).collect(), negate: list.negate }
+}
+
+/// Opens a recording or a capture; `-` is stdin.
+///
+/// # Errors
+/// It can't be read, or is neither of them.
+pub fn file(path: &Path) -> Result<Box<dyn Source>, Error> {
+    Ok(Box::new(source::pcap::Capture::open(path, source::pcap::Options::default())?))
 }

@@ -86,20 +86,18 @@ impl Tally {
         self.missing.is_empty() && self.ended.as_ref().is_none_or(ended_well)
     }
 
-    fn missing_bytes(&self) -> u64 {
-        self.missing.values().map(|missing| missing.bytes).sum()
-    }
-
-    /// A line about losses that nobody was told of yet, at most one a second.
+    /// A line about losses that nobody was told of yet, at most one a second. What the user's own options
+    /// leave out is no news.
     pub fn note(&mut self) -> Option<String> {
-        let bytes = self.missing_bytes();
+        let unwanted = || self.missing.iter().filter(|(cause, _)| !is_wanted(**cause));
+        let bytes = unwanted().map(|(_, missing)| missing.bytes).sum();
         let new = bytes - self.noted.map_or(0, |noted| noted.bytes);
         let due = self.noted.is_none_or(|noted| self.last.since(noted.time) >= BETWEEN_NOTES);
         if new == 0 || !due {
             return None;
         }
+        let causes: Vec<&str> = unwanted().map(|(cause, _)| cause.slug()).collect();
         self.noted = Some(Noted { time: self.last, bytes });
-        let causes: Vec<&str> = self.missing.keys().map(|cause| cause.slug()).collect();
         Some(format!("{new} bytes without payload (so far {bytes}): {}", causes.join(", ")))
     }
 
@@ -107,8 +105,10 @@ impl Tally {
     pub fn text(&self) -> String {
         let [sent, received] = self.moved;
         let mut text = format!(
-            "{} events on {} connections, {sent} bytes sent, {received} received",
-            self.events, self.connections
+            "{} on {}, {} sent, {received} received",
+            plural(self.events, "event"),
+            plural(self.connections, "connection"),
+            plural(sent, "byte"),
         );
         if self.is_complete() {
             text.push_str(", nothing lost");
@@ -119,8 +119,9 @@ impl Tally {
             // Writing to a String does not fail.
             let _ = write!(
                 text,
-                "\n  {} bytes in {} ranges: stage {stage}, cause {slug}\n    {remedy}",
-                missing.bytes, missing.ranges
+                "\n  {} in {}: stage {stage}, cause {slug}\n    {remedy}",
+                plural(missing.bytes, "byte"),
+                plural(missing.ranges, "range")
             );
         }
         for line in self.ended.iter().flat_map(said_by_source) {
@@ -156,11 +157,23 @@ impl Tally {
     }
 }
 
+/// True for what the user asked for with --snaplen or a filter.
+fn is_wanted(cause: Cause) -> bool {
+    matches!(cause, Cause::Snaplen | Cause::Filtered)
+}
+
+/// `1 event`, `2 events`.
+fn plural(count: u64, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{ending}")
+}
+
 fn said_by_source(summary: &source::Summary) -> Vec<String> {
     let mut lines = Vec::new();
     if summary.dropped > 0 {
         lines.push(format!("{} events or packets were dropped before they reached sockdbg", summary.dropped));
     }
+    lines.extend(summary.warnings.iter().map(|warning| format!("warning: {warning}")));
     lines.extend(summary.cut.iter().map(|cut| format!("the input ends in the middle: {cut}")));
     lines
 }
@@ -246,5 +259,16 @@ mod tests {
         tally.count(&loss(11, 30, 31));
         assert!(tally.note().unwrap().starts_with("21 bytes without payload (so far 31)"));
         assert_eq!(tally.note(), None);
+    }
+
+    #[test]
+    fn what_the_user_left_out_is_no_news_but_in_the_summary() {
+        let mut tally = Tally::default();
+        let mut filtered = loss(10, 0, 10);
+        let Kind::Loss(loss) = &mut filtered.kind else { unreachable!("made as a loss") };
+        loss.cause = Cause::Filtered;
+        tally.count(&filtered);
+        assert_eq!(tally.note(), None);
+        assert!(tally.text().contains("10 bytes in 1 range: stage capture, cause filtered"));
     }
 }
