@@ -1,0 +1,609 @@
+//! HTTP/1.0 and HTTP/1.1 (RFC 9110, RFC 9112): from bytes to request/response records.
+//!
+//! This file leads one connection through its messages. What start lines, heads and bodies look like
+//! is told by [`start_line`], [`head`] and [`body`]; which response answers which request by [`pairing`].
+//!
+//! Left out: HTTP/0.9, whose messages have nothing to be recognised by. A `br` or `zstd` body is shown as
+//! it is and marked [`Cause::Unsupported`].
+//!
+//! A frame is a whole message: empty lines before it, interim (1xx) responses, head, body, trailers.
+
+mod arrivals;
+mod body;
+mod head;
+mod message;
+mod pairing;
+mod start_line;
+#[cfg(test)]
+mod tests;
+
+use super::{
+    AfterGap, End, Gap, Input, Options, Output, Parser, Progress, Protocol, Resync, Sample, Then, Verdict,
+};
+use crate::event::{Cause, Direction, Range, Timestamp};
+use arrivals::Arrivals;
+use body::{Advance, Extent};
+use head::{Head, MAX_HEAD};
+use message::{Draft, Framed, Interim};
+use pairing::{Asked, Match, Pairing};
+use start_line::{Judgement, StartLine};
+
+/// The name in records, filters and traces.
+const NAME: &str = "http1";
+
+/// HTTP/1.x.
+pub static PROTOCOL: Protocol = Protocol { name: NAME, detect, parser };
+
+fn detect(sample: &Sample<'_>) -> Verdict {
+    start_line::detect(sample)
+}
+
+fn parser(options: Options) -> Box<dyn Parser + Send> {
+    Box::new(Http1 {
+        options,
+        requests: None,
+        sides: Default::default(),
+        pairing: Pairing::default(),
+        order: 0,
+        switched: None,
+    })
+}
+
+/// One connection.
+struct Http1 {
+    options: Options,
+    /// Which direction carries requests; learnt from the first start line, so that a connection whose
+    /// role is unknown needs no special case.
+    requests: Option<Direction>,
+    sides: [Side; 2],
+    pairing: Pairing,
+    /// Counts calls of [`Parser::feed`].
+    order: u64,
+    /// What both directions speak since an upgrade.
+    switched: Option<String>,
+}
+
+/// One direction.
+#[derive(Default)]
+struct Side {
+    state: State,
+    arrivals: Arrivals,
+    /// Bytes of the head under way that are known not to hold its end.
+    searched: usize,
+    /// The request whose answer tells whether the bytes after it are HTTP: CONNECT or Upgrade.
+    held_by: Option<u64>,
+    /// Go on once without the other direction.
+    unblocked: bool,
+    finished: bool,
+    /// Searching a boundary; the loss is known to [`Pairing`] then, unless `loss` still holds it.
+    searching: bool,
+    /// A loss before it was known which way requests go.
+    loss: Option<Loss>,
+    interim: Option<Interim>,
+}
+
+/// Where in its messages a direction is.
+#[derive(Default)]
+enum State {
+    /// In front of a message, or in its head.
+    #[default]
+    Head,
+    Body(Box<Draft>),
+    /// Behind a head that does not tell where its message ends.
+    Astray(&'static str),
+}
+
+/// An unknown number of messages is lost.
+#[derive(Clone, Copy)]
+struct Loss {
+    cause: Cause,
+    /// The first byte of the next message is among what is lost.
+    first_hit: bool,
+    /// It lies before everything that was seen.
+    at_start: bool,
+}
+
+/// What one step of [`Parser::feed`] did.
+struct Step {
+    taken: usize,
+    /// Absent: go on.
+    then: Option<Then>,
+}
+
+impl Step {
+    fn on(taken: usize) -> Step {
+        Step { taken, then: None }
+    }
+
+    fn stop(then: Then) -> Step {
+        Step { taken: 0, then: Some(then) }
+    }
+}
+
+impl Parser for Http1 {
+    fn feed(&mut self, input: Input<'_>, out: &mut dyn Output) -> Progress {
+        self.order += 1;
+        let order = self.order;
+        self.side(input.direction).arrivals.note(&input, order);
+        let mut taken = 0;
+        loop {
+            let step = self.step(advanced(input, taken), out);
+            taken += step.taken;
+            if let Some(then) = step.then {
+                return Progress { taken, then };
+            }
+        }
+    }
+
+    fn gap(&mut self, gap: Gap<'_>, out: &mut dyn Output) -> AfterGap {
+        let offset = gap.range.from - gap.unread.len() as u64;
+        let unread = Input { direction: gap.direction, offset, time: gap.time, data: gap.unread };
+        let unread = self.drain(unread, out);
+        if self.switched.is_some() {
+            self.skip_rest(unread, "", out);
+            return AfterGap::Continue;
+        }
+        let loss = match std::mem::take(&mut self.side(gap.direction).state) {
+            State::Body(draft) => match self.gap_in_body(draft, &gap, out) {
+                Ok(()) => return AfterGap::Continue,
+                Err(first_hit) => first_hit,
+            },
+            State::Head | State::Astray(_) => self.gap_in_head(unread, gap.cause, out),
+        };
+        // A capture or trace that began late hides messages, but usually none is open at that moment.
+        let at_start = matches!(gap.cause, Cause::BeforeAttach | Cause::WireStartedLate);
+        self.lose(gap.direction, Loss { cause: gap.cause, first_hit: loss, at_start }, out);
+        AfterGap::Resync
+    }
+
+    fn resync(&mut self, direction: Direction, data: &[u8], at_event: bool) -> Resync {
+        let known = self.requests;
+        let side = self.side(direction);
+        if !side.searching {
+            // Neither a gap nor an error led here: the trace begins in the middle of the connection.
+            side.searching = true;
+            side.loss = Some(Loss { cause: Cause::BeforeAttach, first_hit: true, at_start: true });
+        }
+        side.state = State::Head;
+        side.searched = 0;
+        let fits = |line: &StartLine<'_>| known.is_none_or(|known| is_request(line) == (known == direction));
+        let found = start_line::find_boundary(data, at_event, &fits);
+        if matches!(found, Resync::Found(_)) {
+            side.searching = false;
+        }
+        found
+    }
+
+    fn finish(&mut self, rest: Input<'_>, end: End, out: &mut dyn Output) {
+        let rest = self.drain(rest, out);
+        let side = self.side(rest.direction);
+        side.finished = true;
+        if let State::Body(mut draft) = std::mem::take(&mut side.state) {
+            let whole = matches!(draft.extent, Extent::UntilClose) && end != End::TraceEnded;
+            if !whole {
+                draft.truncate(Cause::Incomplete);
+            }
+            let to = rest.offset + rest.data.len() as u64;
+            return self.end_message(rest.direction, draft, to, out);
+        }
+        self.end_interim(rest.direction, rest.offset, Cause::Incomplete, out);
+        self.skip_rest(rest, end.reason(), out);
+    }
+
+    fn unblock(&mut self, direction: Direction) {
+        self.side(direction).unblocked = true;
+    }
+
+    fn close(&mut self, end: End, _time: Timestamp, out: &mut dyn Output) {
+        out.step("close", format_args!("{}", end.reason()));
+        self.pairing.close(out);
+    }
+}
+
+impl Http1 {
+    fn side(&mut self, direction: Direction) -> &mut Side {
+        &mut self.sides[direction.index()]
+    }
+
+    /// Takes one part: a head or a part of a body.
+    fn step(&mut self, input: Input<'_>, out: &mut dyn Output) -> Step {
+        if let Some(name) = &self.switched {
+            return Step::stop(Then::Switched(name.clone()));
+        }
+        match std::mem::take(&mut self.side(input.direction).state) {
+            State::Head => self.step_head(input, out),
+            State::Body(draft) => self.step_body(draft, input, out),
+            State::Astray(reason) => self.step_astray(reason, input, out),
+        }
+    }
+
+    fn step_head(&mut self, input: Input<'_>, out: &mut dyn Output) -> Step {
+        let lead = head::empty_lines(input.data);
+        let rest = &input.data[lead..];
+        if rest.is_empty() || (rest == b"\r" && lead < MAX_HEAD) {
+            let too_many = lead >= MAX_HEAD;
+            return if too_many {
+                self.malformed(input, lead, "only empty lines".into(), out)
+            } else {
+                more("a message")
+            };
+        }
+        if self.is_held(input.direction) {
+            return Step::stop(Then::Other("the answer to the upgrade"));
+        }
+        let searched = self.side(input.direction).searched.saturating_sub(lead);
+        match start_line::judge(rest, searched) {
+            Judgement::Bad { length, reason } => {
+                return self.malformed(input, lead + length, reason.into(), out);
+            }
+            Judgement::Line(line) if !self.fits(input.direction, &line) => {
+                let length = lead + memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+                return self.malformed(input, length, "a message of the other direction".into(), out);
+            }
+            Judgement::Line(StartLine::Response { .. }) if self.must_wait(input.direction) => {
+                return Step::stop(Then::Other("its request"));
+            }
+            Judgement::Line(_) | Judgement::Partial => {}
+        }
+        match head::section_end(rest, searched) {
+            Some(end) if end <= MAX_HEAD => self.take_head(input, lead, lead + end, out),
+            None if rest.len() < MAX_HEAD => {
+                self.side(input.direction).searched = input.data.len();
+                more("the end of the head")
+            }
+            _ => self.malformed(
+                input,
+                lead + MAX_HEAD,
+                format!("no end of the head within {MAX_HEAD} bytes"),
+                out,
+            ),
+        }
+    }
+
+    /// Takes the whole head `input.data[lead..end]`.
+    fn take_head(&mut self, input: Input<'_>, lead: usize, end: usize, out: &mut dyn Output) -> Step {
+        let head = match head::parse(&input.data[lead..end], self.options.show_secrets) {
+            Ok(head) => head,
+            Err(reason) => return self.malformed(input, end, reason, out),
+        };
+        self.learn(input.direction, &head.start, out);
+        let step = match head.start {
+            StartLine::Request { .. } => self.take_request(input, end, head, out),
+            StartLine::Response { status, .. } => self.take_response(input, end, status, head, out),
+        };
+        if step.taken > 0 {
+            self.side(input.direction).searched = 0;
+        }
+        step
+    }
+
+    fn take_request(&mut self, input: Input<'_>, end: usize, head: Head<'_>, out: &mut dyn Output) -> Step {
+        let arrival = self.side(input.direction).arrivals.at(input.offset);
+        let method = match head.start {
+            StartLine::Request { method, .. } => method,
+            StartLine::Response { .. } => b"",
+        };
+        let asked = Asked {
+            arrival,
+            head: method == b"HEAD",
+            connect: method == b"CONNECT",
+            expects_continue: head.expects_continue,
+        };
+        let id = self.pairing.begin_request(asked);
+        if asked.connect || head.upgrade.is_some() {
+            self.side(input.direction).held_by = Some(id);
+        }
+        let draft = Draft::request(head, id, input.offset, arrival.time, &self.options);
+        self.begin_body(draft, input, end, out)
+    }
+
+    fn take_response(
+        &mut self,
+        input: Input<'_>,
+        end: usize,
+        status: u16,
+        head: Head<'_>,
+        out: &mut dyn Output,
+    ) -> Step {
+        let mut interim = self.responding(input, out);
+        if (100..200).contains(&status) && status != 101 {
+            interim.add(status);
+            self.side(input.direction).interim = Some(interim);
+            return Step::on(end);
+        }
+        let started = self.side(input.direction).arrivals.at(input.offset).time;
+        let draft = Draft::response(head, status, interim, started, &self.options);
+        self.begin_body(draft, input, end, out)
+    }
+
+    /// True where a response can't be read before its request is.
+    fn must_wait(&self, direction: Direction) -> bool {
+        let side = &self.sides[direction.index()];
+        let requests_over = self.sides[direction.reverse().index()].finished;
+        side.interim.is_none() && !side.unblocked && !requests_over && !self.pairing.knows_next()
+    }
+
+    /// The response that goes on or begins at `input`, with the request it answers.
+    fn responding(&mut self, input: Input<'_>, out: &mut dyn Output) -> Interim {
+        let side = &mut self.sides[input.direction.index()];
+        if let Some(interim) = side.interim.take() {
+            return interim;
+        }
+        let arrival = side.arrivals.at(input.offset);
+        let (id, asked) = match self.pairing.begin_response(arrival, out) {
+            Match::Known(id, asked) => (Some(id), asked),
+            Match::Lone(why) => {
+                out.step("lone-response", format_args!("{why}"));
+                (None, Asked::default())
+            }
+            Match::None => {
+                out.step("lone-response", format_args!("no request is known that waits for an answer"));
+                self.pairing.begin_lone_response();
+                (None, Asked::default())
+            }
+        };
+        side.unblocked = false;
+        Interim::new(id, asked, input.offset)
+    }
+
+    /// Goes on behind a head that ends at `end`.
+    fn begin_body(&mut self, draft: Framed, input: Input<'_>, end: usize, out: &mut dyn Output) -> Step {
+        match draft {
+            Ok(draft) => self.side(input.direction).state = State::Body(draft),
+            Err((mut draft, reason)) => {
+                draft.truncate(Cause::ParseError);
+                self.end_message(input.direction, draft, input.offset + end as u64, out);
+                self.side(input.direction).state = State::Astray(reason);
+            }
+        }
+        Step::on(end)
+    }
+
+    fn step_body(&mut self, mut draft: Box<Draft>, input: Input<'_>, out: &mut dyn Output) -> Step {
+        let advance = draft.advance(input.data, self.options.show_secrets);
+        if let Advance::Taken(taken) = advance {
+            let side = self.side(input.direction);
+            side.arrivals.forget_before(input.offset + taken as u64);
+            side.state = State::Body(draft);
+            return Step::on(taken);
+        }
+        match advance {
+            Advance::More(what) => {
+                self.side(input.direction).state = State::Body(draft);
+                more(what)
+            }
+            Advance::Bad(length, reason) => {
+                draft.truncate(Cause::ParseError);
+                self.end_message(input.direction, draft, input.offset, out);
+                self.lose(
+                    input.direction,
+                    Loss { cause: Cause::ParseError, first_hit: false, at_start: false },
+                    out,
+                );
+                Step::stop(Then::Malformed { length, reason })
+            }
+            Advance::Whole(taken) | Advance::Taken(taken) => {
+                self.end_message(input.direction, draft, input.offset + taken as u64, out);
+                Step { taken, then: self.switched.clone().map(Then::Switched) }
+            }
+        }
+    }
+
+    /// Behind a head that contradicts itself the next message is only believed where it looks like one.
+    fn step_astray(&mut self, reason: &'static str, input: Input<'_>, out: &mut dyn Output) -> Step {
+        if input.data.is_empty() {
+            self.side(input.direction).state = State::Astray(reason);
+            return more("a message");
+        }
+        let is_requests = self.requests == Some(input.direction);
+        match start_line::find_boundary(input.data, true, &|line| is_request(line) == is_requests) {
+            Resync::Found(0) => self.step_head(input, out),
+            Resync::Skip(0) if input.data.len() < MAX_HEAD => {
+                self.side(input.direction).state = State::Astray(reason);
+                more("the next message")
+            }
+            _ => self.malformed(input, 1, reason.into(), out),
+        }
+    }
+
+    /// A message is as whole as it will be: its frame goes out, and what it makes with its other half.
+    fn end_message(&mut self, direction: Direction, draft: Box<Draft>, to: u64, out: &mut dyn Output) {
+        let side = self.side(direction);
+        let ended = side.arrivals.at(to.saturating_sub(1)).time;
+        side.arrivals.forget_before(to);
+        side.searched = 0;
+        out.frame(direction, Range::new(draft.start, to), format_args!("{draft}"));
+        self.switched = draft.switches_to().or(self.switched.take());
+        let (is_request, id) = (draft.is_request, draft.id);
+        let half = draft.into_half(direction, to, ended);
+        match id {
+            Some(id) if is_request => self.pairing.end_request(id, half, out),
+            id => self.pairing.end_response(id, half, out),
+        }
+    }
+
+    /// Interim responses whose final response will not come.
+    fn end_interim(&mut self, direction: Direction, to: u64, cause: Cause, out: &mut dyn Output) -> bool {
+        let Some(interim) = self.side(direction).interim.take() else { return false };
+        let started = self.side(direction).arrivals.at(interim.start).time;
+        let mut draft = Draft::only_interim(interim, started);
+        draft.truncate(cause);
+        self.end_message(direction, draft, to, out);
+        true
+    }
+
+    /// A gap at or behind the current place of a body. `Ok`: the bytes after it can be read. `Err`: they
+    /// can't; tells whether the first byte of the next message is in the gap.
+    fn gap_in_body(
+        &mut self,
+        mut draft: Box<Draft>,
+        gap: &Gap<'_>,
+        out: &mut dyn Output,
+    ) -> Result<(), bool> {
+        draft.truncate(gap.cause);
+        let known = draft.extent.known_ahead();
+        let missing = gap.range.len().min(known);
+        draft.miss(missing);
+        let is_whole = matches!(draft.extent, Extent::Length(0));
+        if !is_whole && known > 0 && missing == gap.range.len() {
+            self.side(gap.direction).state = State::Body(draft);
+            return Ok(());
+        }
+        let to = if is_whole { gap.range.from + missing } else { gap.range.from };
+        self.end_message(gap.direction, draft, to, out);
+        if is_whole && missing == gap.range.len() { Ok(()) } else { Err(is_whole) }
+    }
+
+    /// A gap in front of a message or in its head. A head whose start line is known makes a message.
+    /// Returns whether the first byte of the next message is in the gap, or before it and lost with it.
+    fn gap_in_head(&mut self, unread: Input<'_>, cause: Cause, out: &mut dyn Output) -> bool {
+        let lead = head::empty_lines(unread.data);
+        let to = unread.offset + unread.data.len() as u64;
+        let rest = &unread.data[lead..];
+        match start_line::judge(rest, 0) {
+            Judgement::Line(line)
+                if self.fits(unread.direction, &line) && !self.is_held(unread.direction) =>
+            {
+                self.learn(unread.direction, &line, out);
+                self.cut_head(unread, line, rest, cause, out);
+                false
+            }
+            _ => {
+                let hit = !self.end_interim(unread.direction, unread.offset, cause, out);
+                self.skip_rest(unread, "a gap follows", out);
+                let _ = to;
+                hit
+            }
+        }
+    }
+
+    /// Makes a message of the lines of a head that are there.
+    fn cut_head(
+        &mut self,
+        unread: Input<'_>,
+        line: StartLine<'_>,
+        head: &[u8],
+        cause: Cause,
+        out: &mut dyn Output,
+    ) {
+        let arrival = self.side(unread.direction).arrivals.at(unread.offset);
+        let lines = memchr::memrchr(b'\n', head).map_or(0, |at| at + 1);
+        let Ok(head) = head::parse(&head[..lines], self.options.show_secrets) else {
+            return self.skip_rest(unread, "a gap follows", out);
+        };
+        let draft = match line {
+            StartLine::Request { .. } => {
+                let id = self.pairing.begin_request(Asked { arrival, ..Asked::default() });
+                Draft::request(head, id, unread.offset, arrival.time, &self.options)
+            }
+            StartLine::Response { status, .. } => {
+                let interim = self.responding(unread, out);
+                Draft::response(head, status, interim, arrival.time, &self.options)
+            }
+        };
+        let mut draft = draft.unwrap_or_else(|(draft, _)| draft);
+        draft.cut(cause);
+        let to = unread.offset + unread.data.len() as u64;
+        self.end_message(unread.direction, draft, to, out);
+    }
+
+    /// Reads what was held back, now that it can't wait any longer; returns what is left.
+    fn drain<'a>(&mut self, input: Input<'a>, out: &mut dyn Output) -> Input<'a> {
+        let mut taken = 0;
+        while taken < input.data.len() && !self.side(input.direction).searching {
+            self.side(input.direction).unblocked = true;
+            let step = self.step(advanced(input, taken), out);
+            taken += step.taken;
+            if step.then.is_some() {
+                break;
+            }
+        }
+        advanced(input, taken)
+    }
+
+    /// Accounts for bytes that belong to no message.
+    fn skip_rest(&mut self, rest: Input<'_>, reason: &str, out: &mut dyn Output) {
+        if rest.data.is_empty() {
+            return;
+        }
+        let range = Range::new(rest.offset, rest.offset + rest.data.len() as u64);
+        let side = self.side(rest.direction);
+        let (searching, astray) = (side.searching, matches!(side.state, State::Astray(_)));
+        side.searched = 0;
+        if let Some(name) = &self.switched {
+            return out.skip(rest.direction, range, Cause::Unsupported, format_args!("switched to {name}"));
+        }
+        let (cause, what) = match searching {
+            true => (Cause::ResyncSkipped, "no message begins here"),
+            false if astray => (Cause::ParseError, "behind a head that does not tell where its message ends"),
+            false => (Cause::Incomplete, "the head is not whole"),
+        };
+        out.skip(rest.direction, range, cause, format_args!("{what}: {reason}"));
+    }
+
+    fn malformed(&mut self, input: Input<'_>, length: usize, reason: String, out: &mut dyn Output) -> Step {
+        let hit = !self.end_interim(input.direction, input.offset, Cause::ParseError, out);
+        self.lose(input.direction, Loss { cause: Cause::ParseError, first_hit: hit, at_start: false }, out);
+        Step::stop(Then::Malformed { length: length.clamp(1, input.data.len()), reason })
+    }
+
+    /// An unknown number of messages is lost, and the next boundary has to be searched.
+    fn lose(&mut self, direction: Direction, loss: Loss, out: &mut dyn Output) {
+        let side = self.side(direction);
+        side.searching = true;
+        side.searched = 0;
+        side.loss = Some(loss);
+        if let Some(requests) = self.requests {
+            self.tell_loss(direction, requests, out);
+        }
+    }
+
+    fn tell_loss(&mut self, direction: Direction, requests: Direction, out: &mut dyn Output) {
+        let Some(loss) = self.side(direction).loss.take() else { return };
+        if direction == requests {
+            self.pairing.requests_lost(loss.at_start);
+        } else {
+            self.pairing.responses_lost(loss.first_hit, loss.cause, out);
+        }
+    }
+
+    /// Learns from a start line which way requests go, and tells the losses that waited for it.
+    fn learn(&mut self, direction: Direction, line: &StartLine<'_>, out: &mut dyn Output) {
+        let requests = *self.requests.get_or_insert_with(|| {
+            let requests = if is_request(line) { direction } else { direction.reverse() };
+            out.step("role", format_args!("requests go in direction {}", requests.name()));
+            requests
+        });
+        for direction in Direction::BOTH {
+            self.tell_loss(direction, requests, out);
+        }
+    }
+
+    fn fits(&self, direction: Direction, line: &StartLine<'_>) -> bool {
+        self.requests.is_none_or(|requests| (requests == direction) == is_request(line))
+    }
+
+    /// True while it is not known whether the bytes after a CONNECT or Upgrade request are HTTP.
+    fn is_held(&mut self, direction: Direction) -> bool {
+        let over = self.sides[direction.reverse().index()].finished;
+        let side = &mut self.sides[direction.index()];
+        let waits = side.held_by.is_some_and(|id| self.pairing.waits(id)) && !side.unblocked && !over;
+        if !waits && side.held_by.take().is_some() {
+            side.unblocked = false;
+        }
+        waits
+    }
+}
+
+fn is_request(line: &StartLine<'_>) -> bool {
+    matches!(line, StartLine::Request { .. })
+}
+
+fn more(what: &'static str) -> Step {
+    Step::stop(Then::More(what))
+}
+
+/// `input` without its first `taken` bytes.
+fn advanced(input: Input<'_>, taken: usize) -> Input<'_> {
+    Input { offset: input.offset + taken as u64, data: &input.data[taken..], ..input }
+}

@@ -1,0 +1,380 @@
+//! Which response answers which request: by order (RFC 9112, section 9.3.2), and carefully so where
+//! some are lost.
+//!
+//! A wrong pair is worse than none. While both directions are whole, the n-th response answers the n-th
+//! request. After a loss:
+//!
+//! - Requests that were known before requests got lost are still answered in order.
+//! - Where responses got lost, one whose first byte is missing is given up. Of what is left the next
+//!   response answers one; if only one is left this is certain.
+//! - Behind lost requests nobody can count. There a client that waits for each response before its next
+//!   request is told from one that pipelines: only for the first is a request that came after the answers
+//!   to the lost ones believed to be answered by the response that comes after it.
+//!
+//! All else becomes lone requests and lone responses.
+
+use super::arrivals::Arrival;
+use crate::event::Cause;
+use crate::protocol::Output;
+use crate::record::{Field, Message, Record, Status, Value};
+use std::collections::VecDeque;
+
+/// Most requests that wait for their responses. Those beyond it become records at once, with
+/// [`Cause::Limit`].
+const MAX_WAITING: usize = 1024;
+
+/// A message that is as whole as it will be.
+#[derive(Debug)]
+pub(super) struct Half {
+    pub(super) message: Message,
+    /// It lacks bytes.
+    pub(super) truncated: bool,
+}
+
+/// What the answer of a request depends on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asked {
+    /// Arrival of the request's first byte.
+    pub(super) arrival: Arrival,
+    /// HEAD: the response has no body, whatever its head says.
+    pub(super) head: bool,
+    /// CONNECT: a 2xx response makes a tunnel.
+    pub(super) connect: bool,
+    /// A 100 (Continue) may come first.
+    pub(super) expects_continue: bool,
+}
+
+/// To which request a response belongs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Match {
+    /// To this one.
+    Known(u64, Asked),
+    /// It can't be told, says why: the response stays alone.
+    Lone(&'static str),
+    /// None is known that waits for an answer.
+    None,
+}
+
+/// A request and what is known of its answer.
+#[derive(Debug)]
+struct Exchange {
+    id: u64,
+    asked: Asked,
+    /// Absent while the request is under way.
+    request: Option<Half>,
+    answer: Answer,
+    doubt: Option<Doubt>,
+}
+
+#[derive(Debug)]
+enum Answer {
+    /// Not begun.
+    Open,
+    UnderWay,
+    Whole(Half),
+    /// None will be paired, for these causes.
+    GivenUp(Vec<Cause>),
+}
+
+/// Why it is not certain that the next response answers a request.
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    /// No request before it is lost, only responses are.
+    intact: bool,
+    /// Something of the other direction moved (or was lost) between the loss and the request.
+    answered: bool,
+}
+
+/// The requests of one connection that wait for something.
+#[derive(Debug, Default)]
+pub(super) struct Pairing {
+    queue: VecDeque<Exchange>,
+    next_id: u64,
+    /// Set while requests may be lost after the last one of `queue`.
+    lost: Option<Doubt>,
+    /// The client was seen to send a request before the last one was answered.
+    pipelines: bool,
+    /// An exchange was whole before the next one began.
+    waits_its_turn: bool,
+    /// Requests that were given up for [`MAX_WAITING`], whose responses are still to come.
+    beyond: u64,
+}
+
+impl Pairing {
+    /// A request's head was read.
+    pub(super) fn begin_request(&mut self, asked: Asked) -> u64 {
+        self.next_id += 1;
+        let last_open = self.queue.iter().rev().find(|exchange| exchange.is_open());
+        self.pipelines |= last_open.is_some_and(|last| last.asked.arrival.order == asked.arrival.order);
+        let answer = if self.beyond > 0 || self.queue.len() >= MAX_WAITING {
+            self.beyond += 1;
+            Answer::GivenUp(vec![Cause::Limit])
+        } else {
+            Answer::Open
+        };
+        let doubt = self.lost.take();
+        self.queue.push_back(Exchange { id: self.next_id, asked, request: None, answer, doubt });
+        self.next_id
+    }
+
+    /// A request is whole, or as whole as it will be.
+    pub(super) fn end_request(&mut self, id: u64, half: Half, out: &mut dyn Output) {
+        if let Some(exchange) = self.find(id) {
+            exchange.request = Some(half);
+        }
+        self.settle(out);
+    }
+
+    /// Finds the request that the response beginning at `arrival` answers, and marks it so.
+    pub(super) fn begin_response(&mut self, arrival: Arrival, out: &mut dyn Output) -> Match {
+        let Some(first) = self.queue.iter().position(Exchange::is_open) else {
+            if self.beyond > 0 {
+                self.beyond -= 1;
+                return Match::Lone("its request was beyond the bound of waiting ones");
+            }
+            return Match::None;
+        };
+        let order = arrival.order;
+        let came_before =
+            |exchange: &&mut Exchange| exchange.is_open() && exchange.asked.arrival.order < order;
+        let candidates = self.queue.iter_mut().filter(came_before).count();
+        if let Some(doubt) = &mut self.queue[first].doubt {
+            if candidates == 0 {
+                doubt.answered = true;
+                return self.lone("it came before any request that may be its own");
+            }
+            let certain = doubt.intact || (doubt.answered && !self.pipelines);
+            if candidates > 1 || !certain {
+                self.give_up_before(order, candidates, out);
+                return self.lone("requests or responses are lost, it may answer several requests");
+            }
+        }
+        self.pipelines |= candidates > 1;
+        let exchange = &mut self.queue[first];
+        exchange.doubt = None;
+        exchange.answer = Answer::UnderWay;
+        let found = Match::Known(exchange.id, exchange.asked);
+        self.note_answer();
+        found
+    }
+
+    /// A response begins that belongs to no known request.
+    pub(super) fn begin_lone_response(&mut self) {
+        self.note_answer();
+    }
+
+    fn lone(&mut self, why: &'static str) -> Match {
+        self.note_answer();
+        Match::Lone(why)
+    }
+
+    fn note_answer(&mut self) {
+        if let Some(lost) = &mut self.lost {
+            lost.answered = true;
+        }
+    }
+
+    /// A response is whole, or as whole as it will be.
+    pub(super) fn end_response(&mut self, id: Option<u64>, half: Half, out: &mut dyn Output) {
+        match id.and_then(|id| self.find(id)) {
+            Some(exchange) => exchange.answer = Answer::Whole(half),
+            None => out.record(record(None, Some(half))),
+        }
+        self.waits_its_turn |= id.is_some() && !self.queue.iter().any(Exchange::is_open);
+        self.settle(out);
+    }
+
+    /// An unknown number of requests is lost. `at_start`: there may have been some before the first byte
+    /// seen, at a moment when usually none is open.
+    pub(super) fn requests_lost(&mut self, at_start: bool) {
+        self.lost = Some(Doubt { intact: false, answered: at_start });
+    }
+
+    /// An unknown number of responses is lost. `first_hit`: among the lost bytes is the first byte of
+    /// the next one.
+    pub(super) fn responses_lost(&mut self, first_hit: bool, cause: Cause, out: &mut dyn Output) {
+        let Some(first) = self.queue.iter().position(Exchange::is_open) else {
+            return self.note_answer();
+        };
+        let exchange = &mut self.queue[first];
+        let mut doubt = Doubt { intact: true, answered: true };
+        if let Some(known) = &mut exchange.doubt {
+            if !known.answered && !known.intact {
+                // The lost responses may be those of the lost requests.
+                known.answered = true;
+                return;
+            }
+            doubt.intact = known.intact;
+        }
+        // What was hit may have been only the 100 that a request waits for.
+        if first_hit && !exchange.asked.expects_continue {
+            out.step("give-up", format_args!("the response of request {} is lost", exchange.id));
+            exchange.answer = Answer::GivenUp(vec![cause]);
+        }
+        match self.queue.iter_mut().find(|exchange| exchange.is_open()) {
+            Some(next) => next.doubt = Some(doubt),
+            // Every response that was owed is accounted for.
+            None if doubt.intact => {}
+            None => self.lost = Some(doubt),
+        }
+        self.settle(out);
+    }
+
+    /// Gives up the open requests that began before `order`: nobody knows which of them is answered.
+    fn give_up_before(&mut self, order: u64, candidates: usize, out: &mut dyn Output) {
+        if candidates > 1 && !self.waits_its_turn {
+            self.pipelines = true;
+        }
+        for exchange in &mut self.queue {
+            if exchange.is_open() && exchange.asked.arrival.order < order {
+                exchange.answer = Answer::GivenUp(Vec::new());
+            }
+        }
+        out.step("give-up", format_args!("{candidates} requests may be the one that is answered"));
+        let doubt = Some(Doubt { intact: false, answered: self.waits_its_turn });
+        match self.queue.iter_mut().find(|exchange| exchange.is_open()) {
+            Some(next) => next.doubt = doubt,
+            None => self.lost = doubt,
+        }
+        self.settle(out);
+    }
+
+    /// True where a response that begins now finds a request to answer, or it is known that it has none.
+    pub(super) fn knows_next(&self) -> bool {
+        self.beyond > 0 || self.queue.iter().any(Exchange::is_open)
+    }
+
+    /// True where an answer is on its way or may still come to any request.
+    pub(super) fn waits(&self, id: u64) -> bool {
+        let exchange = self.queue.iter().rev().find(|exchange| exchange.id == id);
+        exchange.is_some_and(|exchange| matches!(exchange.answer, Answer::Open | Answer::UnderWay))
+    }
+
+    /// Nothing more comes: what waits for an answer becomes a record.
+    pub(super) fn close(&mut self, out: &mut dyn Output) {
+        for exchange in &mut self.queue {
+            if matches!(exchange.answer, Answer::Open | Answer::UnderWay) {
+                exchange.answer = Answer::GivenUp(Vec::new());
+            }
+        }
+        self.settle(out);
+        self.queue.clear();
+    }
+
+    fn find(&mut self, id: u64) -> Option<&mut Exchange> {
+        self.queue.iter_mut().rev().find(|exchange| exchange.id == id)
+    }
+
+    /// Makes records of what is settled. Records come in the order of the requests, but a response that
+    /// waits for the end of its request holds back nobody.
+    fn settle(&mut self, out: &mut dyn Output) {
+        let mut index = 0;
+        while index < self.queue.len() {
+            if !self.queue[index].is_settled() {
+                index += 1;
+                continue;
+            }
+            let Some(Exchange { request: Some(request), answer, .. }) = self.queue.remove(index) else {
+                continue;
+            };
+            match answer {
+                Answer::Whole(response) => out.record(record(Some(request), Some(response))),
+                Answer::GivenUp(causes) => out.record(unanswered(request, causes)),
+                Answer::Open | Answer::UnderWay => {}
+            }
+        }
+    }
+}
+
+impl Exchange {
+    fn is_open(&self) -> bool {
+        matches!(self.answer, Answer::Open)
+    }
+
+    fn is_settled(&self) -> bool {
+        self.request.is_some() && matches!(self.answer, Answer::Whole(_) | Answer::GivenUp(_))
+    }
+}
+
+fn unanswered(mut request: Half, causes: Vec<Cause>) -> Record {
+    for cause in causes {
+        add(&mut request.message.causes, cause);
+    }
+    record(Some(request), None)
+}
+
+/// Adds a cause that is not there yet.
+pub(super) fn add(causes: &mut Vec<Cause>, cause: Cause) {
+    if !causes.contains(&cause) {
+        causes.push(cause);
+    }
+}
+
+fn record(mut request: Option<Half>, mut response: Option<Half>) -> Record {
+    let status = match (&mut request, &mut response) {
+        (Some(request), None) => {
+            add(&mut request.message.causes, Cause::NoResponse);
+            Status::NoResponse
+        }
+        (None, Some(response)) => {
+            add(&mut response.message.causes, Cause::NoRequest);
+            Status::NoRequest
+        }
+        (Some(request), Some(response)) if !request.truncated && !response.truncated => Status::Complete,
+        _ => Status::Truncated,
+    };
+    let [request, response] = [request, response].map(|half| half.map(|half| half.message));
+    let summary = summary(request.as_ref(), response.as_ref());
+    Record { protocol: super::NAME, status, summary, request, response }
+}
+
+/// `200 GET /a?b=1 12.3 kB`: status, method, target, size of the response's body.
+fn summary(request: Option<&Message>, response: Option<&Message>) -> String {
+    let number = |message: Option<&Message>, name| match field(message?, name)? {
+        Value::Number(number) => Some(*number),
+        _ => None,
+    };
+    let text = |name| match field(request?, name)? {
+        Value::Bytes(bytes) => Some(String::from_utf8_lossy(bytes)),
+        _ => None,
+    };
+    let status = number(response, "status").map_or("---".to_string(), |status| status.to_string());
+    let asked = match (text("method"), text("target")) {
+        (Some(method), Some(target)) => format!("{method} {target}"),
+        _ => "(request not seen)".to_string(),
+    };
+    match number(response, "body_length") {
+        Some(length) => format!("{status} {asked} {}", size(length)),
+        None => format!("{status} {asked}"),
+    }
+}
+
+fn field<'a>(message: &'a Message, name: &str) -> Option<&'a Value> {
+    message.fields.iter().find(|Field { name: known, .. }| known == name).map(|field| &field.value)
+}
+
+/// Bytes in decimal units: `12 B`, `12.3 kB`.
+fn size(bytes: i64) -> String {
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1000.0;
+    let mut units = ["kB", "MB", "GB", "TB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    while value >= 999.95 {
+        let Some(larger) = units.next() else { break };
+        (value, unit) = (value / 1000.0, larger);
+    }
+    format!("{value:.1} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_have_decimal_units() {
+        let sizes = [0, 999, 1000, 12_345, 999_949, 999_950, 1_000_000_000].map(size);
+        assert_eq!(sizes, ["0 B", "999 B", "1.0 kB", "12.3 kB", "999.9 kB", "1.0 MB", "1.0 GB"]);
+    }
+}
