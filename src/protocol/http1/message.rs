@@ -81,6 +81,7 @@ impl Draft {
         started: Timestamp,
         options: &Options,
     ) -> Framed {
+        let hit = interim.asked.hit;
         let tunnel = interim.asked.connect && (200..300).contains(&status);
         // RFC 9112, section 6.3, items 1 and 2.
         let bodyless = interim.asked.head || tunnel || matches!(status, 101 | 204 | 304);
@@ -88,6 +89,9 @@ impl Draft {
         let upgrade = head.upgrade.map(|name| String::from_utf8_lossy(name).into_owned());
         let mut draft =
             Draft::new(head, interim.id, interim.start, started, extent, interim.statuses, options);
+        if let (Ok(draft), Some(cause)) = (&mut draft, hit) {
+            draft.truncate(cause);
+        }
         if let (Ok(draft), true) = (&mut draft, tunnel || status == 101) {
             draft.switches_to = match tunnel {
                 true => Some("a tunnel (CONNECT)".to_string()),

@@ -25,7 +25,7 @@ use arrivals::Arrivals;
 use body::{Advance, Extent};
 use head::{Head, MAX_HEAD};
 use message::{Draft, Framed, Interim};
-use pairing::{Asked, Match, Pairing};
+use pairing::{Asked, Lost, Match, Pairing};
 use start_line::{Judgement, StartLine};
 
 /// The name in records, filters and traces.
@@ -68,18 +68,29 @@ struct Http1 {
 struct Side {
     state: State,
     arrivals: Arrivals,
-    /// Bytes of the head under way that are known not to hold its end.
-    searched: usize,
+    /// What is known of the head under way.
+    head: Search,
     /// The request whose answer tells whether the bytes after it are HTTP: CONNECT or Upgrade.
     held_by: Option<u64>,
     /// Go on once without the other direction.
     unblocked: bool,
     finished: bool,
-    /// Searching a boundary; the loss is known to [`Pairing`] then, unless `loss` still holds it.
+    /// Offset after the last byte taken.
+    position: u64,
+    /// Between a loss, which is told then, and the next byte fed.
     searching: bool,
     /// A loss before it was known which way requests go.
     loss: Option<Loss>,
     interim: Option<Interim>,
+}
+
+/// How far the search for the end of a head is: each byte is looked at once, however the head is cut.
+#[derive(Clone, Copy, Default)]
+struct Search {
+    /// Bytes that are known not to hold the end.
+    searched: usize,
+    /// The start line is whole, and says whether this is a request.
+    is_request: Option<bool>,
 }
 
 /// Where in its messages a direction is.
@@ -99,8 +110,7 @@ struct Loss {
     cause: Cause,
     /// The first byte of the next message is among what is lost.
     first_hit: bool,
-    /// It lies before everything that was seen.
-    at_start: bool,
+    lost: Lost,
 }
 
 /// What one step of [`Parser::feed`] did.
@@ -124,7 +134,9 @@ impl Parser for Http1 {
     fn feed(&mut self, input: Input<'_>, out: &mut dyn Output) -> Progress {
         self.order += 1;
         let order = self.order;
-        self.side(input.direction).arrivals.note(&input, order);
+        let side = self.side(input.direction);
+        side.searching = false;
+        side.arrivals.note(&input, order);
         let mut taken = 0;
         loop {
             let step = self.step(advanced(input, taken), out);
@@ -140,19 +152,33 @@ impl Parser for Http1 {
         let unread = Input { direction: gap.direction, offset, time: gap.time, data: gap.unread };
         let unread = self.drain(unread, out);
         if self.switched.is_some() {
-            self.skip_rest(unread, "", out);
+            self.skip_rest(unread, Cause::Unsupported, "behind a switch of protocols", out);
             return AfterGap::Continue;
         }
-        let loss = match std::mem::take(&mut self.side(gap.direction).state) {
+        let side = self.side(gap.direction);
+        side.position = gap.range.to;
+        let first_hit = match std::mem::take(&mut side.state) {
             State::Body(draft) => match self.gap_in_body(draft, &gap, out) {
                 Ok(()) => return AfterGap::Continue,
                 Err(first_hit) => first_hit,
             },
-            State::Head | State::Astray(_) => self.gap_in_head(unread, gap.cause, out),
+            // What was hit first is told already.
+            State::Head if side.searching => {
+                self.skip_rest(unread, Cause::ResyncSkipped, "no message begins here", out);
+                false
+            }
+            State::Astray(reason) => {
+                self.skip_rest(unread, Cause::ParseError, reason, out);
+                true
+            }
+            State::Head => self.gap_in_head(unread, gap.cause, out),
         };
-        // A capture or trace that began late hides messages, but usually none is open at that moment.
-        let at_start = matches!(gap.cause, Cause::BeforeAttach | Cause::WireStartedLate);
-        self.lose(gap.direction, Loss { cause: gap.cause, first_hit: loss, at_start }, out);
+        let lost = match gap.cause {
+            Cause::BeforeAttach | Cause::WireStartedLate => Lost::BeforeStart,
+            Cause::Snaplen | Cause::WireSnaplen | Cause::IovecLimit | Cause::UserMemoryFault => Lost::Tail,
+            _ => Lost::Messages,
+        };
+        self.lose(gap.direction, Loss { cause: gap.cause, first_hit, lost }, out);
         AfterGap::Resync
     }
 
@@ -160,34 +186,42 @@ impl Parser for Http1 {
         let known = self.requests;
         let side = self.side(direction);
         if !side.searching {
-            // Neither a gap nor an error led here: the trace begins in the middle of the connection.
+            // Neither a gap nor an error led here: the trace begins in the middle of the connection, or
+            // bytes were dropped that waited for too long.
             side.searching = true;
-            side.loss = Some(Loss { cause: Cause::BeforeAttach, first_hit: true, at_start: true });
+            let lost = if side.arrivals.is_empty() { Lost::BeforeStart } else { Lost::Messages };
+            side.loss = Some(Loss { cause: Cause::BufferLimit, first_hit: true, lost });
         }
         side.state = State::Head;
-        side.searched = 0;
+        side.head = Search::default();
         let fits = |line: &StartLine<'_>| known.is_none_or(|known| is_request(line) == (known == direction));
-        let found = start_line::find_boundary(data, at_event, &fits);
-        if matches!(found, Resync::Found(_)) {
-            side.searching = false;
-        }
-        found
+        start_line::find_boundary(data, at_event, &fits)
     }
 
     fn finish(&mut self, rest: Input<'_>, end: End, out: &mut dyn Output) {
         let rest = self.drain(rest, out);
         let side = self.side(rest.direction);
         side.finished = true;
-        if let State::Body(mut draft) = std::mem::take(&mut side.state) {
-            let whole = matches!(draft.extent, Extent::UntilClose) && end != End::TraceEnded;
-            if !whole {
-                draft.truncate(Cause::Incomplete);
+        let searching = side.searching;
+        match std::mem::take(&mut side.state) {
+            State::Body(mut draft) => {
+                let is_whole = matches!(draft.extent, Extent::UntilClose) && end != End::TraceEnded;
+                if !is_whole {
+                    draft.truncate(Cause::Incomplete);
+                }
+                let to = rest.offset + rest.data.len() as u64;
+                self.end_message(rest.direction, draft, to, out);
             }
-            let to = rest.offset + rest.data.len() as u64;
-            return self.end_message(rest.direction, draft, to, out);
+            State::Astray(reason) => self.skip_rest(rest, Cause::ParseError, reason, out),
+            State::Head if self.switched.is_some() => {
+                self.skip_rest(rest, Cause::Unsupported, "behind a switch of protocols", out);
+            }
+            State::Head if searching => self.skip_rest(rest, Cause::ResyncSkipped, end.reason(), out),
+            State::Head => {
+                self.end_interim(rest.direction, rest.offset, Cause::Incomplete, out);
+                self.skip_rest(rest, Cause::Incomplete, end.reason(), out);
+            }
         }
-        self.end_interim(rest.direction, rest.offset, Cause::Incomplete, out);
-        self.skip_rest(rest, end.reason(), out);
     }
 
     fn unblock(&mut self, direction: Direction) {
@@ -195,6 +229,16 @@ impl Parser for Http1 {
     }
 
     fn close(&mut self, end: End, _time: Timestamp, out: &mut dyn Output) {
+        // A switch of protocols ends the connection for this parser in the middle of everything.
+        for direction in Direction::BOTH {
+            let side = self.side(direction);
+            let position = side.position;
+            if let State::Body(mut draft) = std::mem::take(&mut side.state) {
+                draft.truncate(Cause::Incomplete);
+                self.end_message(direction, draft, position, out);
+            }
+            self.end_interim(direction, position, Cause::Incomplete, out);
+        }
         out.step("close", format_args!("{}", end.reason()));
         self.pairing.close(out);
     }
@@ -210,11 +254,13 @@ impl Http1 {
         if let Some(name) = &self.switched {
             return Step::stop(Then::Switched(name.clone()));
         }
-        match std::mem::take(&mut self.side(input.direction).state) {
+        let step = match std::mem::take(&mut self.side(input.direction).state) {
             State::Head => self.step_head(input, out),
             State::Body(draft) => self.step_body(draft, input, out),
             State::Astray(reason) => self.step_astray(reason, input, out),
-        }
+        };
+        self.side(input.direction).position = input.offset + step.taken as u64;
+        step
     }
 
     fn step_head(&mut self, input: Input<'_>, out: &mut dyn Output) -> Step {
@@ -231,24 +277,31 @@ impl Http1 {
         if self.is_held(input.direction) {
             return Step::stop(Then::Other("the answer to the upgrade"));
         }
-        let searched = self.side(input.direction).searched.saturating_sub(lead);
-        match start_line::judge(rest, searched) {
-            Judgement::Bad { length, reason } => {
-                return self.malformed(input, lead + length, reason.into(), out);
+        let mut search = self.side(input.direction).head;
+        let searched = search.searched.saturating_sub(lead);
+        if search.is_request.is_none() {
+            match start_line::judge(rest, searched) {
+                Judgement::Line(line) if self.fits(input.direction, &line) => {
+                    search.is_request = Some(is_request(&line))
+                }
+                Judgement::Line(_) => {
+                    let length = lead + memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+                    return self.malformed(input, length, "a message of the other direction".into(), out);
+                }
+                Judgement::Bad { length, reason } => {
+                    return self.malformed(input, lead + length, reason.into(), out);
+                }
+                Judgement::Partial => {}
             }
-            Judgement::Line(line) if !self.fits(input.direction, &line) => {
-                let length = lead + memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
-                return self.malformed(input, length, "a message of the other direction".into(), out);
-            }
-            Judgement::Line(StartLine::Response { .. }) if self.must_wait(input.direction) => {
-                return Step::stop(Then::Other("its request"));
-            }
-            Judgement::Line(_) | Judgement::Partial => {}
+        }
+        self.side(input.direction).head = search;
+        if search.is_request == Some(false) && self.must_wait(input.direction) {
+            return Step::stop(Then::Other("its request"));
         }
         match head::section_end(rest, searched) {
             Some(end) if end <= MAX_HEAD => self.take_head(input, lead, lead + end, out),
             None if rest.len() < MAX_HEAD => {
-                self.side(input.direction).searched = input.data.len();
+                self.side(input.direction).head.searched = input.data.len();
                 more("the end of the head")
             }
             _ => self.malformed(
@@ -272,7 +325,7 @@ impl Http1 {
             StartLine::Response { status, .. } => self.take_response(input, end, status, head, out),
         };
         if step.taken > 0 {
-            self.side(input.direction).searched = 0;
+            self.side(input.direction).head = Search::default();
         }
         step
     }
@@ -288,6 +341,7 @@ impl Http1 {
             head: method == b"HEAD",
             connect: method == b"CONNECT",
             expects_continue: head.expects_continue,
+            hit: None,
         };
         let id = self.pairing.begin_request(asked);
         if asked.connect || head.upgrade.is_some() {
@@ -306,7 +360,7 @@ impl Http1 {
         out: &mut dyn Output,
     ) -> Step {
         let mut interim = self.responding(input, out);
-        if (100..200).contains(&status) && status != 101 {
+        if is_interim(status) {
             interim.add(status);
             self.side(input.direction).interim = Some(interim);
             return Step::on(end);
@@ -377,7 +431,7 @@ impl Http1 {
                 self.end_message(input.direction, draft, input.offset, out);
                 self.lose(
                     input.direction,
-                    Loss { cause: Cause::ParseError, first_hit: false, at_start: false },
+                    Loss { cause: Cause::ParseError, first_hit: false, lost: Lost::Messages },
                     out,
                 );
                 Step::stop(Then::Malformed { length, reason })
@@ -411,7 +465,7 @@ impl Http1 {
         let side = self.side(direction);
         let ended = side.arrivals.at(to.saturating_sub(1)).time;
         side.arrivals.forget_before(to);
-        side.searched = 0;
+        side.head = Search::default();
         out.frame(direction, Range::new(draft.start, to), format_args!("{draft}"));
         self.switched = draft.switches_to().or(self.switched.take());
         let (is_request, id) = (draft.is_request, draft.id);
@@ -429,6 +483,7 @@ impl Http1 {
         let mut draft = Draft::only_interim(interim, started);
         draft.truncate(cause);
         self.end_message(direction, draft, to, out);
+        self.pairing.final_response_unsure();
         true
     }
 
@@ -458,7 +513,6 @@ impl Http1 {
     /// Returns whether the first byte of the next message is in the gap, or before it and lost with it.
     fn gap_in_head(&mut self, unread: Input<'_>, cause: Cause, out: &mut dyn Output) -> bool {
         let lead = head::empty_lines(unread.data);
-        let to = unread.offset + unread.data.len() as u64;
         let rest = &unread.data[lead..];
         match start_line::judge(rest, 0) {
             Judgement::Line(line)
@@ -470,8 +524,7 @@ impl Http1 {
             }
             _ => {
                 let hit = !self.end_interim(unread.direction, unread.offset, cause, out);
-                self.skip_rest(unread, "a gap follows", out);
-                let _ = to;
+                self.skip_rest(unread, Cause::Incomplete, "a gap cuts the head", out);
                 hit
             }
         }
@@ -489,7 +542,7 @@ impl Http1 {
         let arrival = self.side(unread.direction).arrivals.at(unread.offset);
         let lines = memchr::memrchr(b'\n', head).map_or(0, |at| at + 1);
         let Ok(head) = head::parse(&head[..lines], self.options.show_secrets) else {
-            return self.skip_rest(unread, "a gap follows", out);
+            return self.skip_rest(unread, Cause::Incomplete, "a gap cuts the head", out);
         };
         let draft = match line {
             StartLine::Request { .. } => {
@@ -497,7 +550,14 @@ impl Http1 {
                 Draft::request(head, id, unread.offset, arrival.time, &self.options)
             }
             StartLine::Response { status, .. } => {
-                let interim = self.responding(unread, out);
+                let mut interim = self.responding(unread, out);
+                if is_interim(status) {
+                    interim.add(status);
+                    self.side(unread.direction).interim = Some(interim);
+                    let to = unread.offset + unread.data.len() as u64;
+                    self.end_interim(unread.direction, to, cause, out);
+                    return;
+                }
                 Draft::response(head, status, interim, arrival.time, &self.options)
             }
         };
@@ -522,28 +582,21 @@ impl Http1 {
     }
 
     /// Accounts for bytes that belong to no message.
-    fn skip_rest(&mut self, rest: Input<'_>, reason: &str, out: &mut dyn Output) {
-        if rest.data.is_empty() {
-            return;
+    fn skip_rest(&mut self, rest: Input<'_>, cause: Cause, reason: &str, out: &mut dyn Output) {
+        self.side(rest.direction).head = Search::default();
+        if !rest.data.is_empty() {
+            let range = Range::new(rest.offset, rest.offset + rest.data.len() as u64);
+            out.skip(rest.direction, range, cause, format_args!("{reason}"));
         }
-        let range = Range::new(rest.offset, rest.offset + rest.data.len() as u64);
-        let side = self.side(rest.direction);
-        let (searching, astray) = (side.searching, matches!(side.state, State::Astray(_)));
-        side.searched = 0;
-        if let Some(name) = &self.switched {
-            return out.skip(rest.direction, range, Cause::Unsupported, format_args!("switched to {name}"));
-        }
-        let (cause, what) = match searching {
-            true => (Cause::ResyncSkipped, "no message begins here"),
-            false if astray => (Cause::ParseError, "behind a head that does not tell where its message ends"),
-            false => (Cause::Incomplete, "the head is not whole"),
-        };
-        out.skip(rest.direction, range, cause, format_args!("{what}: {reason}"));
     }
 
     fn malformed(&mut self, input: Input<'_>, length: usize, reason: String, out: &mut dyn Output) -> Step {
         let hit = !self.end_interim(input.direction, input.offset, Cause::ParseError, out);
-        self.lose(input.direction, Loss { cause: Cause::ParseError, first_hit: hit, at_start: false }, out);
+        self.lose(
+            input.direction,
+            Loss { cause: Cause::ParseError, first_hit: hit, lost: Lost::Messages },
+            out,
+        );
         Step::stop(Then::Malformed { length: length.clamp(1, input.data.len()), reason })
     }
 
@@ -551,7 +604,7 @@ impl Http1 {
     fn lose(&mut self, direction: Direction, loss: Loss, out: &mut dyn Output) {
         let side = self.side(direction);
         side.searching = true;
-        side.searched = 0;
+        side.head = Search::default();
         side.loss = Some(loss);
         if let Some(requests) = self.requests {
             self.tell_loss(direction, requests, out);
@@ -561,7 +614,7 @@ impl Http1 {
     fn tell_loss(&mut self, direction: Direction, requests: Direction, out: &mut dyn Output) {
         let Some(loss) = self.side(direction).loss.take() else { return };
         if direction == requests {
-            self.pairing.requests_lost(loss.at_start);
+            self.pairing.requests_lost(loss.lost);
         } else {
             self.pairing.responses_lost(loss.first_hit, loss.cause, out);
         }
@@ -593,6 +646,11 @@ impl Http1 {
         }
         waits
     }
+}
+
+/// 101 (Switching Protocols) is the last response in HTTP.
+fn is_interim(status: u16) -> bool {
+    (100..200).contains(&status) && status != 101
 }
 
 fn is_request(line: &StartLine<'_>) -> bool {

@@ -23,6 +23,10 @@ use std::collections::VecDeque;
 /// [`Cause::Limit`].
 const MAX_WAITING: usize = 1024;
 
+/// After so many exchanges one at a time a client is believed not to pipeline. Not 1: clients that
+/// pipeline often try the server with one request first.
+const TURNS: u32 = 2;
+
 /// A message that is as whole as it will be.
 #[derive(Debug)]
 pub(super) struct Half {
@@ -42,6 +46,19 @@ pub(super) struct Asked {
     pub(super) connect: bool,
     /// A 100 (Continue) may come first.
     pub(super) expects_continue: bool,
+    /// Bytes in front of its final response are lost, but perhaps only those of a 100.
+    pub(super) hit: Option<Cause>,
+}
+
+/// What may hide in a loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// Everything before the trace began. Usually no request is open at that moment.
+    BeforeStart,
+    /// The end of what one call or packet moved. Usually it held no more than one request.
+    Tail,
+    /// Any number of messages.
+    Messages,
 }
 
 /// To which request a response belongs.
@@ -81,8 +98,10 @@ enum Answer {
 struct Doubt {
     /// No request before it is lost, only responses are.
     intact: bool,
-    /// Something of the other direction moved (or was lost) between the loss and the request.
+    /// A response began (or was lost) between the loss and the request.
     answered: bool,
+    /// The loss is of a kind that seldom hides a request that nothing is seen of.
+    mild: bool,
 }
 
 /// The requests of one connection that wait for something.
@@ -94,8 +113,8 @@ pub(super) struct Pairing {
     lost: Option<Doubt>,
     /// The client was seen to send a request before the last one was answered.
     pipelines: bool,
-    /// An exchange was whole before the next one began.
-    waits_its_turn: bool,
+    /// How many times in a row nothing was open when a response was whole.
+    turns: u32,
     /// Requests that were given up for [`MAX_WAITING`], whose responses are still to come.
     beyond: u64,
 }
@@ -134,27 +153,32 @@ impl Pairing {
             }
             return Match::None;
         };
-        let order = arrival.order;
-        let came_before =
-            |exchange: &&mut Exchange| exchange.is_open() && exchange.asked.arrival.order < order;
-        let candidates = self.queue.iter_mut().filter(came_before).count();
+        let is_candidate = |exchange: &Exchange| exchange.may_be_answered_at(arrival);
+        let candidates = self.queue.iter().filter(|exchange| is_candidate(exchange)).count();
+        let mut answered = first;
         if let Some(doubt) = &mut self.queue[first].doubt {
             if candidates == 0 {
                 doubt.answered = true;
                 return self.lone("it came before any request that may be its own");
             }
-            let certain = doubt.intact || (doubt.answered && !self.pipelines);
-            if candidates > 1 || !certain {
-                self.give_up_before(order, candidates, out);
+            let believed = self.turns >= TURNS || (doubt.mild && doubt.answered && candidates == 1);
+            if believed && !self.pipelines {
+                // Who waits for each answer has had, or lost, those to all its requests but the last.
+                answered = self.queue.iter().rposition(is_candidate).unwrap_or(first);
+                self.give_up_before(answered, out);
+            } else if !doubt.intact || candidates > 1 {
+                self.give_up_candidates(arrival, candidates, out);
                 return self.lone("requests or responses are lost, it may answer several requests");
             }
+        } else {
+            self.pipelines |= candidates > 1;
         }
-        self.pipelines |= candidates > 1;
-        let exchange = &mut self.queue[first];
+        let exchange = &mut self.queue[answered];
         exchange.doubt = None;
         exchange.answer = Answer::UnderWay;
         let found = Match::Known(exchange.id, exchange.asked);
         self.note_answer();
+        self.settle(out);
         found
     }
 
@@ -180,14 +204,18 @@ impl Pairing {
             Some(exchange) => exchange.answer = Answer::Whole(half),
             None => out.record(record(None, Some(half))),
         }
-        self.waits_its_turn |= id.is_some() && !self.queue.iter().any(Exchange::is_open);
+        match self.queue.iter().any(Exchange::is_open) {
+            _ if id.is_none() || self.lost.is_some() => {}
+            true => self.turns = 0,
+            false => self.turns = self.turns.saturating_add(1),
+        }
         self.settle(out);
     }
 
-    /// An unknown number of requests is lost. `at_start`: there may have been some before the first byte
-    /// seen, at a moment when usually none is open.
-    pub(super) fn requests_lost(&mut self, at_start: bool) {
-        self.lost = Some(Doubt { intact: false, answered: at_start });
+    /// An unknown number of requests is lost.
+    pub(super) fn requests_lost(&mut self, loss: Lost) {
+        self.lost =
+            Some(Doubt { intact: false, answered: loss == Lost::BeforeStart, mild: loss != Lost::Messages });
     }
 
     /// An unknown number of responses is lost. `first_hit`: among the lost bytes is the first byte of
@@ -197,17 +225,19 @@ impl Pairing {
             return self.note_answer();
         };
         let exchange = &mut self.queue[first];
-        let mut doubt = Doubt { intact: true, answered: true };
+        let mut doubt = Doubt { intact: true, answered: true, mild: false };
         if let Some(known) = &mut exchange.doubt {
             if !known.answered && !known.intact {
                 // The lost responses may be those of the lost requests.
                 known.answered = true;
                 return;
             }
-            doubt.intact = known.intact;
+            doubt = *known;
         }
         // What was hit may have been only the 100 that a request waits for.
-        if first_hit && !exchange.asked.expects_continue {
+        if first_hit && exchange.asked.expects_continue {
+            exchange.asked.hit = Some(cause);
+        } else if first_hit {
             out.step("give-up", format_args!("the response of request {} is lost", exchange.id));
             exchange.answer = Answer::GivenUp(vec![cause]);
         }
@@ -220,18 +250,35 @@ impl Pairing {
         self.settle(out);
     }
 
-    /// Gives up the open requests that began before `order`: nobody knows which of them is answered.
-    fn give_up_before(&mut self, order: u64, candidates: usize, out: &mut dyn Output) {
-        if candidates > 1 && !self.waits_its_turn {
-            self.pipelines = true;
+    /// Gives up the open requests before the one at `index`.
+    fn give_up_before(&mut self, index: usize, out: &mut dyn Output) {
+        for exchange in self.queue.iter_mut().take(index).filter(|exchange| exchange.is_open()) {
+            out.step("give-up", format_args!("the response of request {} is lost", exchange.id));
+            exchange.answer = Answer::GivenUp(Vec::new());
         }
+    }
+
+    /// An exchange ended with an interim response: the final one may still come, or be lost.
+    pub(super) fn final_response_unsure(&mut self) {
+        let doubt = Doubt { intact: false, answered: true, mild: false };
+        match self.queue.iter_mut().find(|exchange| exchange.is_open()) {
+            Some(next) => next.doubt = Some(doubt),
+            None => self.lost = Some(doubt),
+        }
+    }
+
+    /// Gives up the open requests that came before `arrival`: nobody knows which of them is answered.
+    fn give_up_candidates(&mut self, arrival: Arrival, candidates: usize, out: &mut dyn Output) {
+        // Answers that are owed to these can be told from those to later requests only where the client
+        // is known not to pipeline.
+        self.pipelines = true;
         for exchange in &mut self.queue {
-            if exchange.is_open() && exchange.asked.arrival.order < order {
+            if exchange.may_be_answered_at(arrival) {
                 exchange.answer = Answer::GivenUp(Vec::new());
             }
         }
         out.step("give-up", format_args!("{candidates} requests may be the one that is answered"));
-        let doubt = Some(Doubt { intact: false, answered: self.waits_its_turn });
+        let doubt = Some(Doubt { intact: false, answered: true, mild: false });
         match self.queue.iter_mut().find(|exchange| exchange.is_open()) {
             Some(next) => next.doubt = doubt,
             None => self.lost = doubt,
@@ -289,6 +336,14 @@ impl Pairing {
 impl Exchange {
     fn is_open(&self) -> bool {
         matches!(self.answer, Answer::Open)
+    }
+
+    /// True where a response whose first byte arrived then can be its own. Both the order in which bytes
+    /// were offered and their times have to allow it: bytes that waited for a hole before them to be
+    /// filled are offered late.
+    fn may_be_answered_at(&self, arrival: Arrival) -> bool {
+        let asked = self.asked.arrival;
+        self.is_open() && asked.order < arrival.order && asked.time <= arrival.time
     }
 
     fn is_settled(&self) -> bool {

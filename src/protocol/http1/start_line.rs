@@ -17,9 +17,11 @@ const PLAUSIBLE: usize = 1024;
 /// Longest start line that a search for a boundary holds back when its end is not there yet.
 const MAX_HELD_LINE: usize = 8 * 1024;
 
-/// Methods that are believed in the middle of a line, where a body without a final line break ends:
-/// RFC 9110 section 9, RFC 5789, RFC 4918.
-const KNOWN_METHODS: [&[u8]; 16] = [
+/// Methods that are believed where no line break is seen before them: a body may have ended there
+/// without one, or a gap cut the method (`OST` is a token too). From the registry of RFC 9110, section
+/// 16.1.1, without those that are the end of another, like LOCK of UNLOCK; PATCH is in all the same,
+/// since PROPPATCH is rare.
+const KNOWN_METHODS: [&[u8]; 17] = [
     b"GET",
     b"HEAD",
     b"POST",
@@ -34,8 +36,9 @@ const KNOWN_METHODS: [&[u8]; 16] = [
     b"MKCOL",
     b"COPY",
     b"MOVE",
-    b"LOCK",
     b"UNLOCK",
+    b"REPORT",
+    b"QUERY",
 ];
 
 /// A start line (RFC 9112, section 2.1), without its line break.
@@ -235,8 +238,8 @@ fn line_around(data: &[u8], hit: usize) -> Option<usize> {
     let target = memrchr(b' ', &before[..target_end])? + 1;
     let method_end = target - 1;
     let method = before[..method_end].iter().rposition(|&byte| !is_token(byte)).map_or(0, |at| at + 1);
-    let known = KNOWN_METHODS.contains(&&before[method..method_end]);
-    (method < method_end && target < target_end && (method == 0 || known)).then_some(line_start + method)
+    let believed = method == 0 && line_start > 0 || KNOWN_METHODS.contains(&&before[method..method_end]);
+    (method < method_end && target < target_end && believed).then_some(line_start + method)
 }
 
 enum Evidence {

@@ -87,14 +87,37 @@ impl Driver {
         if piece.lost {
             self.lose(piece.direction, piece.bytes.len() as u64);
         } else {
-            let lane = &mut self.lanes[piece.direction.index()];
-            lane.at_event = lane.buffer.is_empty();
-            lane.buffer.extend_from_slice(&piece.bytes);
+            self.receive(piece);
         }
         self.pump_both(piece.direction);
     }
 
+    /// Bytes that were held in a search are given up where the new ones begin a message.
+    fn receive(&mut self, piece: &Piece) {
+        let lane = &mut self.lanes[piece.direction.index()];
+        if lane.searching && !lane.buffer.is_empty() && !self.switched {
+            let found = self.parser.resync(piece.direction, &piece.bytes, true);
+            if found == Resync::Found(0) {
+                self.give_up_held(piece.direction);
+            }
+        }
+        let lane = &mut self.lanes[piece.direction.index()];
+        lane.at_event = lane.buffer.is_empty();
+        lane.buffer.extend_from_slice(&piece.bytes);
+    }
+
+    fn give_up_held(&mut self, direction: Direction) {
+        let lane = &mut self.lanes[direction.index()];
+        let from = lane.offset;
+        lane.offset += std::mem::take(&mut lane.buffer).len() as u64;
+        self.log.accounts.push((direction, Range::new(from, lane.offset), Some(Cause::ResyncSkipped)));
+    }
+
     fn lose(&mut self, direction: Direction, length: u64) {
+        self.unblock(direction);
+        if self.lanes[direction.index()].searching {
+            self.give_up_held(direction);
+        }
         let lane = &mut self.lanes[direction.index()];
         let unread = std::mem::take(&mut lane.buffer);
         let from = lane.offset + unread.len() as u64;
@@ -172,7 +195,10 @@ impl Driver {
         match progress.then {
             Then::More(_) | Then::Other(_) => (progress.taken, false),
             Then::Malformed { length, reason } => {
-                assert!(length > 0 && progress.taken + length <= lane.buffer.len(), "malformed length {length}: {reason}");
+                assert!(
+                    length > 0 && progress.taken + length <= lane.buffer.len(),
+                    "malformed length {length}: {reason}"
+                );
                 log.steps.push(format!("malformed {} {length}: {reason}", direction.name()));
                 skip(log, offset + progress.taken as u64, length, Cause::ParseError);
                 lane.searching = true;
@@ -192,6 +218,9 @@ impl Driver {
             self.pump_both(direction);
         }
         for direction in Direction::BOTH {
+            if self.lanes[direction.index()].searching {
+                self.give_up_held(direction);
+            }
             let Driver { parser, log, lanes, switched, time } = &mut self;
             let lane = &mut lanes[direction.index()];
             let rest = Input { direction, offset: lane.offset, time: *time, data: &lane.buffer };
@@ -211,10 +240,14 @@ impl Driver {
         for direction in Direction::BOTH {
             let lane = &self.lanes[direction.index()];
             let mut ranges: Vec<Range> = lane.lost.clone();
-            ranges.retain(|lost| !self.accounts(direction).any(|range| range.from <= lost.from && lost.to <= range.to));
+            ranges.retain(|lost| {
+                !self.accounts(direction).any(|range| range.from <= lost.from && lost.to <= range.to)
+            });
             // A gap that a message of known length ends in belongs to its frame in part.
             for lost in &mut ranges {
-                if let Some(frame) = self.accounts(direction).find(|range| range.intersection(*lost).is_some()) {
+                if let Some(frame) =
+                    self.accounts(direction).find(|range| range.intersection(*lost).is_some())
+                {
                     assert!(frame.from < lost.from && frame.to > lost.from, "a frame begins in a gap");
                     lost.from = frame.to;
                 }
@@ -288,11 +321,9 @@ pub(crate) fn hole(pieces: &[Piece], direction: Direction, range: Range) -> Vec<
         let here = Range::new(offset, offset + piece.bytes.len() as u64);
         offset = here.to;
         let lost = here.intersection(range).unwrap_or(Range::new(here.to, here.to));
-        for (part, lost) in [
-            (Range::new(here.from, lost.from), false),
-            (lost, true),
-            (Range::new(lost.to, here.to), false),
-        ] {
+        for (part, lost) in
+            [(Range::new(here.from, lost.from), false), (lost, true), (Range::new(lost.to, here.to), false)]
+        {
             if !part.is_empty() {
                 let bytes = &piece.bytes[(part.from - here.from) as usize..(part.to - here.from) as usize];
                 parts.push(Piece { bytes: bytes.to_vec(), lost, ..piece.clone() });
