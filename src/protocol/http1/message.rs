@@ -3,7 +3,7 @@
 use super::body::{Advance, Body, Extent};
 use super::head::{Framing, Head};
 use super::pairing::{self, Asked, Half};
-use super::start_line::StartLine;
+use super::start_line::{self, StartLine};
 use crate::event::{Cause, Direction, Range, Timestamp};
 use crate::protocol::Options;
 use crate::record::{Field, Message, Value};
@@ -44,6 +44,9 @@ pub(super) struct Draft {
     /// Offset of its first byte.
     pub(super) start: u64,
     pub(super) extent: Extent,
+    /// A response to an unknown request: if that was HEAD, the next message follows where the head speaks
+    /// of a body.
+    pub(super) may_lack_body: bool,
     started: Timestamp,
     fields: Vec<Field>,
     body: Body,
@@ -108,6 +111,7 @@ impl Draft {
             id: interim.id,
             start: interim.start,
             extent: Extent::Length(0),
+            may_lack_body: false,
             started,
             fields: vec![Field::new("interim", Value::List(interim.statuses))],
             body: Body::new(&[], 0),
@@ -155,6 +159,7 @@ impl Draft {
             id,
             start,
             extent,
+            may_lack_body: has_body && id.is_none(),
             started,
             fields,
             body: Body::new(&head.codings, if has_body { options.max_field } else { 0 }),
@@ -171,6 +176,14 @@ impl Draft {
 
     /// Takes one part of the body.
     pub(super) fn advance(&mut self, data: &[u8], show_secrets: bool) -> Advance {
+        if self.may_lack_body && !data.is_empty() {
+            match start_line::begins_status_line(data) {
+                None => return Advance::More("the first bytes of the body"),
+                Some(true) => self.extent = Extent::Length(0),
+                Some(false) => {}
+            }
+            self.may_lack_body = false;
+        }
         self.extent.advance(data, &mut self.body, &mut self.trailers, show_secrets)
     }
 

@@ -21,7 +21,7 @@ use super::{
     AfterGap, End, Gap, Input, Options, Output, Parser, Progress, Protocol, Resync, Sample, Then, Verdict,
 };
 use crate::event::{Cause, Direction, Range, Timestamp};
-use arrivals::Arrivals;
+use arrivals::{Arrival, Arrivals};
 use body::{Advance, Extent};
 use head::{Head, MAX_HEAD};
 use message::{Draft, Framed, Interim};
@@ -332,17 +332,7 @@ impl Http1 {
 
     fn take_request(&mut self, input: Input<'_>, end: usize, head: Head<'_>, out: &mut dyn Output) -> Step {
         let arrival = self.side(input.direction).arrivals.at(input.offset);
-        let method = match head.start {
-            StartLine::Request { method, .. } => method,
-            StartLine::Response { .. } => b"",
-        };
-        let asked = Asked {
-            arrival,
-            head: method == b"HEAD",
-            connect: method == b"CONNECT",
-            expects_continue: head.expects_continue,
-            hit: None,
-        };
+        let asked = asked(&head, arrival);
         let id = self.pairing.begin_request(asked);
         if asked.connect || head.upgrade.is_some() {
             self.side(input.direction).held_by = Some(id);
@@ -546,7 +536,7 @@ impl Http1 {
         };
         let draft = match line {
             StartLine::Request { .. } => {
-                let id = self.pairing.begin_request(Asked { arrival, ..Asked::default() });
+                let id = self.pairing.begin_request(asked(&head, arrival));
                 Draft::request(head, id, unread.offset, arrival.time, &self.options)
             }
             StartLine::Response { status, .. } => {
@@ -569,6 +559,9 @@ impl Http1 {
 
     /// Reads what was held back, now that it can't wait any longer; returns what is left.
     fn drain<'a>(&mut self, input: Input<'a>, out: &mut dyn Output) -> Input<'a> {
+        if let State::Body(draft) = &mut self.side(input.direction).state {
+            draft.may_lack_body = false;
+        }
         let mut taken = 0;
         while taken < input.data.len() && !self.side(input.direction).searching {
             self.side(input.direction).unblocked = true;
@@ -645,6 +638,18 @@ impl Http1 {
             side.unblocked = false;
         }
         waits
+    }
+}
+
+/// What the answer to a request depends on.
+fn asked(head: &Head<'_>, arrival: Arrival) -> Asked {
+    let StartLine::Request { method, .. } = head.start else { return Asked { arrival, ..Asked::default() } };
+    Asked {
+        arrival,
+        head: method == b"HEAD",
+        connect: method == b"CONNECT",
+        expects_continue: head.expects_continue,
+        hit: None,
     }
 }
 

@@ -148,15 +148,28 @@ fn plausible(line: &[u8]) -> Judgement<'_> {
 }
 
 fn plausible_status_line(line: &[u8]) -> Judgement<'_> {
-    const PATTERN: &[u8; 12] = b"HTTP/1.0 000";
-    let fits = |(&byte, &pattern): (&u8, &u8)| match pattern {
-        b'0' => byte.is_ascii_digit(),
-        _ => byte == pattern,
-    };
-    match line.iter().zip(PATTERN).position(|pair| !fits(pair)) {
+    match status_line_mismatch(line) {
         Some(at) => Judgement::Bad { length: at + 1, reason: "no status line of HTTP/1.x" },
         None => Judgement::Partial,
     }
+}
+
+/// Whether a status line begins here; none where more bytes will tell.
+pub(super) fn begins_status_line(data: &[u8]) -> Option<bool> {
+    match status_line_mismatch(data) {
+        Some(_) => Some(false),
+        None => (data.len() >= STATUS_LINE.len()).then_some(true),
+    }
+}
+
+/// The beginning of a status line; `0` stands for any digit.
+const STATUS_LINE: &[u8; 12] = b"HTTP/1.0 000";
+
+fn status_line_mismatch(line: &[u8]) -> Option<usize> {
+    line.iter().zip(STATUS_LINE).position(|(&byte, &pattern)| match pattern {
+        b'0' => !byte.is_ascii_digit(),
+        _ => byte != pattern,
+    })
 }
 
 fn is_version(bytes: &[u8]) -> bool {

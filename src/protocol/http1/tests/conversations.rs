@@ -270,7 +270,7 @@ pub(crate) const CONVERSATIONS: &[Conversation] = &[
         &[
             ('>', "\r\n\nM-SEARCH * HTTP/1.1\nHost: x\nX-Folded: a\r\n b\r\n\tc\n\n"),
             ('<', "HTTP/1.1 200 \nContent-Length: 2\nContent-Length: 2, 2\n\nok"),
-            ('>', "\r\nGET / HTTP/1.1\r\nHost:x\r\n\r\n"),
+            ('>', "GET / HTTP/1.1\r\nHost:x\r\n\r\n"),
             ('<', "HTTP/1.1 299\r\nContent-Length:0\r\n\r\n"),
         ],
         &["complete: 200 M-SEARCH * 2 B", "complete: 299 GET / 0 B"],
@@ -291,6 +291,14 @@ pub(crate) const CONVERSATIONS: &[Conversation] = &[
             ('<', "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
         ],
         &["no-request: 200 (request not seen) 2 B", "no-request: 404 (request not seen) 0 B"],
+    ),
+    talk(
+        "a server whose requests are not seen, one of them HEAD",
+        &[
+            ('<', "HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n"),
+            ('<', "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nHTTP"),
+        ],
+        &["no-request: 200 (request not seen) 0 B", "no-request: 200 (request not seen) 4 B"],
     ),
     talk(
         "a request that contradicts itself, and is answered",
