@@ -218,6 +218,8 @@ const SERVER: &str = "10.0.0.2:80";
 /// Events of one HTTP client, with its offsets.
 struct Client {
     conn: ConnId,
+    /// Sequence numbers that data events carry; the open has the others.
+    anchors: [Option<u32>; 2],
     time: u64,
     offset: [u64; 2],
     events: Vec<Owned>,
@@ -225,15 +227,27 @@ struct Client {
 
 impl Client {
     fn connect(socket: u64, local: &str, remote: &str) -> Client {
+        // The first wraps in the middle of the traffic.
+        Client::anchored(socket, local, remote, [Some(0xffff_ff00), Some(77_000)], [None; 2])
+    }
+
+    /// `known` at the open, `anchors` by data.
+    fn anchored(
+        socket: u64,
+        local: &str,
+        remote: &str,
+        known: [Option<u32>; 2],
+        anchors: [Option<u32>; 2],
+    ) -> Client {
         let conn = ConnId { socket, opened: 0 };
-        let mut client = Client { conn, time: 1_700_000_000_000_000_000, offset: [0; 2], events: Vec::new() };
+        let mut client =
+            Client { conn, anchors, time: 1_700_000_000_000_000_000, offset: [0; 2], events: Vec::new() };
         client.add(
             Kind::Open(Open {
                 local: Some(local.parse().unwrap()),
                 remote: Some(remote.parse().unwrap()),
                 role: Role::Client,
-                // The first wraps in the middle of the traffic.
-                start: [0xffff_ff00, 77_000].map(|seq| Start { offset: 0, seq: Some(seq) }),
+                start: known.map(|seq| Start { offset: 0, seq }),
                 exact: true,
                 call: Some(Call::Connect),
                 ..Open::default()
@@ -256,17 +270,9 @@ impl Client {
         let call = if direction == Direction::Send { Call::Write } else { Call::Read };
         let cause = (payload.len() < length).then_some(Cause::Snaplen);
         let length = length as u64;
-        let data = Data {
-            direction,
-            offset,
-            length,
-            payload: &[],
-            tcp_seq: None,
-            call,
-            cause,
-            peek: false,
-            error: None,
-        };
+        let tcp_seq = self.anchors[direction.index()].map(|seq| seq.wrapping_add(offset as u32));
+        let data =
+            Data { direction, offset, length, payload: &[], tcp_seq, call, cause, peek: false, error: None };
         self.add(Kind::Data(data), payload.to_vec());
     }
 
@@ -387,6 +393,30 @@ fn tshark_sees_gaps_and_cut_payload_as_what_they_are() {
     assert_eq!(lost, "lost in recv direction: [5041, 6275) (ring-full); socket 8 fd 5 of 42 (curl)\n");
     let (read, _) = read(&path).unwrap();
     assert_same(&read, &client.events);
+}
+
+#[test]
+fn sequence_numbers_may_be_known_late_or_never() {
+    for (known, anchors, expected) in
+        [([Some(1000), None], [None, Some(5000)], "5000\n"), ([None, None], [None, None], "1\n")]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rec.pcapng");
+        let mut client = Client::anchored(7, CLIENT, SERVER, known, anchors);
+        client.send(&request("/one"));
+        client.receive(&response(100));
+        client.send(&request("/two"));
+        client.receive(&response(100));
+        client.close();
+        record(&path, &client.events, &Summary::default());
+        let uris = tshark(&path, &["-Y", "http.request", "-T", "fields", "-e", "http.request.uri"]);
+        assert_eq!(uris, "/one\n/two\n");
+        let sent = ["/one", "/two"].map(request).concat();
+        assert!(followed(&path, 0) == [sent, response(100).repeat(2)]);
+        let first = ["-Y", "http.response && tcp.seq == 1", "-T", "fields", "-e", "tcp.seq_raw"];
+        assert_eq!(tshark(&path, &first), expected);
+        assert_same(&read(&path).unwrap().0, &client.events);
+    }
 }
 
 /// Memory that can be looked at while a writer has it.

@@ -251,4 +251,40 @@ mod tests {
         }
         assert_eq!(half.settle(Timestamp(0), 0, false), Some(Range::new(0, 5)));
     }
+
+    proptest::proptest! {
+        /// Against a bitmap: in whatever order segments come, each byte below the top is either seen or given
+        /// up, and given up once.
+        #[test]
+        fn what_is_missing_is_what_was_not_seen(
+            steps in proptest::collection::vec((0..400u64, 1..40u64, proptest::bool::weighted(0.2)), 1..60),
+        ) {
+            let mut half = half();
+            let (mut seen, mut top) = ([false; 500], 0);
+            for (from, length, acknowledges) in steps {
+                if acknowledges {
+                    half.acknowledge(from);
+                    top = top.max(from);
+                    continue;
+                }
+                let to = from + length;
+                let old = (from..to).all(|byte| seen[byte as usize]);
+                proptest::prop_assert_eq!(half.is_old(Range::new(from, to)), old);
+                proptest::prop_assert_eq!(half.arrive(Range::new(from, to)), to > top);
+                (from..to).for_each(|byte| seen[byte as usize] = true);
+                top = top.max(to);
+            }
+            let count = seen.iter().filter(|&&seen| seen).count() as u64;
+            proptest::prop_assert_eq!((half.top, half.moved()), (top, count));
+            if half.phantom() {
+                return Ok(()); // the last number may be a FIN: a test of its own
+            }
+            for range in losses(&mut half) {
+                for byte in range.from..range.to {
+                    proptest::prop_assert!(!std::mem::replace(&mut seen[byte as usize], true), "byte {}", byte);
+                }
+            }
+            proptest::prop_assert!(seen[..top as usize].iter().all(|&seen| seen));
+        }
+    }
 }
