@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -446,4 +447,36 @@ fn a_sink_that_breaks_stops_the_source() {
     });
     assert!(summary.is_ok());
     assert_eq!(events, 3);
+}
+
+/// Time stamps come in several resolutions, byte orders and offsets, one per interface.
+#[test]
+fn times_are_those_that_tshark_reads() {
+    let files = [
+        "format/pcapnggen--be--advanced--test100.pcapng",
+        "format/pcapnggen--le--advanced--test101.pcapng",
+        "format/pcapnggen--be--basic--test018.pcapng",
+        "link/pcpp--nanosecs_big_endian.pcap",
+        "link/pcapfileex--sample_multi_nanosecond.pcapng",
+        "link/pcpp--many_interfaces-1.pcapng",
+    ];
+    for file in files {
+        let path = captures().join(file);
+        let mut tshark = Command::new("tshark");
+        tshark.arg("-r").arg(&path).args(["-T", "fields", "-e", "frame.time_epoch"]);
+        let output = tshark.output().expect("tshark has to be installed (package tshark)");
+        let text = String::from_utf8(output.stdout).unwrap();
+        // A Simple Packet Block has no time.
+        let times: Vec<u64> = text.lines().filter(|line| !line.is_empty()).map(nanoseconds).collect();
+        let summary = run(&path, |_| {}).unwrap();
+        assert_eq!(summary.last.map(|time| time.0), times.iter().max().copied(), "{file}");
+        assert_eq!(summary.first.map(|time| time.0), times.iter().min().copied(), "{file}");
+    }
+}
+
+/// Of seconds with nine decimals.
+fn nanoseconds(seconds: &str) -> u64 {
+    let (seconds, fraction) = seconds.split_once('.').unwrap();
+    assert_eq!(fraction.len(), 9);
+    seconds.parse::<u64>().unwrap() * 1_000_000_000 + fraction.parse::<u64>().unwrap()
 }

@@ -544,7 +544,7 @@ fn content_tells_recordings_from_captures() {
     let path = folder.path().join("rec.pcapng");
     let mut client = Client::connect(9, CLIENT, SERVER);
     client.send(&request("/"));
-    record(&path, &client.events, &Summary::default());
+    record(&path, &client.events, &Summary { dropped: 3, ..Summary::default() });
     let vantage = |path: &Path| sockdbg::source::open(path).map(|source| source.vantage().name());
     assert_eq!(vantage(&path).unwrap(), "syscall");
     // As a capture, a recording is one like any other.
@@ -555,7 +555,8 @@ fn content_tells_recordings_from_captures() {
             }
             ControlFlow::Continue(())
         });
-    assert!(as_capture.unwrap().warnings.is_empty());
+    let as_capture = as_capture.unwrap();
+    assert_eq!((as_capture.dropped, as_capture.warnings, as_capture.cut), (3, vec![], None));
 
     let refused = |name: &str, bytes: &[u8], word: &str| {
         let path = folder.path().join(name);

@@ -21,7 +21,8 @@ const PCAPNG_MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
 /// One captured packet.
 pub struct Packet<'a> {
-    pub time: Timestamp,
+    /// Absent in a Simple Packet Block.
+    pub time: Option<Timestamp>,
     /// LINKTYPE_ value of its interface.
     pub link: u16,
     /// The captured bytes.
@@ -167,7 +168,7 @@ impl Reader {
         let unit = if header.is_nanosecond_precision() { 1 } else { 1000 };
         let nanos = u64::from(frame.ts_sec) * 1_000_000_000 + u64::from(frame.ts_usec) * unit;
         Ok(Unit::Packet(Packet {
-            time: Timestamp(nanos),
+            time: Some(Timestamp(nanos)),
             // The upper half holds the length of a frame check sequence, not the link type.
             link: header.network.0 as u16,
             data: frame.data,
@@ -202,7 +203,7 @@ impl Reader {
             Block::EnhancedPacket(packet) => {
                 let captured = (packet.caplen as usize).min(packet.data.len());
                 let (data, length) = (&packet.data[..captured], packet.origlen as usize);
-                section.packet(packet.if_id, (packet.ts_high, packet.ts_low), data, length)
+                section.packet(packet.if_id, Some((packet.ts_high, packet.ts_low)), data, length)
             }
             Block::SimplePacket(packet) => {
                 // Its captured length is not stored: the smaller of the snap length and its own length.
@@ -210,7 +211,7 @@ impl Reader {
                 let limit = if snaplen == 0 { usize::MAX } else { snaplen };
                 let length = packet.origlen as usize;
                 let data = &packet.data[..packet.data.len().min(length).min(limit)];
-                section.packet(0, (0, 0), data, length)
+                section.packet(0, None, data, length)
             }
             Block::Unknown(block) if kind(bytes, section.big_endian) == PACKET_BLOCK => {
                 section.old_packet(block.data)
@@ -254,10 +255,16 @@ impl Section {
         Some(self.interfaces.iter().fold(0, |sum, interface| sum.saturating_add(interface.dropped)))
     }
 
-    fn packet<'a>(&self, interface: u32, time: (u32, u32), data: &'a [u8], length: usize) -> Unit<'a> {
+    fn packet<'a>(
+        &self,
+        interface: u32,
+        time: Option<(u32, u32)>,
+        data: &'a [u8],
+        length: usize,
+    ) -> Unit<'a> {
         let Some(interface) = self.interfaces.get(interface as usize) else { return Unit::Stray };
         Unit::Packet(Packet {
-            time: interface.clock.time(time.0, time.1),
+            time: time.map(|(high, low)| interface.clock.time(high, low)),
             link: interface.link,
             data,
             length: length.max(data.len()),
@@ -270,7 +277,7 @@ impl Section {
         let word = |at: usize| number(&head[at..at + 4], self.big_endian) as u32;
         let captured = (word(12) as usize).min(rest.len());
         let interface = number(&head[..2], self.big_endian) as u32;
-        self.packet(interface, (word(4), word(8)), &rest[..captured], word(16) as usize)
+        self.packet(interface, Some((word(4), word(8))), &rest[..captured], word(16) as usize)
     }
 }
 

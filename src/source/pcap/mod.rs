@@ -76,8 +76,8 @@ impl Capture {
         loop {
             match self.reader.next()? {
                 Unit::Packet(packet) => {
-                    note_time(summary, packet.time);
-                    if take(&packet, &mut self.flows, &mut self.counts, sink).is_break() {
+                    let time = note_time(summary, packet.time);
+                    if take(&packet, time, &mut self.flows, &mut self.counts, sink).is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
                 }
@@ -149,12 +149,18 @@ impl Source for Capture {
     }
 }
 
-fn take(packet: &Packet<'_>, flows: &mut Flows, counts: &mut Counts, sink: &mut Sink<'_>) -> ControlFlow<()> {
+fn take(
+    packet: &Packet<'_>,
+    time: Timestamp,
+    flows: &mut Flows,
+    counts: &mut Counts,
+    sink: &mut Sink<'_>,
+) -> ControlFlow<()> {
     counts.packets += 1;
     match link::dissect(packet) {
         Content::Tcp(segment) => {
             counts.tcp += 1;
-            return flows.segment(packet.time, &segment, sink);
+            return flows.segment(time, &segment, sink);
         }
         Content::Other => counts.other += 1,
         Content::Fragment => counts.fragments += 1,
@@ -164,9 +170,12 @@ fn take(packet: &Packet<'_>, flows: &mut Flows, counts: &mut Counts, sink: &mut 
     ControlFlow::Continue(())
 }
 
-fn note_time(summary: &mut Summary, time: Timestamp) {
+/// Gives the packet's time; where it has none, that of the latest packet before.
+fn note_time(summary: &mut Summary, time: Option<Timestamp>) -> Timestamp {
+    let Some(time) = time else { return summary.last.unwrap_or_default() };
     summary.first = Some(summary.first.map_or(time, |first| first.min(time)));
     summary.last = Some(summary.last.map_or(time, |last| last.max(time)));
+    time
 }
 
 fn describe(link: u16) -> String {
