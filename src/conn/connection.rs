@@ -23,7 +23,8 @@ impl Connection {
     pub fn open(info: Info, vantage: Vantage, options: Options, observer: &mut dyn Observer) -> Connection {
         let start = info.open.start;
         let offsets = start.map(|start| start.offset);
-        let from_start = start.map(|start| start.offset == 0 && info.open.opened == Opened::Fresh);
+        let counted = info.open.opened == Opened::Fresh || info.open.exact;
+        let from_start = start.map(|start| start.offset == 0 && counted);
         let reader = Reader::new(options, &info, offsets, from_start);
         let streams = offsets.map(Stream::new);
         let mut connection = Connection { info, vantage, streams, fins: [None; 2], reader };

@@ -243,7 +243,13 @@ impl Reader {
         for direction in Direction::BOTH.into_iter().filter(|direction| !known[direction.index()]) {
             self.lanes[direction.index()].resyncing = !from_start[direction.index()];
         }
-        self.state = State::Parsing((protocol.parser)(self.options.protocol));
+        let mut parser = (protocol.parser)(self.options.protocol);
+        for direction in
+            Direction::BOTH.into_iter().filter(|direction| self.lanes[direction.index()].resyncing)
+        {
+            parser.begin_inside(direction);
+        }
+        self.state = State::Parsing(parser);
         let now = cx.time;
         for item in kept {
             match item {

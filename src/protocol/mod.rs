@@ -162,6 +162,13 @@ pub trait Parser {
     /// `gap.cause` among its causes.
     fn gap(&mut self, gap: Gap<'_>, out: &mut dyn Output) -> AfterGap;
 
+    /// The trace begins in the middle of this direction: the first bytes shown may lie anywhere in a
+    /// message, and [`Parser::resync`] comes first. Called before anything else of the direction. Nothing
+    /// is lost by it but what moved before the trace.
+    fn begin_inside(&mut self, direction: Direction) {
+        let _ = direction;
+    }
+
     /// Looks for the next place where a message begins, by the strongest evidence the protocol offers.
     /// `at_event` tells that `data` begins where a call or packet did.
     fn resync(&mut self, direction: Direction, data: &[u8], at_event: bool) -> Resync;

@@ -37,11 +37,6 @@ impl Arrivals {
         }
     }
 
-    /// True before anything was noted.
-    pub(super) fn is_empty(&self) -> bool {
-        self.end == 0
-    }
-
     /// When the byte at `offset` arrived.
     pub(super) fn at(&self, offset: u64) -> Arrival {
         let later = self.marks.partition_point(|&(first, _)| first <= offset);

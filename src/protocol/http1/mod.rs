@@ -182,15 +182,19 @@ impl Parser for Http1 {
         AfterGap::Resync
     }
 
+    fn begin_inside(&mut self, direction: Direction) {
+        let side = self.side(direction);
+        side.searching = true;
+        side.loss = Some(Loss { cause: Cause::BeforeAttach, first_hit: false, lost: Lost::BeforeStart });
+    }
+
     fn resync(&mut self, direction: Direction, data: &[u8], at_event: bool) -> Resync {
         let known = self.requests;
         let side = self.side(direction);
         if !side.searching {
-            // Neither a gap nor an error led here: the trace begins in the middle of the connection, or
-            // bytes were dropped that waited for too long.
+            // Neither a gap nor an error led here: bytes were dropped that waited for too long.
             side.searching = true;
-            let lost = if side.arrivals.is_empty() { Lost::BeforeStart } else { Lost::Messages };
-            side.loss = Some(Loss { cause: Cause::BufferLimit, first_hit: true, lost });
+            side.loss = Some(Loss { cause: Cause::BufferLimit, first_hit: true, lost: Lost::Messages });
         }
         side.state = State::Head;
         side.head = Search::default();
@@ -608,7 +612,7 @@ impl Http1 {
         let Some(loss) = self.side(direction).loss.take() else { return };
         if direction == requests {
             self.pairing.requests_lost(loss.lost);
-        } else {
+        } else if loss.lost != Lost::BeforeStart {
             self.pairing.responses_lost(loss.first_hit, loss.cause, out);
         }
     }
