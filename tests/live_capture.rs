@@ -4,8 +4,8 @@
 mod common;
 
 use common::peer::{Python, Server, eventually, exchange, listen, listen_at, noise};
-use common::trace::{Report, Trace, What, require_bpf};
-use sockdbg::event::{Call, CloseReason, Direction, Opened, Role};
+use common::trace::{Connection, Report, Trace, What, require_bpf};
+use sockdbg::event::{Call, Cause, CloseReason, Direction, Opened, Role};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -483,4 +483,75 @@ fn command_is_traced_from_its_first_instruction() {
     let connection = report.only();
     assert_eq!(connection.bytes(Direction::Send), b"first");
     assert_eq!(connection.reason(), CloseReason::Closed);
+}
+
+#[test]
+fn attached_and_detached_in_the_middle_of_traffic() {
+    if !require_bpf() {
+        return;
+    }
+    const COUNT: usize = 6;
+    // Each thread sends and receives as fast as it can; the peer keeps everything. Sizes make many sends block.
+    let program = "
+socks = [connect() for i in range(6)]
+def talk(s, seed):
+    def send():
+        block = os.urandom(200000); n = 0
+        while n < 60: s.sendall(block[:1 + (seed * 7919 + n * 104729) % 200000]); n += 1
+        s.shutdown(1)
+    t = threading.Thread(target=send); t.start(); receive(s); t.join(); s.close()
+threads = [threading.Thread(target=talk, args=(s, i)) for i, s in enumerate(socks)]
+pause()
+for t in threads: t.start()
+for t in threads: t.join()";
+    let (listener, port) = listen();
+    let mut python = Python::start(program, port);
+    let streams: Vec<_> = (0..COUNT).map(|_| listener.accept().expect("the workload connects").0).collect();
+    python.paused();
+    python.go();
+    std::thread::scope(|scope| {
+        let peers: Vec<_> = streams
+            .iter()
+            .enumerate()
+            .map(|(index, stream)| {
+                scope.spawn(move || {
+                    let sent = noise(4_000_000 + index, index as u64);
+                    (stream.peer_addr().expect("connected"), common::peer::converse(stream, &sent), sent)
+                })
+            })
+            .collect();
+        let mut reports = Vec::new();
+        while !peers.iter().all(|peer| peer.is_finished()) && reports.len() < 8 {
+            let trace = Trace::of(python.pid());
+            eventually("some traffic, or its end", || {
+                trace.so_far().len() > 100 || peers.iter().all(|peer| peer.is_finished())
+            });
+            reports.push(trace.stop());
+        }
+        for peer in peers {
+            let (address, received, sent) = peer.join().expect("the peer ends well");
+            for connection in reports.iter().flat_map(|report| report.all()) {
+                if connection.open().local == Some(address) {
+                    is_a_stretch_of(connection, Direction::Send, &received);
+                    is_a_stretch_of(connection, Direction::Recv, &sent);
+                }
+            }
+        }
+        assert!(!reports.is_empty());
+    });
+    python.ended();
+}
+
+/// What was captured, from the first offset to the last, is what the peer has at the same offsets.
+fn is_a_stretch_of(connection: Connection<'_>, direction: Direction, truth: &[u8]) {
+    let stream = connection.stream(direction);
+    let start = connection.open().start[direction.index()].offset as usize;
+    let truth = &truth[start..start + stream.len()];
+    let agrees = stream.iter().zip(truth).all(|(seen, &byte)| seen.is_none_or(|seen| seen == byte));
+    assert!(agrees, "{direction:?} from {start}");
+    // Only what a call moved after the trace, or was still moving when the trace ended, may lack its event.
+    for (range, cause) in connection.losses(direction) {
+        assert_eq!(cause, Cause::UntracedSyscall);
+        assert_eq!(range.to, (start + stream.len()) as u64, "a loss in the middle");
+    }
 }
