@@ -13,7 +13,7 @@ use rustc_hash::FxHashSet;
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::ControlFlow;
-use zerocopy::{FromBytes, Immutable, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Takes each event. Gets it by value: the source may complete what a record can't know.
 pub type Emit<'a> = dyn FnMut(Event<'_>) -> ControlFlow<()> + 'a;
@@ -41,7 +41,7 @@ const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
 /// `struct sd_head`.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 pub(super) struct Head {
     time: u64,
@@ -59,7 +59,7 @@ pub(super) struct Head {
 }
 
 /// `struct sd_start`.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 pub(super) struct RawStart {
     offset: u64,
@@ -68,7 +68,7 @@ pub(super) struct RawStart {
 }
 
 /// `struct sd_open`.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 pub(super) struct RawOpen {
     head: Head,
@@ -84,7 +84,7 @@ pub(super) struct RawOpen {
 }
 
 /// `struct sd_data`.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 pub(super) struct RawData {
     head: Head,
@@ -102,7 +102,7 @@ pub(super) struct RawData {
 pub(super) const SEQ_OFFSET: usize = offset_of!(RawData, seq);
 
 /// `struct sd_loss`.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 pub(super) struct RawLoss {
     head: Head,
@@ -113,7 +113,7 @@ pub(super) struct RawLoss {
 }
 
 /// `struct sd_total`.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 pub(super) struct RawTotal {
     moved: u64,
@@ -123,7 +123,7 @@ pub(super) struct RawTotal {
 }
 
 /// `struct sd_close`.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 pub(super) struct RawClose {
     head: Head,
@@ -266,7 +266,7 @@ impl Decoder {
         }
         let index = earlier.ok_or(Malformed)?;
         let partial = &mut self.partial[index];
-        if partial.bytes.len() as u64 != raw.at || partial.raw.offset != raw.offset {
+        if partial.bytes.len() as u64 != raw.at || call_of(&partial.raw) != call_of(&raw) {
             return Err(Malformed);
         }
         partial.bytes.extend_from_slice(payload);
@@ -401,6 +401,11 @@ fn key(head: &Head) -> (ConnId, u8, u32) {
     (conn(head), head.direction, head.tid)
 }
 
+/// What all chunks of one call agree on.
+fn call_of(raw: &RawData) -> (u64, u64, u64) {
+    (raw.offset, raw.length, raw.wanted)
+}
+
 fn direction(head: &Head) -> Result<Direction, Malformed> {
     match head.direction {
         0 => Ok(Direction::Send),
@@ -421,4 +426,240 @@ fn address(family: u16, bytes: &[u8; 16], port: u16) -> Result<SocketAddr, Malfo
         _ => return Err(Malformed),
     };
     Ok(SocketAddr::new(ip, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PORTS: (u16, u16) = (1000, 2000);
+
+    fn head(kind: u8, direction: u8, tid: u32) -> Head {
+        Head {
+            time: 5,
+            inode: 77,
+            opened: 3,
+            pid: 10,
+            tid,
+            fd: 4,
+            comm: *b"worker\0\0\0\0\0\0\0\0\0\0",
+            kind,
+            call: Call::Write as u8,
+            direction,
+            flags: FLAG_SEQ,
+            padding: 0,
+        }
+    }
+
+    fn open(flags: u8) -> Vec<u8> {
+        let start = [RawStart { offset: 1, seq: 2, known: 1 }, RawStart { offset: 3, seq: 4, known: 0 }];
+        let mut local = [0; 16];
+        local[..4].copy_from_slice(&[192, 0, 2, 1]);
+        let mut remote = [0; 16];
+        remote[..4].copy_from_slice(&[192, 0, 2, 2]);
+        let (local_port, remote_port) = PORTS;
+        let head = Head { flags, ..head(KIND_OPEN, 0, 1) };
+        let family = AF_INET;
+        let raw = RawOpen {
+            head,
+            start,
+            local,
+            remote,
+            local_port,
+            remote_port,
+            family,
+            role: 2,
+            error: 0,
+            padding: 0,
+        };
+        raw.as_bytes().to_vec()
+    }
+
+    /// A chunk of a call by thread `tid` that sent `length` bytes at `offset`; it carries `payload` from `at` on.
+    fn chunk(tid: u32, offset: u64, length: u64, at: u64, payload: &[u8]) -> Vec<u8> {
+        let raw = RawData {
+            head: head(KIND_DATA, 0, tid),
+            offset,
+            length,
+            wanted: length,
+            at,
+            captured: payload.len() as u32,
+            seq: offset as u32,
+            error: 0,
+            padding: 0,
+        };
+        // The ring hands out the whole class the probe reserved.
+        [raw.as_bytes(), payload, &[0xee; 100]].concat()
+    }
+
+    fn loss(tid: u32, from: u64, to: u64) -> Vec<u8> {
+        let cause = Cause::RingFull as u32;
+        RawLoss { head: head(KIND_LOSS, 0, tid), from, to, cause, padding: 0 }.as_bytes().to_vec()
+    }
+
+    fn close(reason: u32) -> Vec<u8> {
+        let total = [
+            RawTotal { moved: 9, end: 10, pending: 1, known: 1 },
+            RawTotal { moved: 0, end: 0, pending: 0, known: 0 },
+        ];
+        RawClose { head: head(KIND_CLOSE, 0, 1), total, reason, padding: 0 }.as_bytes().to_vec()
+    }
+
+    /// The events of `records`, one line each.
+    fn lines(records: &[Vec<u8>]) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut decoder = Decoder::new(100);
+        let mut emit = |event: Event<'_>| {
+            assert_eq!((event.time, event.fd), (Timestamp(105), Some(4)));
+            lines.push(line(&event));
+            ControlFlow::Continue(())
+        };
+        for record in records {
+            assert_eq!(decoder.record(record, &mut emit), Ok(ControlFlow::Continue(())));
+        }
+        assert!(decoder.finish(&mut emit).is_continue());
+        lines
+    }
+
+    fn line(event: &Event<'_>) -> String {
+        match &event.kind {
+            Kind::Open(open) => format!("open {:?} {:?}", open.opened, open.role),
+            Kind::Data(data) => {
+                let cause = data.cause.map_or("whole", Cause::slug);
+                format!("data {} {} {cause}", data.range(), String::from_utf8_lossy(data.payload))
+            }
+            Kind::Loss(loss) => format!("loss {} {}", loss.range, loss.cause.slug()),
+            Kind::Close(close) => format!("close {}", close.reason.name()),
+        }
+    }
+
+    #[test]
+    fn records_become_events_in_order() {
+        let records = [open(FLAG_FOUND), chunk(1, 0, 3, 0, b"abc"), loss(1, 3, 9), close(2)];
+        let expected =
+            ["open Found Server", "data [0, 3) abc whole", "loss [3, 9) ring-full", "close closed"];
+        assert_eq!(lines(&records), expected);
+    }
+
+    #[test]
+    fn open_and_close_carry_what_the_kernel_knows() {
+        let mut decoder = Decoder::new(0);
+        let check = &mut |event: Event<'_>| {
+            assert_eq!(event.conn, ConnId { socket: 77, opened: 3 });
+            match event.kind {
+                Kind::Open(open) => {
+                    assert_eq!(open.local, Some("192.0.2.1:1000".parse().unwrap()));
+                    assert_eq!(open.remote, Some("192.0.2.2:2000".parse().unwrap()));
+                    assert_eq!(open.start[0], Start { offset: 1, seq: Some(2) });
+                    assert_eq!(open.start[1], Start { offset: 3, seq: None });
+                    assert!(open.filtered && open.exact);
+                }
+                Kind::Close(close) => {
+                    assert_eq!(close.totals[0], Total { moved: 9, end: Some(10), pending: 1 });
+                    assert_eq!(close.totals[1], Total { moved: 0, end: None, pending: 0 });
+                }
+                other => panic!("{other:?}"),
+            }
+            ControlFlow::Break(())
+        };
+        assert_eq!(decoder.record(&open(FLAG_NOT_SENT), check), Ok(ControlFlow::Break(())));
+        assert_eq!(decoder.record(&close(4), check), Ok(ControlFlow::Break(())));
+    }
+
+    #[test]
+    fn chunks_of_one_call_are_joined_across_other_threads() {
+        let records = [
+            chunk(1, 0, 6, 0, b"ab"),
+            chunk(2, 6, 4, 0, b"gh"),
+            chunk(1, 0, 6, 2, b"cd"),
+            chunk(1, 0, 6, 4, b"ef"),
+            chunk(2, 6, 4, 2, b"ij"),
+        ];
+        assert_eq!(lines(&records), ["data [0, 6) abcdef whole", "data [6, 10) ghij whole"]);
+    }
+
+    #[test]
+    fn refused_chunks_complete_their_call() {
+        // The loss says what the call lacks, and more: the call after it was refused, too.
+        let records = [chunk(1, 10, 6, 0, b"ab"), loss(1, 12, 20), chunk(1, 20, 1, 0, b"z")];
+        let expected = ["data [10, 16) ab ring-full", "loss [16, 20) ring-full", "data [20, 21) z whole"];
+        assert_eq!(lines(&records), expected);
+        // Nothing more came at all.
+        assert_eq!(lines(&records[..1]), ["data [10, 16) ab ring-full"]);
+        // The thread went on to do something else before the loss was said: that must not say it twice.
+        let records = [chunk(1, 10, 6, 0, b"ab"), close(1), loss(1, 12, 16)];
+        assert_eq!(lines(&records), ["data [10, 16) ab ring-full", "close descriptor"]);
+    }
+
+    #[test]
+    fn second_announcement_is_dropped() {
+        let records = [open(0), open(0), close(2), open(0)];
+        assert_eq!(lines(&records), ["open Fresh Server", "close closed", "open Fresh Server"]);
+    }
+
+    #[test]
+    fn addresses_of_both_families() {
+        let mut mapped = [0; 16];
+        mapped[10..].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 7]);
+        assert_eq!(address(AF_INET6, &mapped, 5).unwrap().to_string(), "192.0.2.7:5");
+        let mut six = [0; 16];
+        (six[0], six[15]) = (0x20, 1);
+        assert_eq!(address(AF_INET6, &six, 5).unwrap().to_string(), "[2000::1]:5");
+        assert_eq!(address(1, &six, 5), Err(Malformed));
+    }
+
+    #[test]
+    fn truncated_records_are_refused() {
+        for record in [open(0), loss(1, 3, 9), close(2)] {
+            for length in 0..record.len() {
+                let mut decoder = Decoder::new(0);
+                let decoded = decoder.record(&record[..length], &mut |event| panic!("{event:?}"));
+                assert_eq!(decoded, Err(Malformed), "{length} of {}", record.len());
+            }
+        }
+        let record = chunk(1, 0, 3, 0, b"abc");
+        for length in 0..record.len() - 100 {
+            let decoded = Decoder::new(0).record(&record[..length], &mut |event| panic!("{event:?}"));
+            assert_eq!(decoded, Err(Malformed));
+        }
+    }
+
+    proptest! {
+        /// Whatever the ring holds, the decoder ends without a panic and hands on sane ranges.
+        #[test]
+        fn any_bytes_are_survived(
+            records in prop::collection::vec((0usize..6, prop::collection::vec((0usize..200, any::<u8>()), 0..6)), 1..20),
+            garbage in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let models = [
+                open(0),
+                chunk(1, 0, 6, 0, b"ab"),
+                chunk(1, 0, 6, 2, b"cdef"),
+                chunk(1, u64::MAX - 3, 3, 0, b"x"),
+                loss(1, 2, 6),
+                close(2),
+            ];
+            let mut decoder = Decoder::new(u64::MAX);
+            let mut emit = |event: Event<'_>| {
+                if let Kind::Data(data) = &event.kind {
+                    assert!(data.payload.len() as u64 <= data.length);
+                    assert_eq!(data.range().len(), data.length);
+                    assert_eq!(data.cause.is_none(), data.payload.len() as u64 == data.length);
+                }
+                ControlFlow::Continue(())
+            };
+            for (model, changes) in records {
+                let mut record = models[model].clone();
+                for (at, value) in changes {
+                    if let Some(byte) = record.get_mut(at) {
+                        *byte = value;
+                    }
+                }
+                let _ = decoder.record(&record, &mut emit);
+            }
+            let _ = decoder.record(&garbage, &mut emit);
+            let _ = decoder.finish(&mut emit);
+        }
+    }
 }
