@@ -415,3 +415,108 @@ t.join(); assert done == [size]; s.close()";
     assert_eq!((call.range, call.cause), (Range::new(0, 32 << 20), Some(Cause::UserMemoryFault)));
     agrees(&connection.stream(Direction::Send), &received);
 }
+
+#[test]
+fn reset_in_the_middle_of_a_call() {
+    if !require_bpf() {
+        return;
+    }
+    let (listener, port) = listen();
+    let program = "
+pause(); s = connect()
+for i in range(2):
+    try: s.send(os.urandom(16 << 20))
+    except (ConnectionResetError, BrokenPipeError): pass
+s.close()";
+    let mut python = Python::start(program, port);
+    python.paused();
+    let trace = Trace::of(python.pid());
+    python.go();
+    let (mut stream, _) = listener.accept().expect("the workload connects");
+    let mut received = vec![0; 1_000_000];
+    stream.read_exact(&mut received).expect("the workload writes");
+    drop(stream);
+    python.ended();
+    let report = trace.ended();
+    let connection = report.only();
+    assert_eq!(connection.reason(), CloseReason::Reset);
+    let bytes = connection.bytes(Direction::Send);
+    assert!(bytes.len() > received.len(), "the call had written more than the peer read");
+    assert_eq!(bytes[..received.len()], received);
+}
+
+#[test]
+fn bytes_read_after_a_reset() {
+    if !require_bpf() {
+        return;
+    }
+    let (listener, port) = listen();
+    let program = "
+pause(); s = connect(); s.sendall(b'question'); pause()
+got = b''
+try:
+    while True: got += s.recv(100)
+except ConnectionResetError: pass
+assert got == b'x' * 1000; s.close()";
+    let mut python = Python::start(program, port);
+    python.paused();
+    let trace = Trace::of(python.pid());
+    python.go();
+    let (mut stream, _) = listener.accept().expect("the workload connects");
+    stream.write_all(&[b'x'; 1000]).expect("the workload reads");
+    python.paused();
+    drop(stream);
+    python.go();
+    python.ended();
+    let report = trace.ended();
+    let connection = report.only();
+    assert_eq!(connection.bytes(Direction::Recv), [b'x'; 1000]);
+    assert_eq!(connection.reason(), CloseReason::Reset);
+}
+
+#[test]
+fn bytes_the_kernel_threw_away_were_never_in_memory() {
+    if !require_bpf() {
+        return;
+    }
+    // tcp(7): MSG_TRUNC discards; urgent bytes are skipped by a read that passes them.
+    let program = "
+pause(); s = connect(); s.recv(10, socket.MSG_WAITALL)
+assert s.recv(5, socket.MSG_TRUNC | socket.MSG_WAITALL) == bytes(5) or True
+receive(s); s.close()";
+    let (report, _) = traced(program, b"0123456789tossed and kept", Options::default());
+    let connection = report.only();
+    let tossed = connection.data(Direction::Recv).nth(1).expect("the second read");
+    assert_eq!((tossed.range, tossed.cause), (Range::new(10, 15), Some(Cause::UserMemoryFault)));
+    let stream = connection.stream(Direction::Recv);
+    agrees(&stream, b"0123456789tossed and kept");
+    assert_eq!(lost(&stream), 5);
+}
+
+#[test]
+fn descriptor_replaced_or_closed_in_bulk() {
+    if !require_bpf() {
+        return;
+    }
+    let program = "
+pause()
+a = connect(); a.send(b'one'); os.dup2(0, a.fileno()); a.detach()
+b = connect(); b.send(b'two'); os.closerange(b.fileno(), b.fileno() + 1); b.detach()
+pause()";
+    let (listener, port) = listen();
+    let mut python = Python::start(program, port);
+    python.paused();
+    let trace = Trace::of(python.pid());
+    python.go();
+    assert_eq!([exchange(&listener, b""), exchange(&listener, b"")], [b"one", b"two"]);
+    python.paused();
+    eventually("both are closed", || {
+        trace.so_far().iter().filter(|seen| matches!(seen.what, What::Close(_))).count() == 2
+    });
+    python.go();
+    python.ended();
+    for connection in trace.ended().all() {
+        assert_eq!(connection.reason(), CloseReason::Closed);
+        assert_eq!(connection.bytes(Direction::Send).len(), 3);
+    }
+}

@@ -39,7 +39,7 @@ struct conn {
 	u8 announced; /* the open event is in the ring */
 	u8 filtered;
 	u8 ended;     /* its final close is in the ring */
-	u8 reset;     /* reset by the peer while bytes were still to be read */
+	u8 reset;     /* reset by the peer; the end is reported once no call can add to it */
 	u8 fin_queued; /* our FIN took a sequence number */
 	u8 gone;       /* TCP destroyed the socket before its end could be reported */
 	u8 padding[2];
@@ -142,6 +142,12 @@ static __always_inline u32 send_anchor(struct sock *sk, struct conn *conn)
 	return BPF_CORE_READ((struct tcp_sock *)sk, write_seq) - fin;
 }
 
+/* True once the peer's FIN has been counted in rcv_nxt. */
+static __always_inline bool fin_received(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_flags) & (1UL << SOCK_DONE);
+}
+
 /*
  * Sequence number after the last byte read. The peer's FIN counts once it has been read; SOCK_DONE is set
  * after rcv_nxt has passed the FIN (tcp_fin, net/ipv4/tcp_input.c), hence the order of reads.
@@ -149,7 +155,7 @@ static __always_inline u32 send_anchor(struct sock *sk, struct conn *conn)
 static __always_inline u32 recv_anchor(struct sock *sk)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	bool fin = BPF_CORE_READ(sk, __sk_common.skc_flags) & (1UL << SOCK_DONE);
+	bool fin = fin_received(sk);
 	u32 copied = BPF_CORE_READ(tp, copied_seq);
 
 	return copied - (fin && copied == BPF_CORE_READ(tp, rcv_nxt));
@@ -427,18 +433,16 @@ static __always_inline void learn(struct sock *sk, struct conn *conn, u32 direct
 }
 
 /* Bytes the kernel still holds: received and not read, or written and not acknowledged. FINs don't count. */
-static __always_inline u32 held(struct sock *sk, struct conn *conn, u32 direction, u32 seq)
+static __always_inline u32 held(struct sock *sk, u32 direction, u32 seq)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	bool fin = fin_received(sk);
 	u32 left;
-	bool fin;
 
-	if (direction == SD_SEND) {
+	if (direction == SD_SEND)
 		left = seq - BPF_CORE_READ(tp, snd_una);
-	} else {
-		fin = BPF_CORE_READ(sk, __sk_common.skc_flags) & (1UL << SOCK_DONE);
+	else
 		left = BPF_CORE_READ(tp, rcv_nxt) - fin - seq;
-	}
 	return (s32)left > 0 ? left : 0;
 }
 
@@ -454,7 +458,7 @@ static __noinline void measure(struct sock *sk, struct conn *conn, u32 direction
 	if (!account->known)
 		return;
 	total->end = account->next + (s32)(seq - account->seq);
-	total->pending = held(sk, conn, direction, seq);
+	total->pending = held(sk, direction, seq);
 }
 
 /* Notes what moved after the last call that was seen. */
@@ -518,6 +522,29 @@ static __noinline bool finish(struct sock *sk, struct conn *conn, u32 reason, co
 		conn->end = *head;
 	}
 	return false;
+}
+
+/* Bytes can still be read, or a call has moved some and has not returned yet. */
+static __always_inline bool in_motion(struct sock *sk, struct conn *conn)
+{
+	struct account *send = &conn->account[SD_SEND];
+	struct account *recv = &conn->account[SD_RECV];
+	u32 read = recv_anchor(sk);
+
+	if (send->known && send_anchor(sk, conn) != send->seq)
+		return true;
+	return recv->known && (read != recv->seq || held(sk, SD_RECV, read));
+}
+
+/* Reports the end of a connection that the peer has reset. */
+static __noinline void end_if_reset(struct sock *sk, struct conn *conn)
+{
+	struct sd_head head = {};
+
+	if (!conn->reset || conn->ended || in_motion(sk, conn))
+		return;
+	head_of_nobody(&head);
+	finish(sk, conn, SD_RESET, &head);
 }
 
 /*

@@ -75,4 +75,12 @@ static __always_inline void head_of_current(struct sd_head *head, u8 call, s32 f
 	bpf_get_current_comm(head->comm, sizeof(head->comm));
 }
 
+/* The kernel did it by itself. */
+static __always_inline void head_of_nobody(struct sd_head *head)
+{
+	head->call = SD_KERNEL;
+	head->fd = -1;
+	head->time = bpf_ktime_get_ns();
+}
+
 #endif

@@ -52,13 +52,15 @@ static __always_inline void refuse(struct conn *conn, const struct walk *walk, b
 /* The end of the stream, not a read into a buffer of no length. */
 static __always_inline bool is_end_of_stream(struct sock *sk)
 {
-	return (BPF_CORE_READ(sk, __sk_common.skc_flags) & (1UL << SOCK_DONE)) ||
-	       (BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN) || state_of(sk) == TCP_CLOSE;
+	bool ended = fin_received(sk) || (BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN) ||
+		     state_of(sk) == TCP_CLOSE;
+
+	return ended && !held(sk, SD_RECV, recv_anchor(sk));
 }
 
-static __noinline int on_data(struct sock *sk, u64 inode, struct walk *walk, const struct call *call)
+/* Brings a connection's account up to date with a call, and sends what the call moved. */
+static __noinline void account_for(struct sock *sk, struct conn *conn, struct walk *walk, const struct call *call)
 {
-	struct conn *conn = conn_of(sk);
 	struct sd_data *data = &walk->data;
 	bool peek = call->flags & MSG_PEEK;
 	u32 direction = call->direction & 1;
@@ -66,17 +68,6 @@ static __noinline int on_data(struct sock *sk, u64 inode, struct walk *walk, con
 	u64 moved = peek ? 0 : bytes;
 	u32 seq;
 
-	data->head.kind = SD_DATA;
-	data->head.direction = direction;
-	if (!conn) {
-		if (!is_connected(sk) || (!bytes && state_of(sk) == TCP_CLOSE))
-			return 0;
-		conn = found(sk, inode, &data->head, 0, moved);
-		if (!conn)
-			return 0;
-	}
-	if (!bytes && conn->ended)
-		return 0;
 	seq = anchor(sk, conn, direction);
 	learn(sk, conn, direction, seq);
 	data->head.inode = conn->inode;
@@ -86,7 +77,7 @@ static __noinline int on_data(struct sock *sk, u64 inode, struct walk *walk, con
 	if (conn->account[direction].known) {
 		walk->skip = advance(conn, direction, seq, moved);
 		if (moved && walk->skip >= moved)
-			return 0;
+			return;
 		moved -= walk->skip;
 		bytes -= walk->skip;
 		data->seq = conn->account[direction].seq - (u32)moved;
@@ -99,11 +90,11 @@ static __noinline int on_data(struct sock *sk, u64 inode, struct walk *walk, con
 		note(conn, direction, data->offset, data->offset + moved, SD_FILTERED);
 		if (conn->account[direction].pending >= PENDING_MAX / 2 && announce(conn))
 			report(conn, direction, &data->head);
-		return 0;
+		return;
 	}
 	if (!announce(conn) || !report(conn, direction, &data->head)) {
 		refuse(conn, walk, peek);
-		return 0;
+		return;
 	}
 	if (call->flags & MSG_TRUNC && call->direction == SD_RECV)
 		data->head.flags |= SD_FAULT; /* thrown away by the kernel, see tcp(7): never in user memory */
@@ -113,6 +104,26 @@ static __noinline int on_data(struct sock *sk, u64 inode, struct walk *walk, con
 		send_bare(walk);
 	if (walk->refused)
 		refuse(conn, walk, peek);
+}
+
+static __noinline int on_data(struct sock *sk, u64 inode, struct walk *walk, const struct call *call)
+{
+	struct conn *conn = conn_of(sk);
+	u64 moved = call->result > 0 && !(call->flags & MSG_PEEK) ? call->result : 0;
+
+	walk->data.head.kind = SD_DATA;
+	walk->data.head.direction = call->direction;
+	if (!conn) {
+		if (!is_connected(sk) || (call->result <= 0 && state_of(sk) == TCP_CLOSE))
+			return 0;
+		conn = found(sk, inode, &walk->data.head, 0, moved);
+		if (!conn)
+			return 0;
+	}
+	if (call->result <= 0 && conn->ended)
+		return 0;
+	account_for(sk, conn, walk, call);
+	end_if_reset(sk, conn);
 	return 0;
 }
 
@@ -306,21 +317,12 @@ static __always_inline void head_of_end(struct sd_head *head)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 
-	head->call = SD_KERNEL;
-	head->fd = -1;
+	head_of_nobody(head);
 	if (is_target(bpf_get_current_pid_tgid() >> 32)) {
 		head_of_current(head, SD_KERNEL, -1);
 		if (BPF_CORE_READ(task, flags) & PF_EXITING)
 			head->call = SD_EXIT;
 	}
-	head->time = bpf_ktime_get_ns();
-}
-
-static __always_inline void nobody(struct sd_head *head)
-{
-	head->call = SD_KERNEL;
-	head->fd = -1;
-	head->time = bpf_ktime_get_ns();
 }
 
 SEC("tp_btf/inet_sock_set_state")
@@ -340,15 +342,10 @@ int BPF_PROG(on_set_state, struct sock *sk, int old, int new)
 		finish(sk, conn, conn->reset ? SD_RESET : SD_CLOSED, &head);
 		return 0;
 	}
-	if (new != TCP_CLOSE || !BPF_CORE_READ(sk, sk_err))
-		return 0;
-	/* Bytes that arrived before the reset can still be read: then the close that follows says it. */
-	if (conn->account[SD_RECV].known && held(sk, conn, SD_RECV, recv_anchor(sk))) {
+	if (new == TCP_CLOSE && BPF_CORE_READ(sk, sk_err)) {
 		conn->reset = 1;
-		return 0;
+		end_if_reset(sk, conn);
 	}
-	nobody(&head);
-	finish(sk, conn, SD_RESET, &head);
 	return 0;
 }
 
@@ -431,7 +428,7 @@ int list_conns(struct bpf_iter__bpf_map_elem *ctx)
 	}
 	if (!list_all)
 		return 0;
-	nobody(&head);
+	head_of_nobody(&head);
 	head.call = SD_LISTING;
 	finish(sk, conn, SD_STILL_OPEN, &head);
 	return 0;

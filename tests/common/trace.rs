@@ -8,21 +8,24 @@ use sockdbg::source::{Error, Source, Summary};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 /// True where probes can be put in place. Where they can't, the test says so and ends, unless
 /// SOCKDBG_REQUIRE_BPF=1 makes that a failure.
 pub fn require_bpf() -> bool {
-    match Live::attach(Options { pids: vec![std::process::id()], ..Options::default() }) {
-        Ok(_) => true,
-        Err(error) => {
-            let required = std::env::var_os("SOCKDBG_REQUIRE_BPF").is_some_and(|value| value == "1");
-            assert!(!required, "BPF is required and not available: {error}");
-            eprintln!("not run, BPF is not available: {error}");
-            false
+    static AVAILABLE: OnceLock<bool> = OnceLock::new();
+    *AVAILABLE.get_or_init(|| {
+        match Live::attach(Options { pids: vec![std::process::id()], ..Options::default() }) {
+            Ok(_) => true,
+            Err(error) => {
+                let required = std::env::var_os("SOCKDBG_REQUIRE_BPF").is_some_and(|value| value == "1");
+                assert!(!required, "BPF is required and not available: {error}");
+                eprintln!("not run, BPF is not available: {error}");
+                false
+            }
         }
-    }
+    })
 }
 
 /// An [`Event`] that owns its payload.
