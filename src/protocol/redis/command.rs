@@ -107,6 +107,9 @@ impl Command {
             let count = i64::try_from(arguments).unwrap_or(i64::MAX);
             fields.push(Field::new("arg_count", Value::Number(count)));
         }
+        if element.is_inline {
+            fields.push(Field::new("inline", Value::Flag(true)));
+        }
         Command { fields, summary, effect, is_clear, cut: element.cut }
     }
 }

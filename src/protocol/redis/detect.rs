@@ -206,20 +206,19 @@ fn boundary(data: &[u8], at_event: bool, judge: impl Fn(&[u8], bool) -> Judgemen
     Resync::Skip(data.len() - usize::from(data.ends_with(b"\r")))
 }
 
-/// How many inline commands with known names fill all of `data`; 0 if anything else is in it.
+/// How many inline commands with known names fill all of `data`, blank lines aside; 0 if anything else is in
+/// it.
 fn inline_commands(data: &[u8]) -> usize {
     let Some(lines) = data.strip_suffix(b"\n") else { return 0 };
-    let known = |line: &[u8]| {
-        let line = line.trim_ascii();
-        let word = line.split(u8::is_ascii_whitespace).next().unwrap_or(line);
-        lookup(word).is_some() && !is_foreign(line)
-    };
     let mut count = 0;
     for line in lines[..lines.len().min(WINDOW)].split(|&byte| byte == b'\n') {
-        if !known(line) {
+        let line = line.trim_ascii();
+        let word = line.split(u8::is_ascii_whitespace).next().unwrap_or(line);
+        if lookup(word).is_some() && !is_foreign(line) {
+            count += 1;
+        } else if !line.is_empty() {
             return 0;
         }
-        count += 1;
     }
     count
 }
@@ -250,9 +249,23 @@ fn better(one: Verdict, other: Verdict) -> Verdict {
     if rank(&other) > rank(&one) { other } else { one }
 }
 
+/// Errors that only a server of Redis words like this, whatever it was sent. POP3 and NATS have `-ERR` too.
+const OWN_ERRORS: [&str; 7] = [
+    "-ERR unknown command '",
+    "-ERR unknown command `",
+    "-ERR wrong number of arguments for '",
+    "-ERR Protocol error: ",
+    "-NOAUTH Authentication required",
+    "-WRONGTYPE Operation against a key",
+    "-DENIED Redis is running in protected mode",
+];
+
 /// Judges it with the commands in one direction.
 fn assign(sample: &Sample<'_>, direction: Direction) -> Verdict {
     let (ours, theirs) = (direction.index(), direction.reverse().index());
+    if OWN_ERRORS.iter().any(|error| sample.data[theirs].starts_with(error.as_bytes())) {
+        return Verdict::Match(90);
+    }
     let sent = match judge_commands(sample.data[ours], sample.from_start[ours]) {
         Ok(sent) => sent,
         Err(reason) => return Verdict::No(reason),
@@ -321,7 +334,7 @@ fn judge_commands(data: &[u8], from_start: bool) -> Result<Sent, &'static str> {
             Look::Name(None) | Look::Partial => Ok(Sent::Partial),
             Look::Nameless | Look::Damaged | Look::Not => Err("an array that is no command"),
         },
-        Some(byte) if byte.is_ascii_alphabetic() => match inline_commands(data) {
+        Some(byte) if byte.is_ascii_alphabetic() || byte.is_ascii_whitespace() => match inline_commands(data) {
             0 if is_begun_inline(data) => Ok(Sent::Partial),
             0 => Err("a line that is no command"),
             count => Ok(Sent::Inline(count)),
@@ -335,7 +348,8 @@ fn is_begun_inline(data: &[u8]) -> bool {
     const LONGEST: usize = 24;
     let lines: Vec<&[u8]> = data.split(|&byte| byte == b'\n').collect();
     let Some((last, whole)) = lines.split_last() else { return false };
-    let whole_known = whole.iter().all(|line| inline_commands(&[line, &b"\n"[..]].concat()) == 1);
+    let known = |line: &&[u8]| line.trim_ascii().is_empty() || inline_commands(&[line, &b"\n"[..]].concat()) == 1;
+    let whole_known = whole.iter().all(known);
     let word = last.split(u8::is_ascii_whitespace).next().unwrap_or(last);
     let begun = if word.len() < last.len() { lookup(word).is_some() } else { word.len() <= LONGEST && is_name(word) };
     whole_known && begun && !is_foreign(last)

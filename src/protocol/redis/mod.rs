@@ -267,8 +267,9 @@ impl Redis {
         let other = direction.reverse();
         // The client speaks first. A server does so only to refuse a connection.
         let is_first = self.pairing.is_counted() && !self.lanes[other.index()].begun;
+        let is_refusal = matches!(input.data, [b'-'] | [b'-', b'A'..=b'Z', ..]);
         let commands = match detect::side(input.data) {
-            _ if is_first && input.data.starts_with(b"*") => direction,
+            _ if is_first && !is_refusal => direction,
             Some(Side::Commands) => direction,
             Some(Side::Replies) => other,
             Some(Side::Either) if self.unblocked[direction.index()] => direction,
