@@ -70,6 +70,7 @@ impl Command {
         let name = known.map_or("", |(name, _)| name);
         let arguments = element.count.map(|count| count.saturating_sub(1));
         let effect = effect(name, words, arguments);
+        let is_named = words[0].is_some();
         let is_clear = is_clear(name, words, arguments);
         let mut fields = Vec::with_capacity(4);
         let mut summary = match (known, element.piece(0)) {
@@ -98,7 +99,9 @@ impl Command {
             && !list.is_empty()
         {
             list.remove(0);
-            if !show_secrets {
+            if !show_secrets && element.has_gap && can_be_secret(known.map(|(name, _)| name), is_named) {
+                list.fill(MASKED);
+            } else if !show_secrets {
                 mask(name, arguments.unwrap_or(u64::MAX), &mut list);
             }
             fields.push(Field::new("args", Value::List(list)));
@@ -134,7 +137,9 @@ fn is_clear(name: &str, words: [Option<&[u8]>; 3], arguments: Option<u64>) -> bo
 
 /// What a command means for pairing.
 fn effect(name: &str, words: [Option<&[u8]>; 3], arguments: Option<u64>) -> Effect {
-    let is = |index: usize, word: &str| words[index].is_some_and(|text| text.eq_ignore_ascii_case(word.as_bytes()));
+    let is = |index: usize, word: &str| {
+        words[index].is_some_and(|text| text.eq_ignore_ascii_case(word.as_bytes()))
+    };
     let channels = arguments.unwrap_or(0);
     match name {
         "SUBSCRIBE" => Effect::Subscribe(Class::Channel, channels),
@@ -165,6 +170,12 @@ const MASKED: Value = Value::Text(std::borrow::Cow::Borrowed("***"));
 /// Parameters of CONFIG whose values are secret.
 const SECRET_PARAMETERS: [&str; 4] =
     ["requirepass", "masterauth", "tls-key-file-pass", "tls-client-key-file-pass"];
+
+/// Whether a command with a gap can hold a secret that nothing marks any more.
+fn can_be_secret(known: Option<&str>, is_named: bool) -> bool {
+    const WITH_SECRETS: [&str; 6] = ["ACL", "AUTH", "CONFIG", "HELLO", "MIGRATE", "SENTINEL"];
+    known.map_or(!is_named, |name| WITH_SECRETS.contains(&name))
+}
 
 /// Masks the secrets among the arguments of the command `name`, of which it has `count`. `arguments` may be
 /// cut off, never thinned out, so that positions hold.
@@ -337,7 +348,10 @@ mod tests {
         check("HELLO 3 setname auth auth user pw", "3 setname auth auth *** ***");
         check("CONFIG SET maxmemory 1 RequirePass pw", "SET maxmemory 1 RequirePass ***");
         check("CONFIG GET requirepass", "GET requirepass");
-        check("ACL SETUSER me on >pw <old #hash !hash ~key +@all", "SETUSER me on >*** <*** #*** !*** ~key +@all");
+        check(
+            "ACL SETUSER me on >pw <old #hash !hash ~key +@all",
+            "SETUSER me on >*** <*** #*** !*** ~key +@all",
+        );
         check("MIGRATE h 1 k 0 9 COPY AUTH2 user pw KEYS a", "h 1 k 0 9 COPY AUTH2 user *** KEYS a");
         check("MIGRATE h 1 k 0 9 auth pw", "h 1 k 0 9 auth ***");
         check("SENTINEL SET m auth-pass pw", "SET m auth-pass ***");

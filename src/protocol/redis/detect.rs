@@ -334,7 +334,8 @@ fn judge_commands(data: &[u8], from_start: bool) -> Result<Sent, &'static str> {
             Look::Name(None) | Look::Partial => Ok(Sent::Partial),
             Look::Nameless | Look::Damaged | Look::Not => Err("an array that is no command"),
         },
-        Some(byte) if byte.is_ascii_alphabetic() || byte.is_ascii_whitespace() => match inline_commands(data) {
+        Some(byte) if byte.is_ascii_alphabetic() || byte.is_ascii_whitespace() => match inline_commands(data)
+        {
             0 if is_begun_inline(data) => Ok(Sent::Partial),
             0 => Err("a line that is no command"),
             count => Ok(Sent::Inline(count)),
@@ -348,10 +349,12 @@ fn is_begun_inline(data: &[u8]) -> bool {
     const LONGEST: usize = 24;
     let lines: Vec<&[u8]> = data.split(|&byte| byte == b'\n').collect();
     let Some((last, whole)) = lines.split_last() else { return false };
-    let known = |line: &&[u8]| line.trim_ascii().is_empty() || inline_commands(&[line, &b"\n"[..]].concat()) == 1;
+    let known =
+        |line: &&[u8]| line.trim_ascii().is_empty() || inline_commands(&[line, &b"\n"[..]].concat()) == 1;
     let whole_known = whole.iter().all(known);
     let word = last.split(u8::is_ascii_whitespace).next().unwrap_or(last);
-    let begun = if word.len() < last.len() { lookup(word).is_some() } else { word.len() <= LONGEST && is_name(word) };
+    let begun =
+        if word.len() < last.len() { lookup(word).is_some() } else { word.len() <= LONGEST && is_name(word) };
     whole_known && begun && !is_foreign(last)
 }
 

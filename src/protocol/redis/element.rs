@@ -153,6 +153,8 @@ pub struct Element {
     budget: usize,
     /// More content than the tree shows.
     pub cut: bool,
+    /// Bytes of a gap lie in it.
+    pub has_gap: bool,
 }
 
 impl Element {
@@ -177,6 +179,7 @@ impl Element {
             attributes: None,
             budget: max_field,
             cut: false,
+            has_gap: false,
         }
     }
 
@@ -245,6 +248,7 @@ impl Element {
     /// `length` bytes of the leaf are missing: what comes after them is counted, not kept.
     pub fn lose(&mut self, length: u64) {
         self.lossy |= length > 0;
+        self.has_gap |= length > 0;
         self.grow(length);
     }
 

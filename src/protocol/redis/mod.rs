@@ -93,11 +93,7 @@ impl Parser for Redis {
         self.begin(input.direction);
         let mut taken = 0;
         loop {
-            let rest = Input {
-                offset: input.offset + taken as u64,
-                data: &input.data[taken..],
-                ..input
-            };
+            let rest = Input { offset: input.offset + taken as u64, data: &input.data[taken..], ..input };
             let (length, then) = self.element(rest, out);
             taken += length;
             if let Some(then) = then {

@@ -373,7 +373,8 @@ impl Pairing {
                     _ => None,
                 };
                 // A foreign array that looks like a confirmation is the reply of the command it answers.
-                let foreign = reply.kind == Some(Kind::Array) && answers.is_none() && !self.owes_nothing_known();
+                let foreign =
+                    reply.kind == Some(Kind::Array) && answers.is_none() && !self.owes_nothing_known();
                 if foreign && self.confirmations.is_none() && self.subscriptions == [0; 3] {
                     return false;
                 }
@@ -447,17 +448,17 @@ fn unanswered(mut owed: Owed, cause: Option<Cause>, out: &mut dyn Output) {
         Some(_) => Status::NoResponse,
     };
     let request = Some(owed.message);
-    out.record(Record { protocol: super::PROTOCOL.name, status, summary: owed.summary, request, response: None });
+    out.record(Record {
+        protocol: super::PROTOCOL.name,
+        status,
+        summary: owed.summary,
+        request,
+        response: None,
+    });
 }
 
 /// A message of the server by itself; `cause` absent where it answers nothing by its nature.
-fn lone(
-    mut message: Message,
-    summary: String,
-    cause: Option<Cause>,
-    truncated: bool,
-    out: &mut dyn Output,
-) {
+fn lone(mut message: Message, summary: String, cause: Option<Cause>, truncated: bool, out: &mut dyn Output) {
     add(&mut message.causes, cause);
     let status = match cause {
         _ if truncated => Status::Truncated,

@@ -196,7 +196,10 @@ impl Reader {
     /// A type byte and what belongs to its line.
     fn header(&mut self, data: &[u8], element: &mut Element) -> (usize, Option<Step>) {
         let Some(&first) = data.first() else {
-            return (0, Some(Step::Need(if self.stack.is_empty() { "an element" } else { "the next element" })));
+            return (
+                0,
+                Some(Step::Need(if self.stack.is_empty() { "an element" } else { "the next element" })),
+            );
         };
         match (self.grammar, self.stack.len(), first) {
             (Grammar::Request, 0, b'*') | (Grammar::Request, 1, b'$') => {}

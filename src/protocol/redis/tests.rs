@@ -1,5 +1,6 @@
 //! The parser under whole messages, cuts at every byte, random cuts, single holes and garbage.
 
+mod detection;
 mod driver;
 mod live;
 mod pairing;

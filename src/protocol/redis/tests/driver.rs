@@ -89,7 +89,10 @@ impl Outcome {
                 if !framed.iter().any(|range| range.intersection(*gap).is_some()) {
                     ranges.push(*gap);
                 } else {
-                    assert!(framed.iter().any(|range| range.intersection(*gap) == Some(*gap)), "{gap} is cut");
+                    assert!(
+                        framed.iter().any(|range| range.intersection(*gap) == Some(*gap)),
+                        "{gap} is cut"
+                    );
                 }
             }
             ranges.sort_by_key(|range| range.from);
@@ -344,7 +347,8 @@ pub fn run_all_cuts(steps: &[Step], setup: Setup) -> Outcome {
     let expected: Vec<Record> = whole.records.iter().map(plain).collect();
     let mut random = Random(0x5eed_1234);
     for round in 0..20 {
-        let pieces = if round == 0 { by_bytes(steps) } else { cut(steps, || 1 + random.below(1 << (round % 7))) };
+        let pieces =
+            if round == 0 { by_bytes(steps) } else { cut(steps, || 1 + random.below(1 << (round % 7))) };
         let outcome = run(&pieces, setup);
         let records: Vec<Record> = outcome.records.iter().map(plain).collect();
         assert_eq!(records, expected, "round {round}");

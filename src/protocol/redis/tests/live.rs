@@ -204,8 +204,15 @@ fn resp2_with_a_real_server() {
     client.call(&["FOO", "bar"]);
     client.call(&["AUTH", "user", "wrong"]);
     client.call(&["EVAL", "return {1, {2, 'x', {}}, false, redis.status_reply('fine')}", "0"]);
-    client.pipeline(&[&["MULTI"], &["INCR", "n"], &["LPUSH", "l", "a", "b"], &["EXEC"], &["BLPOP", "l", "1"]]);
-    let many: Vec<Vec<String>> = (0..500).map(|n| vec!["SET".into(), format!("k{n}"), n.to_string()]).collect();
+    client.pipeline(&[
+        &["MULTI"],
+        &["INCR", "n"],
+        &["LPUSH", "l", "a", "b"],
+        &["EXEC"],
+        &["BLPOP", "l", "1"],
+    ]);
+    let many: Vec<Vec<String>> =
+        (0..500).map(|n| vec!["SET".into(), format!("k{n}"), n.to_string()]).collect();
     let many: Vec<Vec<&str>> = many.iter().map(|words| words.iter().map(String::as_str).collect()).collect();
     client.pipeline(&many.iter().map(Vec::as_slice).collect::<Vec<_>>());
     client.call(&["COMMAND"]);

@@ -63,7 +63,12 @@ fn assert_true_pairs(outcome: &Outcome) -> usize {
         if let Some((command, reply)) = number(record) {
             let reply = if record.summary.starts_with("INCR") { reply % 1_000_000 } else { reply };
             let cut = record.status == Status::Truncated;
-            assert!(command == reply || cut, "wrong pair: {} among {:#?}", record.summary, outcome.summaries());
+            assert!(
+                command == reply || cut,
+                "wrong pair: {} among {:#?}",
+                record.summary,
+                outcome.summaries()
+            );
             pairs += 1;
         }
     }
@@ -98,7 +103,9 @@ fn no_single_hole_leads_to_a_wrong_pair_or_to_silence() {
         let complete = outcome.records.iter().filter(|record| record.status == Status::Complete).count();
         assert!(complete < total, "{place}: nothing shows the hole: {:#?}", outcome.summaries());
         let named = outcome.records.iter().any(|record| record.causes().contains(&Cause::RingFull));
-        assert!(named || outcome.records.iter().all(|record| record.status == Status::Complete) || pairs < total);
+        assert!(
+            named || outcome.records.iter().all(|record| record.status == Status::Complete) || pairs < total
+        );
     });
 }
 
@@ -137,6 +144,30 @@ fn fields_of_a_holed_value_end_at_the_hole() {
 }
 
 #[test]
+fn a_hole_uncovers_no_secret() {
+    let commands: [&[&str]; 4] = [
+        &["AUTH", "s3cret"],
+        &["CONFIG", "SET", "requirepass", "s3cret"],
+        &["HELLO", "3", "AUTH", "me", "s3cret"],
+        &["ACL", "SETUSER", "me", ">s3cret"],
+    ];
+    let options = crate::protocol::Options { max_field: 1000, ..Default::default() };
+    for words in commands {
+        let bytes = command(words);
+        let end = bytes.len() - "s3cret\r\n".len();
+        for from in 0..end {
+            for to in from + 1..end {
+                let outcome =
+                    run(&with_hole(&[send(&bytes)], 0, from, to), Setup { options, ..Setup::default() });
+                let shown = format!("{:?}", outcome.records);
+                let secret = format!("{:?}", b"s3cret").replace(['[', ']'], "");
+                assert!(!shown.contains(&secret), "{words:?} [{from}, {to}): {shown}");
+            }
+        }
+    }
+}
+
+#[test]
 fn commands_before_a_lost_reply_go_without() {
     let steps = [
         send([command(&["GET", "a"]), command(&["GET", "b"]), command(&["GET", "c"])].concat()),
@@ -165,13 +196,8 @@ fn replies_to_lost_commands_are_not_given_to_others() {
         recv("$4\r\ndddd\r\n"),
     ];
     let outcome = run(&steps, Setup::default());
-    let expected = [
-        "GET a -> 1 B",
-        "2 B [no-request]",
-        "3 B [no-request]",
-        "GET c [no-response]",
-        "GET d -> 4 B",
-    ];
+    let expected =
+        ["GET a -> 1 B", "2 B [no-request]", "3 B [no-request]", "GET c [no-response]", "GET d -> 4 B"];
     assert_eq!(outcome.summaries(), expected);
 }
 
@@ -193,7 +219,16 @@ fn a_client_that_overlaps_is_paired_again_after_a_pause() {
     ];
     let hasty = run(&overlapping, Setup { pause: 1_000, ..Setup::default() });
     let last = &hasty.summaries()[4..];
-    assert_eq!(last, ["5 B [no-request]", "6 B [no-request]", "7 B [no-request]", "GET f [no-response]", "GET g [no-response]"]);
+    assert_eq!(
+        last,
+        [
+            "5 B [no-request]",
+            "6 B [no-request]",
+            "7 B [no-request]",
+            "GET f [no-response]",
+            "GET g [no-response]"
+        ]
+    );
     let slow = run(&overlapping, Setup { pause: SECOND, ..Setup::default() });
     assert!(slow.summaries().contains(&"GET g -> 7 B".to_owned()), "{:?}", slow.summaries());
 }
@@ -201,7 +236,8 @@ fn a_client_that_overlaps_is_paired_again_after_a_pause() {
 #[test]
 fn a_connection_found_open_is_paired_from_its_next_turn() {
     let setup = Setup { mid_stream: true, ..Setup::default() };
-    let quiet = [send(command(&["GET", "a"])), recv("$1\r\na\r\n"), send(command(&["GET", "b"])), recv("$-1\r\n")];
+    let quiet =
+        [send(command(&["GET", "a"])), recv("$1\r\na\r\n"), send(command(&["GET", "b"])), recv("$-1\r\n")];
     assert_eq!(run(&quiet, setup).summaries(), ["GET a -> 1 B", "GET b -> (nil)"]);
 
     let busy = [
@@ -248,7 +284,10 @@ fn more_open_commands_than_the_bound_are_counted_not_kept() {
     steps.push(recv(":2\r\n"));
     let outcome = run(&steps, Setup::default());
     let with = |status: Status| outcome.records.iter().filter(|record| record.status == status).count();
-    assert_eq!((with(Status::Complete), with(Status::NoResponse), with(Status::NoRequest)), (bound + 1, 3, 3));
+    assert_eq!(
+        (with(Status::Complete), with(Status::NoResponse), with(Status::NoRequest)),
+        (bound + 1, 3, 3)
+    );
     let limited = outcome.records.iter().filter(|record| record.causes() == [Cause::Limit]).count();
     assert_eq!(limited, 6);
     assert_eq!(outcome.summaries().last().map(String::as_str), Some("GET last -> 2"));

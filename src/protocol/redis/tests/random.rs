@@ -39,11 +39,10 @@ fn leaf() -> impl Strategy<Value = Sample> {
         Just(sample(line("$-1"), Value::Null)),
         Just(sample(line("*-1"), Value::Null)),
         Just(sample(line("_"), Value::Null)),
-        any::<bool>().prop_map(|flag| {
-            sample(line(if flag { "#t" } else { "#f" }), Value::Flag(flag))
-        }),
+        any::<bool>().prop_map(|flag| { sample(line(if flag { "#t" } else { "#f" }), Value::Flag(flag)) }),
         (-1e9..1e9f64).prop_map(|number| sample(line(&format!(",{number}")), Value::Float(number))),
-        "-?[1-9][0-9]{20,40}".prop_map(|text| sample(line(&format!("({text}")), Value::Bytes(text.into_bytes()))),
+        "-?[1-9][0-9]{20,40}"
+            .prop_map(|text| sample(line(&format!("({text}")), Value::Bytes(text.into_bytes()))),
         (vec(any::<u8>(), 1..20), vec(any::<u8>(), 0..20)).prop_map(|(one, two)| {
             let chunk = |bytes: &[u8]| [format!(";{}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat();
             let two_chunk = if two.is_empty() { Vec::new() } else { chunk(&two) };
@@ -83,10 +82,14 @@ fn any_value() -> impl Strategy<Value = Sample> {
 }
 
 fn words() -> impl Strategy<Value = Vec<String>> {
-    let name = prop_oneof![Just("GET".to_owned()), Just("SET".to_owned()), Just("mget".to_owned()), "[A-Z]{2,8}\\.[a-z]{3}"];
-    (name, vec("[ -~\r\n]{0,40}", 0..5)).prop_map(|(name, arguments)| {
-        std::iter::once(name).chain(arguments).collect()
-    })
+    let name = prop_oneof![
+        Just("GET".to_owned()),
+        Just("SET".to_owned()),
+        Just("mget".to_owned()),
+        "[A-Z]{2,8}\\.[a-z]{3}"
+    ];
+    (name, vec("[ -~\r\n]{0,40}", 0..5))
+        .prop_map(|(name, arguments)| std::iter::once(name).chain(arguments).collect())
 }
 
 fn value_of(fields: &[Field], name: &str) -> Option<Value> {

@@ -78,7 +78,8 @@ fn inline_commands_are_commands_and_blank_lines_are_not() {
 #[test]
 fn queued_commands_pair_with_their_queued() {
     let commands =
-        [command(&["MULTI"]), command(&["SET", "k", "v"]), command(&["INCR", "n"]), command(&["EXEC"])].concat();
+        [command(&["MULTI"]), command(&["SET", "k", "v"]), command(&["INCR", "n"]), command(&["EXEC"])]
+            .concat();
     let steps = [send(commands), recv("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n:1\r\n")];
     check(&steps, &["MULTI -> OK", "SET k -> QUEUED", "INCR n -> QUEUED", "EXEC -> (2 elements)"]);
 }
@@ -96,7 +97,9 @@ fn subscriptions_of_resp2_get_a_confirmation_for_each_channel() {
         send(command(&["PING"])),
         recv("*2\r\n$4\r\npong\r\n$0\r\n\r\n"),
         send(command(&["UNSUBSCRIBE"])),
-        recv("*3\r\n$11\r\nunsubscribe\r\n$4\r\nrain\r\n:2\r\n*3\r\n$11\r\nunsubscribe\r\n$4\r\nnews\r\n:1\r\n"),
+        recv(
+            "*3\r\n$11\r\nunsubscribe\r\n$4\r\nrain\r\n:2\r\n*3\r\n$11\r\nunsubscribe\r\n$4\r\nnews\r\n:1\r\n",
+        ),
         send(command(&["PUNSUBSCRIBE", "n*"])),
         recv("*3\r\n$12\r\npunsubscribe\r\n$2\r\nn*\r\n:0\r\n"),
         send(command(&["UNSUBSCRIBE"])),
@@ -130,7 +133,9 @@ fn pushes_of_resp3_come_between_replies() {
         send(command(&["HELLO", "3"])),
         recv("%1\r\n$6\r\nserver\r\n$5\r\nredis\r\n"),
         send([command(&["SUBSCRIBE", "a", "b"]), command(&["GET", "k"]), command(&["GET", "l"])].concat()),
-        recv(">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n$1\r\nv\r\n"),
+        recv(
+            ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n$1\r\nv\r\n",
+        ),
         recv(">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$3\r\nxyz\r\n"),
         recv("*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$3\r\nxyz\r\n"),
         recv(">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n>2\r\n$10\r\ninvalidate\r\n_\r\n"),
@@ -196,7 +201,10 @@ fn commands_without_reply_are_known_as_such() {
 #[test]
 fn a_replication_stream_is_named_and_left_alone() {
     let psync = [
-        send([command(&["PING"]), command(&["REPLCONF", "capa", "eof"]), command(&["PSYNC", "?", "-1"])].concat()),
+        send(
+            [command(&["PING"]), command(&["REPLCONF", "capa", "eof"]), command(&["PSYNC", "?", "-1"])]
+                .concat(),
+        ),
         recv("+PONG\r\n+OK\r\n\n\n+FULLRESYNC 8371b4fb1155b71f4a04d3e1bc3e18c4a990aeeb 0\r\n"),
         recv("$5\r\nREDIS*1\r\n$4\r\nPING\r\n"),
         send(command(&["REPLCONF", "ACK", "14"])),
@@ -209,7 +217,8 @@ fn a_replication_stream_is_named_and_left_alone() {
 
     let sync = run_all_cuts(&[send("SYNC\r\n"), recv("$5\r\nREDIS")], Setup::default());
     assert_eq!((sync.switched.is_some(), sync.summaries()), (true, vec!["SYNC [no-response]".to_owned()]));
-    let refused = [send("SYNC\r\n"), recv("-NOAUTH Authentication required.\r\n"), send("PING\r\n"), recv("+PONG\r\n")];
+    let refused =
+        [send("SYNC\r\n"), recv("-NOAUTH Authentication required.\r\n"), send("PING\r\n"), recv("+PONG\r\n")];
     check(&refused, &["SYNC -> NOAUTH Authentication required.", "PING -> PONG"]);
 }
 
@@ -227,7 +236,8 @@ fn what_stays_open_is_named() {
     let records = check(&steps, &["GET a -> 1 B", "BLPOP q [no-response]"]);
     assert_eq!(records[1].causes(), [Cause::NoResponse]);
 
-    let records = check(&[send("PING\r\n"), recv("+PONG\r\n+more\r\n")], &["PING -> PONG", "more [no-request]"]);
+    let records =
+        check(&[send("PING\r\n"), recv("+PONG\r\n+more\r\n")], &["PING -> PONG", "more [no-request]"]);
     assert_eq!(records[1].causes(), [Cause::NoRequest]);
 
     let steps = [send(&command(&["SET", "key", "value"])[..25]), recv("$5\r\nab")];
@@ -348,7 +358,18 @@ fn bounds_of_a_server_are_bounds_here() {
     let longest = super::super::resp::MAX_INLINE;
     assert!(!malformed(&[inline(longest)]));
     assert!(malformed(&[inline(longest + 1)]));
-    for wrong in ["$01x\r\n", "$-2\r\n", ":1a\r\n", "#x\r\n", ",x\r\n", "(1x\r\n", "_x\r\n", "+a\nb\r\n", ".\r\n", "?\r\n"] {
+    for wrong in [
+        "$01x\r\n",
+        "$-2\r\n",
+        ":1a\r\n",
+        "#x\r\n",
+        ",x\r\n",
+        "(1x\r\n",
+        "_x\r\n",
+        "+a\nb\r\n",
+        ".\r\n",
+        "?\r\n",
+    ] {
         assert!(malformed(&[get(), recv(wrong)]), "{wrong:?}");
     }
 }
@@ -375,7 +396,12 @@ fn roles_are_learnt_from_either_direction() {
             })
             .collect()
     };
-    let steps = [send(command(&["JSON.GET", "k"])), recv("$1\r\nv\r\n"), send(command(&["GET", "k"])), recv("$-1\r\n")];
+    let steps = [
+        send(command(&["JSON.GET", "k"])),
+        recv("$1\r\nv\r\n"),
+        send(command(&["GET", "k"])),
+        recv("$-1\r\n"),
+    ];
     check(&swapped(&steps), &["JSON.GET -> 1 B", "GET k -> (nil)"]);
     let outcome = run_all_cuts(&swapped(&steps), Setup::default());
     assert_eq!(outcome.records[0].request.as_ref().unwrap().direction, Direction::Recv);
