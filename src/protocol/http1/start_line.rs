@@ -101,8 +101,8 @@ fn parse_status_line(line: &[u8]) -> Result<StartLine<'_>, &'static str> {
     Ok(StartLine::Response { version, status: digit(a) * 100 + digit(b) * 10 + digit(c), reason })
 }
 
-/// The target may hold spaces: such lines are on the wire (RFC 9112, section 3.2 asks servers to refuse
-/// them), and their answers need their request. White space at the end of the line is tolerated.
+/// The target may hold spaces or be missing: such lines are on the wire (RFC 9112, section 3 asks servers
+/// to refuse them), and their answers need their request. White space at the end of the line is tolerated.
 fn parse_request_line(line: &[u8]) -> Result<StartLine<'_>, &'static str> {
     let line = line.trim_ascii_end();
     let method_end = line.iter().position(|&byte| !is_token(byte)).unwrap_or(line.len());
@@ -116,8 +116,8 @@ fn parse_request_line(line: &[u8]) -> Result<StartLine<'_>, &'static str> {
     if !is_version(version) {
         return Err("no request line: no HTTP/1.x version at its end");
     }
-    if !target.ends_with(b" ") || target.trim_ascii().is_empty() {
-        return Err("no request line: no target");
+    if !target.ends_with(b" ") {
+        return Err("no request line: no space before the version");
     }
     let target = target.trim_ascii();
     if target.iter().any(|&byte| is_control(byte)) {
@@ -250,9 +250,18 @@ fn line_around(data: &[u8], hit: usize) -> Option<usize> {
     let target_end = before.len() - 1;
     let target = memrchr(b' ', &before[..target_end])? + 1;
     let method_end = target - 1;
-    let method = before[..method_end].iter().rposition(|&byte| !is_token(byte)).map_or(0, |at| at + 1);
-    let believed = method == 0 && line_start > 0 || KNOWN_METHODS.contains(&&before[method..method_end]);
-    (method < method_end && target < target_end && believed).then_some(line_start + method)
+    let token = before[..method_end].iter().rposition(|&byte| !is_token(byte)).map_or(0, |at| at + 1);
+    let method = match token == 0 && line_start > 0 {
+        true => 0,
+        false => known_method(&before[token..method_end])? + token,
+    };
+    (method < method_end && target < target_end).then_some(line_start + method)
+}
+
+/// Where in `token` the known method begins that it ends with, the longest if several do.
+fn known_method(token: &[u8]) -> Option<usize> {
+    let known = KNOWN_METHODS.iter().filter(|method| token.ends_with(method));
+    known.map(|method| token.len() - method.len()).min()
 }
 
 enum Evidence {
@@ -277,11 +286,10 @@ fn evidence(data: &[u8], loose: bool, fits: &dyn Fn(&StartLine<'_>) -> bool) -> 
         if line.is_empty() {
             return Evidence::Enough;
         }
-        if !head::is_header_line(line) {
-            return Evidence::Against;
-        }
-        if loose {
-            return Evidence::Enough;
+        match head::is_header_line(line) {
+            true if loose => return Evidence::Enough,
+            false if !loose => return Evidence::Against,
+            _ => {}
         }
         start = end + 1;
     }
