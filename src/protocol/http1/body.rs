@@ -302,7 +302,7 @@ impl Keep {
     /// send raw DEFLATE for `deflate`, which means the zlib format (RFC 9110, section 8.4.1.2).
     fn decide(coding: Coding, first: [u8; 2], limit: usize) -> Keep {
         let kept = Bounded::new(limit);
-        let is_zlib = first[0] & 0x0f == 8 && u16::from_be_bytes(first) % 31 == 0; // RFC 1950, section 2.2
+        let is_zlib = first[0] & 0x0f == 8 && u16::from_be_bytes(first).is_multiple_of(31); // RFC 1950, section 2.2
         match coding {
             Coding::Gzip if first == [0x1f, 0x8b] => Keep::Gzip(Box::new(MultiGzDecoder::new(kept))),
             Coding::Gzip => Keep::Plain(kept),

@@ -613,6 +613,7 @@ impl Http1 {
         if direction == requests {
             self.pairing.requests_lost(loss.lost);
         } else if loss.lost != Lost::BeforeStart {
+            // Responses from before the start answer requests from before it.
             self.pairing.responses_lost(loss.first_hit, loss.cause, out);
         }
     }

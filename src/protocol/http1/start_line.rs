@@ -201,12 +201,11 @@ pub(super) fn detect(sample: &Sample<'_>) -> Verdict {
 
 fn detect_direction(data: &[u8], from_start: bool) -> Verdict {
     let lead = head::empty_lines(data);
-    match judge(&data[lead..], 0) {
+    let rest = if data[lead..] == *b"\r" { b"" } else { &data[lead..] };
+    match judge(rest, 0) {
         Judgement::Line(_) => return Verdict::Match(100),
-        Judgement::Partial if from_start || !data.is_empty() => {
-            return Verdict::Maybe("the end of the first line");
-        }
-        Judgement::Partial => return Verdict::Maybe("the first bytes"),
+        Judgement::Partial if rest.is_empty() => return Verdict::Maybe("the first bytes"),
+        Judgement::Partial => return Verdict::Maybe("the end of the first line"),
         Judgement::Bad { reason, .. } if from_start => return Verdict::No(reason),
         Judgement::Bad { .. } => {}
     }

@@ -3,14 +3,16 @@
 //! [`conversations`] has the traffic with what has to come of it, [`driver`] plays the part of
 //! `crate::conn`.
 
+mod boundaries;
 mod conversations;
 mod driver;
+mod messages;
 
 use crate::event::{Cause, Direction, Range, Timestamp};
-use crate::protocol::{End, Options};
+use crate::protocol::Options;
 use crate::record::{Record, Status, Value};
 use conversations::{CONVERSATIONS, Conversation, lengths};
-use driver::{Driver, Log, Piece, Random};
+use driver::{Log, Piece, Random};
 
 const KEEP: Options = Options { max_field: 4096, show_secrets: false };
 
