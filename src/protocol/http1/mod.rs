@@ -270,38 +270,23 @@ impl Http1 {
     fn step_head(&mut self, input: Input<'_>, out: &mut dyn Output) -> Step {
         let lead = head::empty_lines(input.data);
         let rest = &input.data[lead..];
-        if rest.is_empty() || (rest == b"\r" && lead < MAX_HEAD) {
-            let too_many = lead >= MAX_HEAD;
-            return if too_many {
-                self.malformed(input, lead, "only empty lines".into(), out)
-            } else {
-                more("a message")
+        if rest.is_empty() || rest == b"\r" {
+            return match lead < MAX_HEAD {
+                true => more("a message"),
+                false => self.malformed(input, lead, "only empty lines".into(), out),
             };
         }
         if self.is_held(input.direction) {
             return Step::stop(Then::Other("the answer to the upgrade"));
         }
-        let mut search = self.side(input.direction).head;
-        let searched = search.searched.saturating_sub(lead);
-        if search.is_request.is_none() {
-            match start_line::judge(rest, searched) {
-                Judgement::Line(line) if self.fits(input.direction, &line) => {
-                    search.is_request = Some(is_request(&line))
-                }
-                Judgement::Line(_) => {
-                    let length = lead + memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
-                    return self.malformed(input, length, "a message of the other direction".into(), out);
-                }
-                Judgement::Bad { length, reason } => {
-                    return self.malformed(input, lead + length, reason.into(), out);
-                }
-                Judgement::Partial => {}
-            }
+        if let Some(step) = self.judge_start(input, lead, out) {
+            return step;
         }
-        self.side(input.direction).head = search;
+        let search = self.side(input.direction).head;
         if search.is_request == Some(false) && self.must_wait(input.direction) {
             return Step::stop(Then::Other("its request"));
         }
+        let searched = search.searched.saturating_sub(lead);
         match head::section_end(rest, searched) {
             Some(end) if end <= MAX_HEAD => self.take_head(input, lead, lead + end, out),
             None if rest.len() < MAX_HEAD => {
@@ -315,6 +300,28 @@ impl Http1 {
                 out,
             ),
         }
+    }
+
+    /// Judges the start line, if that is not done yet. Gives a step where it ends the matter.
+    fn judge_start(&mut self, input: Input<'_>, lead: usize, out: &mut dyn Output) -> Option<Step> {
+        let search = self.side(input.direction).head;
+        if search.is_request.is_some() {
+            return None;
+        }
+        let rest = &input.data[lead..];
+        let (length, reason) = match start_line::judge(rest, search.searched.saturating_sub(lead)) {
+            Judgement::Partial => return None,
+            Judgement::Line(line) if self.fits(input.direction, &line) => {
+                self.side(input.direction).head.is_request = Some(is_request(&line));
+                return None;
+            }
+            Judgement::Line(_) => {
+                let line = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+                (line, "a message of the other direction")
+            }
+            Judgement::Bad { length, reason } => (length, reason),
+        };
+        Some(self.malformed(input, lead + length, reason.into(), out))
     }
 
     /// Takes the whole head `input.data[lead..end]`.

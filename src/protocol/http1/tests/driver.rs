@@ -67,12 +67,15 @@ pub(crate) struct Driver {
     lanes: [Lane; 2],
     switched: bool,
     time: Timestamp,
+    /// Why bytes are lost.
+    pub(crate) cause: Cause,
 }
 
 impl Driver {
     pub(crate) fn new(options: Options) -> Driver {
         let parser = (PROTOCOL.parser)(options);
-        Driver { parser, log: Log::default(), lanes: Default::default(), switched: false, time: Timestamp(0) }
+        let (log, lanes, time) = (Log::default(), Default::default(), Timestamp(0));
+        Driver { parser, log, lanes, switched: false, time, cause: Cause::RingFull }
     }
 
     /// A driver that begins to see both directions in the middle of the connection.
@@ -127,7 +130,7 @@ impl Driver {
         if self.switched {
             return;
         }
-        let gap = Gap { direction, range, unread: &unread, cause: Cause::RingFull, time: self.time };
+        let gap = Gap { direction, range, unread: &unread, cause: self.cause, time: self.time };
         lane.searching |= self.parser.gap(gap, &mut self.log) == AfterGap::Resync;
         lane.blocked = false;
         self.unblock(direction.reverse());
@@ -167,7 +170,7 @@ impl Driver {
     }
 
     fn show(&mut self, direction: Direction) -> (usize, bool) {
-        let Driver { parser, log, lanes, switched, time } = self;
+        let Driver { parser, log, lanes, switched, time, .. } = self;
         let lane = &mut lanes[direction.index()];
         let offset = lane.offset;
         let skip = |log: &mut Log, from: u64, length: usize, cause| {
@@ -221,7 +224,7 @@ impl Driver {
             if self.lanes[direction.index()].searching {
                 self.give_up_held(direction);
             }
-            let Driver { parser, log, lanes, switched, time } = &mut self;
+            let Driver { parser, log, lanes, switched, time, .. } = &mut self;
             let lane = &mut lanes[direction.index()];
             let rest = Input { direction, offset: lane.offset, time: *time, data: &lane.buffer };
             if !*switched {

@@ -6,6 +6,7 @@
 mod boundaries;
 mod conversations;
 mod driver;
+mod losses;
 mod messages;
 
 use crate::event::{Cause, Direction, Range, Timestamp};
