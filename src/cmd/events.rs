@@ -3,9 +3,10 @@
 use super::drive::{Ended, Limiter, drive};
 use super::open;
 use super::options::{Format, Input, Limits, Output, Payload, Subject, Targets, TracedCommand};
+use super::recorder::Recorder;
 use super::screen::{Screen, say};
 use crate::event::{Event, Vantage};
-use crate::exit::Outcome;
+use crate::exit::{Outcome, Usage};
 use crate::output::View;
 use crate::output::json::JsonView;
 use crate::output::paint::Paint;
@@ -14,7 +15,7 @@ use crate::output::text::TextView;
 use crate::output::time::Clock;
 use crate::signals;
 use crate::source;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Show or record every network call of a process
@@ -67,6 +68,9 @@ pub struct Args {
 /// written. What was captured until then is shown or recorded.
 pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let subject = Subject::choose(&args.targets, &args.command, &args.input)?;
+    if args.print && args.write.as_deref() == Some(Path::new("-")) {
+        return Err(Usage::new("stdout can't take both the recording and the text", "give -w a file").into());
+    }
     let stop = signals::stop_flag()?;
     let mut opened = open::subject(&subject, &args.targets, &args.limits, stop.clone())?;
     let mut sink = Destination::new(&args, opened.source.vantage(), opened.live)?;
@@ -133,6 +137,7 @@ fn finish(ended: Ended, tally: &mut Tally, sink: &mut Destination) -> anyhow::Re
 /// Where events go: to stdout, into a recording, or both.
 struct Destination {
     printer: Option<Printer>,
+    recorder: Option<Recorder>,
 }
 
 struct Printer {
@@ -144,22 +149,28 @@ impl Destination {
     fn new(args: &Args, vantage: Vantage, live: bool) -> anyhow::Result<Destination> {
         let printer = (args.write.is_none() || args.print)
             .then(|| Printer { view: view(args, vantage), screen: Screen::new(live) });
-        Ok(Destination { printer })
+        let recorder =
+            args.write.as_ref().map(|path| Recorder::create(path, args.input.read.as_deref())).transpose()?;
+        Ok(Destination { printer, recorder })
     }
 
     fn event(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.event(event)?;
+        }
         if let Some(Printer { view, screen }) = &mut self.printer {
             screen.show(|out| view.event(event, out))?;
         }
         Ok(())
     }
 
-    fn finish(&mut self, tally: &Tally, _summary: &source::Summary) -> anyhow::Result<()> {
+    /// Both are finished, whichever fails.
+    fn finish(&mut self, tally: &Tally, summary: &source::Summary) -> anyhow::Result<()> {
+        let recorded = self.recorder.as_mut().map_or(Ok(()), |recorder| recorder.finish(summary));
         if let Some(Printer { view, screen }) = &mut self.printer {
-            screen.show(|out| view.end(tally, out))?;
-            screen.flush()?;
+            screen.show(|out| view.end(tally, out)).and_then(|()| screen.flush())?;
         }
-        Ok(())
+        recorded
     }
 }
 

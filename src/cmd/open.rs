@@ -117,5 +117,5 @@ fn fd_filter(list: &FdList) -> FdFilter {
 /// # Errors
 /// It can't be read, or is neither of them.
 pub fn file(path: &Path) -> Result<Box<dyn Source>, Error> {
-    Ok(Box::new(source::pcap::Capture::open(path, source::pcap::Options::default())?))
+    source::open(path)
 }

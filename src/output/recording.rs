@@ -31,7 +31,7 @@ const MADE_UP_BASE: u32 = 1;
 
 /// A recording being written.
 pub struct Writer<W: Write> {
-    out: BufWriter<W>,
+    out: W,
     conns: FxHashMap<ConnId, Ends>,
     events: u64,
     /// Headers of the packet and options of its block; kept for their memory.
@@ -77,17 +77,17 @@ struct Packet<'a> {
 #[derive(Clone, Copy)]
 struct Comment<'a>(&'a Event<'a>);
 
-impl Writer<File> {
+impl Writer<BufWriter<File>> {
     /// Creates the file, readable for its owner only: it will hold payload. An existing one is emptied.
-    pub fn create(path: &Path) -> io::Result<Writer<File>> {
-        Writer::new(OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?)
+    pub fn create(path: &Path) -> io::Result<Writer<BufWriter<File>>> {
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        Writer::new(BufWriter::with_capacity(BUFFER, file))
     }
 }
 
 impl<W: Write> Writer<W> {
-    /// Begins a recording.
+    /// Begins a recording. Each event takes several small writes, so `out` has to buffer.
     pub fn new(out: W) -> io::Result<Writer<W>> {
-        let out = BufWriter::with_capacity(BUFFER, out);
         let (conns, headers, options) = Default::default();
         let mut writer = Writer { out, conns, events: 0, headers, options };
         writer.section_header()?;

@@ -1,0 +1,267 @@
+//! `sockdbg events` on real processes and as a recorder: what it shows and records is what the peers sent
+//! and got, however the run ends.
+
+#[allow(dead_code)] // every test program uses a part of it
+mod common;
+
+use assert_cmd::cargo::cargo_bin;
+use common::peer::{Python, converse, eventually, exchange, listen, noise};
+use common::trace::require_bpf;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+fn sockdbg(args: &[&str]) -> Command {
+    let mut command = Command::new(cargo_bin("sockdbg"));
+    command.env("TZ", "UTC").env_remove("NO_COLOR").args(args);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The events of a JSON run without the summary, and the summary.
+fn json(output: &[u8]) -> (Vec<Value>, Value) {
+    let lines = text(output);
+    let mut lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let summary = lines.pop().unwrap();
+    assert_eq!(summary["type"], "summary");
+    (lines, summary)
+}
+
+/// The bytes of one direction, put together by offset; every byte has to come exactly once.
+fn stream(events: &[Value], direction: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for event in events.iter().filter(|event| event["type"] == "data" && event["direction"] == direction) {
+        assert_eq!(event["offset"], bytes.len(), "{event}");
+        bytes.extend(data_encoding::BASE64.decode(event["payload"].as_str().unwrap().as_bytes()).unwrap());
+    }
+    bytes
+}
+
+/// Shows a recording as JSON.
+fn read_back(recording: &Path) -> Output {
+    sockdbg(&["events", "--format", "json", "-q", "-r", recording.to_str().unwrap()]).output().unwrap()
+}
+
+/// Waits until a run that was started has probes in place: it says so by its first event, which the
+/// workload makes by connecting.
+fn first_event(run: &mut Child) -> Vec<u8> {
+    let mut byte = [0];
+    run.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap();
+    byte.to_vec()
+}
+
+/// A run's stdout and stderr to its end, which `end` brings about.
+fn finished(mut run: Child, mut stdout: Vec<u8>) -> Output {
+    run.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
+    let rest = run.wait_with_output().unwrap();
+    Output { stdout, ..rest }
+}
+
+fn signal(run: &Child, signal: Signal) {
+    kill(Pid::from_raw(run.id() as i32), signal).unwrap();
+}
+
+const CLIENT: &str = "import socket, sys
+s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+s.sendall(b'question' * 1000)
+s.shutdown(1)
+while s.recv(65536): pass
+s.close()";
+
+#[test]
+fn a_command_is_traced_from_its_first_call_to_its_last() {
+    if !require_bpf() {
+        return;
+    }
+    let (listener, port) = listen();
+    let reply = noise(200_000, 1);
+    let port = port.to_string();
+    let run = sockdbg(&["events", "--format", "json", "--", "python3", "-c", CLIENT, &port]).spawn().unwrap();
+    let received = exchange(&listener, &reply);
+    let output = run.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let (events, summary) = json(&output.stdout);
+    assert_eq!(stream(&events, "send"), received);
+    assert_eq!(stream(&events, "recv"), reply);
+    assert_eq!((&events[0]["type"], &events[0]["syscall"]), (&"open".into(), &"connect".into()));
+    assert_eq!((&events[0]["found"], &events[0]["role"]), (&false.into(), &"client".into()));
+    assert_eq!(events[0]["remote"], format!("127.0.0.1:{port}"));
+    assert_eq!(summary["verdict"], "complete");
+    assert!(text(&output.stderr).trim_end().ends_with("nothing lost"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_failing_command_is_reported_and_no_failure_of_ours() {
+    if !require_bpf() {
+        return;
+    }
+    let output = sockdbg(&["events", "--", "sh", "-c", "exit 7"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).ends_with("sockdbg: the command ended with exit status 7\n"));
+    let output = sockdbg(&["events", "--", "sh", "-c", "kill -KILL $$"]).output().unwrap();
+    assert!(text(&output.stderr).ends_with("sockdbg: the command was ended by SIGKILL\n"));
+}
+
+#[test]
+fn what_can_not_be_traced_is_named_in_one_line() {
+    if !require_bpf() {
+        return;
+    }
+    let output = sockdbg(&["events", "--", "/nonexistent/program"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let message = "sockdbg: cannot run /nonexistent/program: No such file or directory";
+    assert!(text(&output.stderr).starts_with(message), "{}", text(&output.stderr));
+    // Above the largest pid that Linux gives (PID_MAX_LIMIT).
+    let output = sockdbg(&["events", "-p", "4194305"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(text(&output.stderr), "sockdbg: process 4194305 does not exist\n");
+}
+
+#[test]
+fn failing_to_attach_leaves_an_existing_recording_alone() {
+    if !require_bpf() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("precious");
+    fs::write(&path, "recorded before").unwrap();
+    let output = sockdbg(&["events", "-p", "4194305", "-w", path.to_str().unwrap()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(fs::read(&path).unwrap(), b"recorded before");
+}
+
+#[test]
+fn a_recording_is_private_silent_and_says_what_live_output_says() {
+    if !require_bpf() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.pcapng");
+    let (listener, port) = listen();
+    let reply = noise(1_000_000, 2);
+    let (port, name) = (port.to_string(), path.to_str().unwrap());
+    let args = ["events", "-w", name, "--", "python3", "-c", CLIENT, &port];
+    let silent = sockdbg(&args).spawn().unwrap();
+    let received = exchange(&listener, &reply);
+    let silent = silent.wait_with_output().unwrap();
+    assert_eq!((silent.status.code(), silent.stdout.len()), (Some(0), 0));
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let (events, _) = json(&read_back(&path).stdout);
+    assert_eq!(stream(&events, "send"), received);
+    assert_eq!(stream(&events, "recv"), reply);
+
+    let args = ["events", "--format", "json", "-w", name, "--print", "--", "python3", "-c", CLIENT, &port];
+    let printing = sockdbg(&args).spawn().unwrap();
+    exchange(&listener, &reply);
+    let printing = printing.wait_with_output().unwrap();
+    let (live, (recorded, _)) = (json(&printing.stdout).0, json(&read_back(&path).stdout));
+    assert_eq!(live, recorded);
+}
+
+#[test]
+fn signals_finish_the_recording() {
+    if !require_bpf() {
+        return;
+    }
+    for ending in [Signal::SIGINT, Signal::SIGTERM] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.pcapng");
+        let (listener, port) = listen();
+        let program = "pause(); s = connect(); s.sendall(b'x' * 50000); pause(); s.close()";
+        let mut python = Python::start(program, port);
+        python.paused();
+        let pid = python.pid().to_string();
+        let args = ["events", "--format", "json", "-p", &pid, "-w", path.to_str().unwrap(), "--print"];
+        let mut run = sockdbg(&args).spawn().unwrap();
+        eventually("the probes are in place", || path.exists());
+        python.go();
+        let (mut peer, _) = listener.accept().unwrap();
+        let mut received = vec![0; 50_000];
+        peer.read_exact(&mut received).unwrap();
+        let first = first_event(&mut run);
+        signal(&run, ending);
+        let output = finished(run, first);
+        assert_eq!(output.status.code(), Some(0), "{ending}: {}", text(&output.stderr));
+        let again = read_back(&path);
+        assert_eq!(again.status.code(), Some(0), "{}", text(&again.stderr));
+        let (events, _) = json(&again.stdout);
+        assert_eq!(stream(&events, "send"), received);
+        let last = events.last().unwrap();
+        assert_eq!((&last["reason"], &last["sent"]), (&"still-open".into(), &50_000.into()));
+        python.paused();
+        python.go();
+        python.ended();
+    }
+}
+
+#[test]
+fn sigusr1_sums_up_in_between() {
+    if !require_bpf() {
+        return;
+    }
+    let (listener, port) = listen();
+    let mut python = Python::start("s = connect(); pause(); s.sendall(b'x' * 500); pause()", port);
+    let (peer, _) = listener.accept().unwrap();
+    python.paused();
+    let mut run = sockdbg(&["events", "-p", &python.pid().to_string()]).spawn().unwrap();
+    // The socket was open already: its listing is the first event.
+    let first = first_event(&mut run);
+    python.go();
+    (&peer).read_exact(&mut [0; 500]).unwrap();
+    python.paused();
+    let mut stderr = run.stderr.take().unwrap();
+    let mut said = Vec::new();
+    while !said.ends_with(b"\n") {
+        if said.is_empty() {
+            signal(&run, Signal::SIGUSR1);
+        }
+        let mut byte = [0];
+        stderr.read_exact(&mut byte).unwrap();
+        said.extend(byte);
+    }
+    assert!(text(&said).starts_with("sockdbg: "), "{}", text(&said));
+    assert!(text(&said).contains(" on 1 connection, "), "{}", text(&said));
+    python.go();
+    python.ended();
+    let output = finished(run, first);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stdout).contains("was open already"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn count_and_duration_end_a_live_run() {
+    if !require_bpf() {
+        return;
+    }
+    let (listener, port) = listen();
+    let mut python = Python::start("pause(); s = connect(); receive(s); s.close(); pause()", port);
+    python.paused();
+    let pid = python.pid().to_string();
+    let output = sockdbg(&["events", "-p", &pid, "--duration", "50ms"]).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0));
+    let mut run = sockdbg(&["events", "-p", &pid, "-c", "1", "-w", "-"]).spawn().unwrap();
+    // The head of the recording comes once the probes are in place.
+    let head = first_event(&mut run);
+    python.go();
+    let (peer, _) = listener.accept().unwrap();
+    assert_eq!(converse(&peer, b"reply"), b"");
+    let output = finished(run, head);
+    assert_eq!(output.status.code(), Some(0));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("one");
+    fs::write(&path, &output.stdout).unwrap();
+    let (events, _) = json(&read_back(&path).stdout);
+    assert_eq!(events.len(), 1);
+    python.paused();
+    python.go();
+    python.ended();
+}
