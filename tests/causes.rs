@@ -3,10 +3,10 @@
 mod puppet;
 
 use nix::sys::signal::Signal;
-use puppet::{Puppet, Report, Watcher, bpf_or_report, findings_of, tcpdump, wait_until};
+use puppet::{Puppet, Report, Watcher, Wire, bpf_or_report, findings_of, wait_until};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
 const REQUEST: &[u8] = b"GET /a HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -39,7 +39,7 @@ fn verify(puppet: &Puppet, args: &[&str]) -> Watcher {
 fn record(puppet: &Puppet, file: &Path, args: &[&str]) -> Watcher {
     let pid = puppet.pid().to_string();
     let fixed = ["events", "-p", &pid, "-w", file.to_str().unwrap()];
-    Watcher::sockdbg(&[&fixed, args].concat()).wait_for("recording")
+    Watcher::sockdbg(&[&fixed, args].concat()).wait_for("watching")
 }
 
 fn compare(recording: &Path, capture: &Path) -> Report {
@@ -47,15 +47,18 @@ fn compare(recording: &Path, capture: &Path) -> Report {
     Report::of(&Watcher::sockdbg(&["pcap-compare", files[0], files[1], "--format", "json"]).end())
 }
 
-/// Records under `sockdbg events` while tcpdump captures with `filter` from the start, and compares.
+/// Records under `sockdbg events` while tcpdump captures with more arguments from the start, and compares.
 fn compare_with_capture(tcpdump_args: &[&str], body: usize) -> Report {
+    compare_with_capture_of(|port| port, tcpdump_args, body)
+}
+
+/// The same; `captured` names the port to capture, given that of the traced server.
+fn compare_with_capture_of(captured: impl Fn(u16) -> u16, tcpdump_args: &[&str], body: usize) -> Report {
     let directory = tempfile::tempdir().unwrap();
     let (recording, capture) = (directory.path().join("rec"), directory.path().join("cap"));
     let mut puppet = Puppet::new();
     let (listener, port) = puppet.listen();
-    let filter = format!("port {port}");
-    let args: Vec<&str> = tcpdump_args.iter().copied().chain([filter.as_str()]).collect();
-    let wire = tcpdump(&capture, &args);
+    let wire = Wire::begin(&capture, captured(port), tcpdump_args);
     let events = record(&puppet, &recording, &[]);
     let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let fd: i32 = puppet.tell(&format!("accept {listener}")).parse().unwrap();
@@ -63,7 +66,6 @@ fn compare_with_capture(tcpdump_args: &[&str], body: usize) -> Report {
     puppet.end();
     assert!(events.end().status.success());
     drop(peer);
-    wire.signal(Signal::SIGINT);
     wire.end();
     compare(&recording, &capture)
 }
@@ -205,7 +207,7 @@ fn before_attach_while_the_wire_was_watched() {
     let (recording, capture) = (directory.path().join("rec"), directory.path().join("cap"));
     let mut puppet = Puppet::new();
     let (listener, port) = puppet.listen();
-    let wire = tcpdump(&capture, &[&format!("port {port}")]);
+    let wire = Wire::begin(&capture, port, &[]);
     let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let fd: i32 = puppet.tell(&format!("accept {listener}")).parse().unwrap();
     exchange(&mut puppet, fd, &mut peer, 'a', 3000);
@@ -214,7 +216,6 @@ fn before_attach_while_the_wire_was_watched() {
     puppet.end();
     events.end();
     drop(peer);
-    wire.signal(Signal::SIGINT);
     wire.end();
     let report = compare(&recording, &capture);
     let (sent, received) = (response(3000).len(), REQUEST.len());
@@ -317,14 +318,13 @@ fn wire_started_late_and_ended_early() {
     let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let fd: i32 = puppet.tell(&format!("accept {listener}")).parse().unwrap();
     exchange(&mut puppet, fd, &mut peer, 'a', 1000);
-    let wire = tcpdump(&capture, &[&format!("port {port}")]);
+    let wire = Wire::begin(&capture, port, &[]);
     exchange(&mut puppet, fd, &mut peer, 'b', 2000);
     let complete = REQUEST.len() + response(2000).len();
     wait_until("the capture of the second exchange", || {
         fs::metadata(&capture).is_ok_and(|data| data.len() > complete as u64 + 100)
     });
-    wire.signal(Signal::SIGINT);
-    wire.end();
+    wire.end_now();
     exchange(&mut puppet, fd, &mut peer, 'c', 3000);
     puppet.end();
     events.end();
@@ -348,8 +348,9 @@ fn wire_no_vantage() {
     if !bpf_or_report() {
         return;
     }
-    // A capture of something else.
-    let report = compare_with_capture(&["host 127.0.0.2 and"], 100);
+    // A capture of a port that nobody uses.
+    let other = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let report = compare_with_capture_of(|_| other, &[], 100);
     let (sent, received) = (response(100).len(), REQUEST.len());
     let expected =
         [format!("send 0 {sent} wire wire-no-vantage"), format!("recv 0 {received} wire wire-no-vantage")];
@@ -458,7 +459,7 @@ fn no_request() {
     let (recording, capture) = (directory.path().join("rec"), directory.path().join("cap"));
     let mut puppet = Puppet::new();
     let (listener, port) = puppet.listen();
-    let wire = tcpdump(&capture, &[&format!("port {port}")]);
+    let wire = Wire::begin(&capture, port, &[]);
     let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let fd: i32 = puppet.tell(&format!("accept {listener}")).parse().unwrap();
     puppet.recv(fd, &mut peer, REQUEST);
@@ -467,7 +468,6 @@ fn no_request() {
     puppet.end();
     events.end();
     drop(peer);
-    wire.signal(Signal::SIGINT);
     wire.end();
     let report = compare(&recording, &capture);
     let (sent, received) = (response(10).len(), REQUEST.len());
@@ -485,7 +485,7 @@ fn recording_cut() {
     let (recording, capture) = (directory.path().join("rec"), directory.path().join("cap"));
     let mut puppet = Puppet::new();
     let (listener, port) = puppet.listen();
-    let wire = tcpdump(&capture, &[&format!("port {port}")]);
+    let wire = Wire::begin(&capture, port, &[]);
     let events = record(&puppet, &recording, &[]);
     let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let fd: i32 = puppet.tell(&format!("accept {listener}")).parse().unwrap();
@@ -494,7 +494,6 @@ fn recording_cut() {
     puppet.end();
     events.end();
     drop(peer);
-    wire.signal(Signal::SIGINT);
     wire.end();
     // As if the disk had filled up inside the second request.
     let bytes = fs::read(&recording).unwrap();

@@ -5,7 +5,7 @@ use super::options::{Format, Output};
 use super::screen::{Screen, say};
 use crate::compare::{Collector, Coverage, Report, Side, Verdict};
 use crate::conn::{Observer, Options, Tracker};
-use crate::event::Event;
+use crate::event::{Event, Timestamp};
 use crate::exit::Outcome;
 use crate::ledger::Book;
 use crate::output::paint::Paint;
@@ -65,12 +65,21 @@ pub fn side_of(book: Book, summary: &Summary) -> Side {
     Side { ledgers: book.into_ledgers(), coverage }
 }
 
-/// Compares the process's side with a capture, and names the records that are missing.
+/// Compares the process's side with a capture, and names the records that are missing. `span` tells when
+/// the capture ran, where that is known better than by its first and last packet.
 ///
 /// # Errors
 /// The capture can't be read.
-pub fn compare(process: &Side, capture: &Path) -> Result<Report, source::Error> {
-    let wire = side(&mut Capture::open(capture, pcap::Options::default())?)?;
+pub fn compare(
+    process: &Side,
+    capture: &Path,
+    span: Option<(Timestamp, Timestamp)>,
+) -> Result<Report, source::Error> {
+    let mut wire = side(&mut Capture::open(capture, pcap::Options::default())?)?;
+    if let Some((began, ended)) = span {
+        wire.coverage.first = Some(began);
+        wire.coverage.last = wire.coverage.last.max(Some(ended));
+    }
     let mut report = Report::new(process, &wire);
     let wanted = report.wanted();
     if !wanted.is_empty() {

@@ -77,6 +77,9 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let mut tracker = Tracker::new(opened.source.vantage(), options(&args), printer);
     let mut limiter = Limiter::new(&args.targets, &args.limits, opened.live, stop);
     let mut tally = Tally::default();
+    if opened.live && !args.output.quiet {
+        say("watching; Ctrl-C ends it");
+    }
     let ended = drive(&mut *opened.source, &mut limiter, |event| {
         tally.count(event);
         tracker.event(event);

@@ -4,6 +4,7 @@ use super::comparison::{self, Show};
 use super::open;
 use super::options::{Input, Limits, Subject, Targets, TracedCommand};
 use super::screen::say;
+use crate::event::Timestamp;
 use crate::exit::{Outcome, Usage};
 use crate::process::netns;
 use crate::signals;
@@ -78,9 +79,9 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         say("watching; Ctrl-C ends it and shows the comparison");
     }
     let process = comparison::side(&mut *opened.source)?;
-    let file = capture.end()?;
+    let capture = capture.end()?;
     opened.report_command();
-    let report = comparison::compare(&process, file.path())?;
+    let report = comparison::compare(&process, capture.path(), capture.span())?;
     comparison::show(&report, &process, &args.show)
 }
 
@@ -93,14 +94,22 @@ enum Packets {
 /// The capture, complete.
 enum File {
     Others(PathBuf),
-    Ours(NamedTempFile),
+    Ours(NamedTempFile, (Timestamp, Timestamp)),
 }
 
 impl File {
+    /// When it ran, where that is known.
+    fn span(&self) -> Option<(Timestamp, Timestamp)> {
+        match self {
+            File::Others(_) => None,
+            File::Ours(_, span) => Some(*span),
+        }
+    }
+
     fn path(&self) -> &Path {
         match self {
             File::Others(path) => path,
-            File::Ours(file) => file.path(),
+            File::Ours(file, _) => file.path(),
         }
     }
 }
@@ -137,7 +146,7 @@ impl Packets {
                     let (dropped, packets) = (stats.dropped, stats.packets);
                     say(&format!("warning: the capture on {name} lost {dropped} of {packets} packets"));
                 }
-                Ok(File::Ours(file))
+                Ok(File::Ours(file, stats.span))
             }
         }
     }

@@ -191,11 +191,11 @@ impl Direct<'_> {
         let ended =
             flow.close.is_some_and(|close| matches!(close.reason, CloseReason::Fin | CloseReason::Reset));
         let capture = self.coverage[1];
-        if self.direction == Direction::Send && (ended || self.total().pending > 0) && !capture.cut {
-            return (Cause::WireUnsent, "written by the process, not on the wire when the connection ended");
-        }
         if !ended && (capture.cut || capture.last.is_none_or(|last| last < self.process.info.last)) {
             return (Cause::WireEndedEarly, "the capture ended before these bytes");
+        }
+        if self.direction == Direction::Send && (ended || self.total().pending > 0) {
+            return (Cause::WireUnsent, "written by the process, not on the wire when the connection ended");
         }
         (Cause::WireNotCaptured, "the process moved them, the capture lacks them")
     }

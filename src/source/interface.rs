@@ -3,6 +3,7 @@
 //! The file is what [`super::pcap`] reads: a live capture and one made by tcpdump take the same way.
 
 use super::Error;
+use crate::event::Timestamp;
 use nix::poll::{PollFd, PollFlags, poll};
 use pcap::{Active, Capture, Savefile};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -21,10 +22,16 @@ const SNAPLEN: i32 = 262_144;
 /// How long the kernel may keep packets back, in milliseconds.
 const TIMEOUT_MS: i32 = 50;
 
+/// After so many milliseconds without a packet there is none left in the kernel. The kernel looks every
+/// [`TIMEOUT_MS`] and hands out a block when it looks for the second time (net/packet/af_packet.c,
+/// prb_retire_rx_blk_timer_expired).
+const IDLE_MS: u16 = 5 * TIMEOUT_MS as u16;
+
 /// An interface that is being captured.
 pub struct Interface {
     capture: Capture<Active>,
     name: String,
+    began: Timestamp,
 }
 
 /// What a capture says when it ends.
@@ -34,11 +41,14 @@ pub struct Stats {
     pub packets: u64,
     /// Packets that the kernel had no room for.
     pub dropped: u64,
+    /// When the capture began and ended, whatever packets there were.
+    pub span: (Timestamp, Timestamp),
 }
 
 /// A capture that runs on a thread of its own.
 pub struct Running {
     thread: JoinHandle<Result<Stats, Error>>,
+    began: Timestamp,
     /// Microseconds since the Unix epoch up to which packets are wanted; 0 while there is no end.
     stop: Arc<AtomicU64>,
 }
@@ -54,7 +64,7 @@ impl Interface {
         let capture = Capture::from_device(name).map_err(fail)?;
         let capture = capture.snaplen(SNAPLEN).buffer_size(BUFFER_SIZE).timeout(TIMEOUT_MS).promisc(false);
         let capture = capture.open().and_then(Capture::setnonblock).map_err(fail)?;
-        Ok(Interface { capture, name: name.to_owned() })
+        Ok(Interface { capture, name: name.to_owned(), began: now() })
     }
 
     /// Writes packets to `file` until it is told to stop.
@@ -65,8 +75,9 @@ impl Interface {
         let mut savefile = self.capture.savefile(file).map_err(|error| unwritable(file, &error))?;
         let stop = Arc::new(AtomicU64::new(0));
         let stopped = Arc::clone(&stop);
+        let began = self.began;
         let thread = thread::spawn(move || self.write_until(&mut savefile, &stopped));
-        Ok(Running { thread, stop })
+        Ok(Running { thread, began, stop })
     }
 
     fn write_until(&mut self, savefile: &mut Savefile, stop: &AtomicU64) -> Result<Stats, Error> {
@@ -103,7 +114,7 @@ impl Interface {
         // SAFETY: the capture owns the descriptor and outlives this call.
         let descriptor = unsafe { BorrowedFd::borrow_raw(self.capture.as_raw_fd()) };
         let mut descriptors = [PollFd::new(descriptor, PollFlags::POLLIN)];
-        poll(&mut descriptors, 2 * TIMEOUT_MS as u16).is_ok_and(|ready| ready > 0)
+        poll(&mut descriptors, IDLE_MS).is_ok_and(|ready| ready > 0)
     }
 }
 
@@ -113,11 +124,17 @@ impl Running {
     /// # Errors
     /// The capture failed on the way.
     pub fn stop(self) -> Result<Stats, Error> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.stop.store(now.as_micros() as u64, Ordering::Relaxed);
+        let now = now();
+        self.stop.store(now.0 / 1000, Ordering::Relaxed);
         let ended = self.thread.join();
-        ended.unwrap_or_else(|_| Err(Error::Input("the capture thread failed".into())))
+        let stats = ended.unwrap_or_else(|_| Err(Error::Input("the capture thread failed".into())))?;
+        Ok(Stats { span: (self.began, now), ..stats })
     }
+}
+
+fn now() -> Timestamp {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(now.as_nanos() as u64)
 }
 
 fn micros(time: nix::libc::timeval) -> u64 {

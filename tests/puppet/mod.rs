@@ -7,7 +7,7 @@
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -257,9 +257,53 @@ pub fn findings_of(connection: &Value) -> Vec<String> {
     shown.collect()
 }
 
-/// `tcpdump` on the loopback interface, from before the call returns.
-pub fn tcpdump(file: &Path, args: &[&str]) -> Watcher {
-    let mut command = Command::new("tcpdump");
-    command.args(["-i", "lo", "-U", "-Z", "root", "-w"]).arg(file).args(args);
-    Watcher::start(&mut command).wait_for("listening on")
+/// A capture of the loopback interface by tcpdump, from before [`Wire::begin`] returns.
+pub struct Wire {
+    tcpdump: Watcher,
+    file: PathBuf,
+    port: u16,
+}
+
+impl Wire {
+    /// Captures the packets of `port` into `file`, with more arguments (options, the beginning of a filter).
+    pub fn begin(file: &Path, port: u16, args: &[&str]) -> Wire {
+        let mut command = Command::new("tcpdump");
+        command.args(["-i", "lo", "-U", "--immediate-mode", "-Z", "root", "-w"]).arg(file);
+        command.args(args).arg(format!("port {port}"));
+        let tcpdump = Watcher::start(&mut command).wait_for("listening on");
+        Wire { tcpdump, file: file.to_owned(), port }
+    }
+
+    /// Ends the capture when it has everything until now. Nobody may listen on the port any more: a
+    /// connection that is refused is the last thing in the file.
+    pub fn end(self) {
+        let refused = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
+        assert!(refused.is_err(), "somebody listens on port {}", self.port);
+        let file = self.file.clone();
+        wait_until("the refused connection in the capture", || has_reset(&std::fs::read(&file).unwrap()));
+        self.end_now();
+    }
+
+    /// Ends the capture at once.
+    pub fn end_now(self) {
+        self.tcpdump.signal(nix::sys::signal::Signal::SIGINT);
+        self.tcpdump.end();
+    }
+}
+
+/// True where a pcap file of Ethernet and IPv4 has a TCP segment with RST (RFC 9293, section 3.1).
+fn has_reset(file: &[u8]) -> bool {
+    const FILE_HEADER: usize = 24;
+    const RECORD_HEADER: usize = 16;
+    const FLAGS: usize = 14 + 20 + 13;
+    let mut rest = file.get(FILE_HEADER..).unwrap_or_default();
+    while let Some(length) = rest.get(8..12) {
+        let length = u32::from_le_bytes(length.try_into().unwrap()) as usize;
+        let Some(packet) = rest.get(RECORD_HEADER..RECORD_HEADER + length) else { return false };
+        if packet.get(FLAGS).is_some_and(|flags| flags & 4 != 0) {
+            return true;
+        }
+        rest = &rest[RECORD_HEADER + length..];
+    }
+    false
 }

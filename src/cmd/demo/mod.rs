@@ -84,7 +84,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
             Err(other) => return Err(other),
         },
     };
-    let report = comparison::compare(&process, &files.capture)?;
+    let report = comparison::compare(&process, &files.capture, None)?;
     let output = Output { format: Format::Text, color: args.color, quiet: false };
     comparison::show(&report, &process, &Show { output, full: false })?;
     if let Some(keep) = keep {
