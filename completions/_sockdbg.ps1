@@ -25,10 +25,75 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('verify', 'verify', [CompletionResultType]::ParameterValue, 'Compare what eBPF sees of a process with what is on the wire')
+            [CompletionResult]::new('pcap-compare', 'pcap-compare', [CompletionResultType]::ParameterValue, 'Compare a recording with a packet capture')
+            [CompletionResult]::new('conn-trace', 'conn-trace', [CompletionResultType]::ParameterValue, 'Show the reassembled records of each connection')
             [CompletionResult]::new('events', 'events', [CompletionResultType]::ParameterValue, 'Show or record every network call of a process')
             [CompletionResult]::new('explain', 'explain', [CompletionResultType]::ParameterValue, 'Explain why a byte did not become a record')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print the completion script of a shell')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'sockdbg;verify' {
+            [CompletionResult]::new('-p', '-p', [CompletionResultType]::ParameterName, 'Trace these processes: a list, repeatable')
+            [CompletionResult]::new('--pid', '--pid', [CompletionResultType]::ParameterName, 'Trace these processes: a list, repeatable')
+            [CompletionResult]::new('--fd', '--fd', [CompletionResultType]::ParameterName, 'Only these descriptors, as in 3,5; with ! in front, all but these')
+            [CompletionResult]::new('--pcap', '--pcap', [CompletionResultType]::ParameterName, 'Compare with this capture; it may still be growing')
+            [CompletionResult]::new('-i', '-i', [CompletionResultType]::ParameterName, 'Capture on this interface of the process''s network namespace; any: all of them')
+            [CompletionResult]::new('--interface', '--interface', [CompletionResultType]::ParameterName, 'Capture on this interface of the process''s network namespace; any: all of them')
+            [CompletionResult]::new('-s', '-s', [CompletionResultType]::ParameterName, 'Keep only the first SIZE bytes of each call''s payload (default: all of it)')
+            [CompletionResult]::new('--snaplen', '--snaplen', [CompletionResultType]::ParameterName, 'Keep only the first SIZE bytes of each call''s payload (default: all of it)')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'Stop after N events')
+            [CompletionResult]::new('--count', '--count', [CompletionResultType]::ParameterName, 'Stop after N events')
+            [CompletionResult]::new('--duration', '--duration', [CompletionResultType]::ParameterName, 'Stop after this time: 10s, 500ms, 2m, 1h')
+            [CompletionResult]::new('--ring-size', '--ring-size', [CompletionResultType]::ParameterName, 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two')
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'Show as text, or as JSON Lines with stable field names')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print no summary and no warning on stderr, only errors')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print no summary and no warning on stderr, only errors')
+            [CompletionResult]::new('--full', '--full', [CompletionResultType]::ParameterName, 'List every connection and record instead of folding long lists')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sockdbg;pcap-compare' {
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'Show as text, or as JSON Lines with stable field names')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print no summary and no warning on stderr, only errors')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print no summary and no warning on stderr, only errors')
+            [CompletionResult]::new('--full', '--full', [CompletionResultType]::ParameterName, 'List every connection and record instead of folding long lists')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sockdbg;conn-trace' {
+            [CompletionResult]::new('-p', '-p', [CompletionResultType]::ParameterName, 'Trace these processes: a list, repeatable')
+            [CompletionResult]::new('--pid', '--pid', [CompletionResultType]::ParameterName, 'Trace these processes: a list, repeatable')
+            [CompletionResult]::new('--fd', '--fd', [CompletionResultType]::ParameterName, 'Only these descriptors, as in 3,5; with ! in front, all but these')
+            [CompletionResult]::new('-r', '-r', [CompletionResultType]::ParameterName, 'Read a recording (or capture) instead of tracing; - is stdin')
+            [CompletionResult]::new('--read', '--read', [CompletionResultType]::ParameterName, 'Read a recording (or capture) instead of tracing; - is stdin')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Tell more: -v or -v 1 state changes, -vv or -v 2 every step')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Tell more: -v or -v 1 state changes, -vv or -v 2 every step')
+            [CompletionResult]::new('--max-field', '--max-field', [CompletionResultType]::ParameterName, 'Keep at most SIZE bytes of each body and long value for JSON, -A, -x and -X')
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'Show as text, or as JSON Lines with stable field names')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set')
+            [CompletionResult]::new('-s', '-s', [CompletionResultType]::ParameterName, 'Keep only the first SIZE bytes of each call''s payload (default: all of it)')
+            [CompletionResult]::new('--snaplen', '--snaplen', [CompletionResultType]::ParameterName, 'Keep only the first SIZE bytes of each call''s payload (default: all of it)')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'Stop after N events')
+            [CompletionResult]::new('--count', '--count', [CompletionResultType]::ParameterName, 'Stop after N events')
+            [CompletionResult]::new('--duration', '--duration', [CompletionResultType]::ParameterName, 'Stop after this time: 10s, 500ms, 2m, 1h')
+            [CompletionResult]::new('--ring-size', '--ring-size', [CompletionResultType]::ParameterName, 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two')
+            [CompletionResult]::new('--show-secrets', '--show-secrets', [CompletionResultType]::ParameterName, 'Show passwords, tokens and cookies instead of masking them')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print no summary and no warning on stderr, only errors')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print no summary and no warning on stderr, only errors')
+            [CompletionResult]::new('-A', '-A ', [CompletionResultType]::ParameterName, 'Show payload as text below its line, escaped')
+            [CompletionResult]::new('--ascii', '--ascii', [CompletionResultType]::ParameterName, 'Show payload as text below its line, escaped')
+            [CompletionResult]::new('-x', '-x', [CompletionResultType]::ParameterName, 'Show payload in hexadecimal below its line')
+            [CompletionResult]::new('--hex', '--hex', [CompletionResultType]::ParameterName, 'Show payload in hexadecimal below its line')
+            [CompletionResult]::new('-X', '-X ', [CompletionResultType]::ParameterName, 'Show payload in hexadecimal and ASCII below its line')
+            [CompletionResult]::new('--hex-ascii', '--hex-ascii', [CompletionResultType]::ParameterName, 'Show payload in hexadecimal and ASCII below its line')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
         }
         'sockdbg;events' {
@@ -73,10 +138,22 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
             break
         }
         'sockdbg;help' {
+            [CompletionResult]::new('verify', 'verify', [CompletionResultType]::ParameterValue, 'Compare what eBPF sees of a process with what is on the wire')
+            [CompletionResult]::new('pcap-compare', 'pcap-compare', [CompletionResultType]::ParameterValue, 'Compare a recording with a packet capture')
+            [CompletionResult]::new('conn-trace', 'conn-trace', [CompletionResultType]::ParameterValue, 'Show the reassembled records of each connection')
             [CompletionResult]::new('events', 'events', [CompletionResultType]::ParameterValue, 'Show or record every network call of a process')
             [CompletionResult]::new('explain', 'explain', [CompletionResultType]::ParameterValue, 'Explain why a byte did not become a record')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print the completion script of a shell')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'sockdbg;help;verify' {
+            break
+        }
+        'sockdbg;help;pcap-compare' {
+            break
+        }
+        'sockdbg;help;conn-trace' {
             break
         }
         'sockdbg;help;events' {

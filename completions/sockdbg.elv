@@ -22,10 +22,72 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
             cand -V 'Print version'
             cand --version 'Print version'
+            cand verify 'Compare what eBPF sees of a process with what is on the wire'
+            cand pcap-compare 'Compare a recording with a packet capture'
+            cand conn-trace 'Show the reassembled records of each connection'
             cand events 'Show or record every network call of a process'
             cand explain 'Explain why a byte did not become a record'
             cand completions 'Print the completion script of a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'sockdbg;verify'= {
+            cand -p 'Trace these processes: a list, repeatable'
+            cand --pid 'Trace these processes: a list, repeatable'
+            cand --fd 'Only these descriptors, as in 3,5; with ! in front, all but these'
+            cand --pcap 'Compare with this capture; it may still be growing'
+            cand -i 'Capture on this interface of the process''s network namespace; any: all of them'
+            cand --interface 'Capture on this interface of the process''s network namespace; any: all of them'
+            cand -s 'Keep only the first SIZE bytes of each call''s payload (default: all of it)'
+            cand --snaplen 'Keep only the first SIZE bytes of each call''s payload (default: all of it)'
+            cand -c 'Stop after N events'
+            cand --count 'Stop after N events'
+            cand --duration 'Stop after this time: 10s, 500ms, 2m, 1h'
+            cand --ring-size 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two'
+            cand --format 'Show as text, or as JSON Lines with stable field names'
+            cand --color 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set'
+            cand -q 'Print no summary and no warning on stderr, only errors'
+            cand --quiet 'Print no summary and no warning on stderr, only errors'
+            cand --full 'List every connection and record instead of folding long lists'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'sockdbg;pcap-compare'= {
+            cand --format 'Show as text, or as JSON Lines with stable field names'
+            cand --color 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set'
+            cand -q 'Print no summary and no warning on stderr, only errors'
+            cand --quiet 'Print no summary and no warning on stderr, only errors'
+            cand --full 'List every connection and record instead of folding long lists'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'sockdbg;conn-trace'= {
+            cand -p 'Trace these processes: a list, repeatable'
+            cand --pid 'Trace these processes: a list, repeatable'
+            cand --fd 'Only these descriptors, as in 3,5; with ! in front, all but these'
+            cand -r 'Read a recording (or capture) instead of tracing; - is stdin'
+            cand --read 'Read a recording (or capture) instead of tracing; - is stdin'
+            cand -v 'Tell more: -v or -v 1 state changes, -vv or -v 2 every step'
+            cand --verbose 'Tell more: -v or -v 1 state changes, -vv or -v 2 every step'
+            cand --max-field 'Keep at most SIZE bytes of each body and long value for JSON, -A, -x and -X'
+            cand --format 'Show as text, or as JSON Lines with stable field names'
+            cand --color 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set'
+            cand -s 'Keep only the first SIZE bytes of each call''s payload (default: all of it)'
+            cand --snaplen 'Keep only the first SIZE bytes of each call''s payload (default: all of it)'
+            cand -c 'Stop after N events'
+            cand --count 'Stop after N events'
+            cand --duration 'Stop after this time: 10s, 500ms, 2m, 1h'
+            cand --ring-size 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two'
+            cand --show-secrets 'Show passwords, tokens and cookies instead of masking them'
+            cand -q 'Print no summary and no warning on stderr, only errors'
+            cand --quiet 'Print no summary and no warning on stderr, only errors'
+            cand -A 'Show payload as text below its line, escaped'
+            cand --ascii 'Show payload as text below its line, escaped'
+            cand -x 'Show payload in hexadecimal below its line'
+            cand --hex 'Show payload in hexadecimal below its line'
+            cand -X 'Show payload in hexadecimal and ASCII below its line'
+            cand --hex-ascii 'Show payload in hexadecimal and ASCII below its line'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
         }
         &'sockdbg;events'= {
             cand -p 'Trace these processes: a list, repeatable'
@@ -66,10 +128,19 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
         }
         &'sockdbg;help'= {
+            cand verify 'Compare what eBPF sees of a process with what is on the wire'
+            cand pcap-compare 'Compare a recording with a packet capture'
+            cand conn-trace 'Show the reassembled records of each connection'
             cand events 'Show or record every network call of a process'
             cand explain 'Explain why a byte did not become a record'
             cand completions 'Print the completion script of a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'sockdbg;help;verify'= {
+        }
+        &'sockdbg;help;pcap-compare'= {
+        }
+        &'sockdbg;help;conn-trace'= {
         }
         &'sockdbg;help;events'= {
         }

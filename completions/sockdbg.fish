@@ -26,10 +26,57 @@ end
 
 complete -c sockdbg -n "__fish_sockdbg_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sockdbg -n "__fish_sockdbg_needs_command" -s V -l version -d 'Print version'
+complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "verify" -d 'Compare what eBPF sees of a process with what is on the wire'
+complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "pcap-compare" -d 'Compare a recording with a packet capture'
+complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "conn-trace" -d 'Show the reassembled records of each connection'
 complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "events" -d 'Show or record every network call of a process'
 complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "explain" -d 'Explain why a byte did not become a record'
 complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "completions" -d 'Print the completion script of a shell'
 complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s p -l pid -d 'Trace these processes: a list, repeatable' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l fd -d 'Only these descriptors, as in 3,5; with ! in front, all but these' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l pcap -d 'Compare with this capture; it may still be growing' -r -F
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s i -l interface -d 'Capture on this interface of the process\'s network namespace; any: all of them' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s s -l snaplen -d 'Keep only the first SIZE bytes of each call\'s payload (default: all of it)' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s c -l count -d 'Stop after N events' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l duration -d 'Stop after this time: 10s, 500ms, 2m, 1h' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l ring-size -d 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l format -d 'Show as text, or as JSON Lines with stable field names' -r -f -a "text\t'Lines for people'
+json\t'JSON Lines'"
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l color -d 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set' -r -f -a "auto\t'Where stdout is a terminal and neither NO_COLOR nor a dumb TERM speaks against it'
+always\t'Always'
+never\t'Never'"
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s q -l quiet -d 'Print no summary and no warning on stderr, only errors'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l full -d 'List every connection and record instead of folding long lists'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -l format -d 'Show as text, or as JSON Lines with stable field names' -r -f -a "text\t'Lines for people'
+json\t'JSON Lines'"
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -l color -d 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set' -r -f -a "auto\t'Where stdout is a terminal and neither NO_COLOR nor a dumb TERM speaks against it'
+always\t'Always'
+never\t'Never'"
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -s q -l quiet -d 'Print no summary and no warning on stderr, only errors'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -l full -d 'List every connection and record instead of folding long lists'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s p -l pid -d 'Trace these processes: a list, repeatable' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l fd -d 'Only these descriptors, as in 3,5; with ! in front, all but these' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s r -l read -d 'Read a recording (or capture) instead of tracing; - is stdin' -r -F
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s v -l verbose -d 'Tell more: -v or -v 1 state changes, -vv or -v 2 every step' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l max-field -d 'Keep at most SIZE bytes of each body and long value for JSON, -A, -x and -X' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l format -d 'Show as text, or as JSON Lines with stable field names' -r -f -a "text\t'Lines for people'
+json\t'JSON Lines'"
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l color -d 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set' -r -f -a "auto\t'Where stdout is a terminal and neither NO_COLOR nor a dumb TERM speaks against it'
+always\t'Always'
+never\t'Never'"
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s s -l snaplen -d 'Keep only the first SIZE bytes of each call\'s payload (default: all of it)' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s c -l count -d 'Stop after N events' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l duration -d 'Stop after this time: 10s, 500ms, 2m, 1h' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l ring-size -d 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l show-secrets -d 'Show passwords, tokens and cookies instead of masking them'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s q -l quiet -d 'Print no summary and no warning on stderr, only errors'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s A -l ascii -d 'Show payload as text below its line, escaped'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s x -l hex -d 'Show payload in hexadecimal below its line'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s X -l hex-ascii -d 'Show payload in hexadecimal and ASCII below its line'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s p -l pid -d 'Trace these processes: a list, repeatable' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l fd -d 'Only these descriptors, as in 3,5; with ! in front, all but these' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s r -l read -d 'Read a recording (or capture) instead of tracing; - is stdin' -r -F
@@ -56,7 +103,10 @@ always\t'Always'
 never\t'Never'"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from events explain completions help" -f -a "events" -d 'Show or record every network call of a process'
-complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from events explain completions help" -f -a "explain" -d 'Explain why a byte did not become a record'
-complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from events explain completions help" -f -a "completions" -d 'Print the completion script of a shell'
-complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from events explain completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions help" -f -a "verify" -d 'Compare what eBPF sees of a process with what is on the wire'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions help" -f -a "pcap-compare" -d 'Compare a recording with a packet capture'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions help" -f -a "conn-trace" -d 'Show the reassembled records of each connection'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions help" -f -a "events" -d 'Show or record every network call of a process'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions help" -f -a "explain" -d 'Explain why a byte did not become a record'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions help" -f -a "completions" -d 'Print the completion script of a shell'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
