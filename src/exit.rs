@@ -88,7 +88,7 @@ fn hint(error: &anyhow::Error) -> Option<String> {
 fn hint_for_io(kind: io::ErrorKind) -> Option<&'static str> {
     match kind {
         io::ErrorKind::PermissionDenied => Some("recordings and captures often belong to root: try sudo"),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             Some("what was recorded until then is in the file; record elsewhere, or less with --snaplen")
         }
         io::ErrorKind::IsADirectory => Some("name a file"),

@@ -210,6 +210,37 @@ fn largest_capture() -> String {
     largest.to_str().unwrap().to_owned()
 }
 
+/// The limit of a file's size stands for a disk that fills up: a write takes a part, the next one fails.
+#[test]
+fn a_full_disk_leaves_whole_events_and_no_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, binary) = (folder.path().join("x.pcapng"), assert_cmd::cargo::cargo_bin("sockdbg"));
+    let script = "ulimit -f 40; trap '' XFSZ; exec \"$0\" events -r \"$1\" -w \"$2\"";
+    let mut bash = std::process::Command::new("bash");
+    let full = bash.args(["-c", script]).arg(binary).arg(largest_capture()).arg(&recording).output().unwrap();
+    assert_eq!(full.status.code(), Some(2));
+    let stderr = String::from_utf8(full.stderr).unwrap();
+    assert!(stderr.starts_with("sockdbg: cannot write ") && stderr.contains("\nhint: "), "{stderr}");
+    assert!(recording.metadata().unwrap().len() <= 40 * 1024);
+
+    let show = |input: &str| sockdbg(&["events", "-q", "-r", input]).output().unwrap();
+    let (whole, cut) = (show(&largest_capture()), show(recording.to_str().unwrap()));
+    assert!(cut.stdout.len() > 1000 && whole.stdout.starts_with(&cut.stdout));
+    assert_eq!(cut.status.code(), Some(2));
+    assert!(String::from_utf8(cut.stderr).unwrap().contains("without its end marker"));
+}
+
+#[test]
+fn a_recording_over_its_own_input_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, content) = (folder.path().join("x.pcap"), fs::read(capture()).unwrap());
+    fs::write(&path, &content).unwrap();
+    let name = path.to_str().unwrap();
+    let run = sockdbg(&["events", "-r", name, "-w", name]).assert().code(2);
+    run.stderr(contains("can't be read and written at the same time"));
+    assert_eq!(fs::read(&path).unwrap(), content);
+}
+
 #[test]
 fn explain_lists_every_cause_and_shows_each() {
     let list = sockdbg(&["explain"]).assert().success().stderr(is_empty());

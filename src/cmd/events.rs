@@ -92,8 +92,8 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     });
     let mut tally = lock(&tally).clone();
     let result = finish(ended, &mut tally, &mut sink);
-    // Where nothing began there is nothing to sum up.
-    if !args.output.quiet && (result.is_ok() || tally.events() > 0) {
+    // After a failure the counts would sound better than it was; a gap in the input is among them.
+    if !args.output.quiet && (result.is_ok() || !tally.is_complete()) {
         say(&tally.text());
         opened.report_command();
     }
