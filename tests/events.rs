@@ -100,6 +100,31 @@ fn a_command_is_traced_from_its_first_call_to_its_last() {
 }
 
 #[test]
+fn what_a_filter_leaves_out_is_counted_with_its_cause() {
+    if !require_bpf() {
+        return;
+    }
+    let (listener, port) = listen();
+    let port = port.to_string();
+    let args = ["events", "--fd", "9999", "--format", "json", "--", "python3", "-c", CLIENT, &port];
+    let run = sockdbg(&args).spawn().unwrap();
+    assert_eq!(exchange(&listener, &noise(1234, 3)).len(), 8000);
+    let output = run.wait_with_output().unwrap();
+    let (events, summary) = json(&output.stdout);
+    assert!(events.iter().all(|event| event["type"] != "data"));
+    let lost: Vec<_> = events.iter().filter(|event| event["type"] == "loss").collect();
+    let ranges: Vec<_> =
+        lost.iter().map(|loss| (&loss["direction"], &loss["offset"], &loss["length"])).collect();
+    assert_eq!(
+        ranges,
+        [(&"send".into(), &0.into(), &8000.into()), (&"recv".into(), &0.into(), &1234.into())]
+    );
+    assert!(lost.iter().all(|loss| loss["cause"] == "filtered" && loss["stage"] == "capture"));
+    assert_eq!((&summary["causes"][0]["bytes"], &summary["verdict"]), (&9234.into(), &"incomplete".into()));
+    assert!(!text(&output.stderr).contains("so far"), "the user's own filter is no news");
+}
+
+#[test]
 fn a_failing_command_is_reported_and_no_failure_of_ours() {
     if !require_bpf() {
         return;
