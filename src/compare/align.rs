@@ -25,22 +25,22 @@ pub struct Alignment {
 
 impl Alignment {
     /// The flow's direction that carries the process's `direction`.
-    pub fn flow_direction(&self, direction: Direction) -> Direction {
+    pub fn flow_direction(self, direction: Direction) -> Direction {
         if self.flipped { direction.reverse() } else { direction }
     }
 
     /// A flow range in the process's offsets; what lies before offset 0 is cut off.
-    pub fn to_process(&self, direction: Direction, range: Range) -> Range {
+    pub fn to_process(self, direction: Direction, range: Range) -> Range {
         shifted(range, self.shift[direction.index()])
     }
 
     /// A range of the process in the flow's offsets.
-    pub fn to_flow(&self, direction: Direction, range: Range) -> Range {
+    pub fn to_flow(self, direction: Direction, range: Range) -> Range {
         shifted(range, -self.shift[direction.index()])
     }
 
     /// What the flow's account says of a direction, in the process's offsets.
-    pub fn account(&self, direction: Direction, flow: &Ledger) -> Account {
+    pub fn account(self, direction: Direction, flow: &Ledger) -> Account {
         let account = &flow.accounts[self.flow_direction(direction).index()];
         let delivered: RangeSet =
             account.delivered.iter().map(|range| self.to_process(direction, range)).collect();

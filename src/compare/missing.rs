@@ -3,10 +3,11 @@
 //! A second pass over the capture: the first keeps no record, so memory grows with what is missing and
 //! not with what is there.
 
+use super::align::Alignment;
 use super::balance::stops_before_records;
-use super::{LISTED_RECORDS, Missing, Report};
+use super::{Finding, LISTED_RECORDS, Missing, Report};
 use crate::conn::{Info, Observer};
-use crate::event::{ConnId, Timestamp};
+use crate::event::{ConnId, Range, Timestamp};
 use crate::ledger::RangeSet;
 use crate::record::Record;
 use rustc_hash::FxHashMap;
@@ -41,30 +42,39 @@ impl Report {
     pub fn name_missing(&mut self, collected: &FxHashMap<ConnId, Vec<Record>>) {
         for comparison in &mut self.connections {
             let records = comparison.flow.and_then(|flow| collected.get(&flow));
+            let alignment = comparison.alignment;
             for record in records.into_iter().flatten() {
                 for finding in &mut comparison.findings {
-                    if !stops_before_records(finding.cause.stage()) {
-                        continue;
-                    }
-                    let ranges = record.messages().filter_map(|message| match comparison.alignment {
-                        Some(aligned) => (aligned.flow_direction(finding.direction) == message.direction)
-                            .then(|| aligned.to_process(finding.direction, message.range)),
-                        None => (finding.direction == message.direction).then_some(message.range),
-                    });
-                    let overlap = ranges.filter(|range| range.intersection(finding.range).is_some()).next();
-                    let Some(range) = overlap else { continue };
-                    finding.record_count += 1;
-                    if finding.records.len() < LISTED_RECORDS {
-                        finding.records.push(Missing {
-                            protocol: record.protocol,
-                            summary: record.summary.clone(),
-                            started: record.started(),
-                            range,
-                        });
+                    if let Some(range) = overlap(record, finding, alignment) {
+                        add(record, range, finding);
                     }
                 }
             }
         }
+    }
+}
+
+/// The range of a record's message in the process's offsets, where it overlaps what the process's side
+/// lacks.
+fn overlap(record: &Record, finding: &Finding, alignment: Option<Alignment>) -> Option<Range> {
+    if !stops_before_records(finding.cause.stage()) {
+        return None;
+    }
+    let mut ranges = record.messages().filter_map(|message| match alignment {
+        Some(aligned) if aligned.flow_direction(finding.direction) == message.direction => {
+            Some(aligned.to_process(finding.direction, message.range))
+        }
+        None if finding.direction == message.direction => Some(message.range),
+        _ => None,
+    });
+    ranges.find(|range| range.intersection(finding.range).is_some())
+}
+
+fn add(record: &Record, range: Range, finding: &mut Finding) {
+    finding.record_count += 1;
+    if finding.records.len() < LISTED_RECORDS {
+        let (protocol, started) = (record.protocol, record.started());
+        finding.records.push(Missing { protocol, summary: record.summary.clone(), started, range });
     }
 }
 

@@ -64,7 +64,7 @@ impl Connection {
             let range = Range::new(data.offset + captured, data.offset + length);
             self.lose(direction, range, cause, time, observer);
         }
-        if length == 0 && direction == Direction::Recv || length == 0 && self.vantage == Vantage::Wire {
+        if length == 0 && (direction == Direction::Recv || self.vantage == Vantage::Wire) {
             self.fins[direction.index()].get_or_insert(data.offset);
         }
         self.finish_if_done(direction, time, observer);

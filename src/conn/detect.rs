@@ -45,7 +45,7 @@ impl Detector {
     }
 
     /// Whether each direction's kept bytes begin with its first byte.
-    pub fn from_start(&self) -> [bool; 2] {
+    pub fn begins_at_start(&self) -> [bool; 2] {
         self.from_start
     }
 

@@ -227,7 +227,7 @@ impl Reader {
         let State::Detecting(detector) = &mut self.state else { return };
         cx.info.protocol = Some(protocol.name);
         cx.trace(1, "protocol", format_args!("{}: {}", protocol.name, detect::explain(verdicts)));
-        let (kept, from_start) = (detector.take(), detector.from_start());
+        let (kept, from_start) = (detector.take(), detector.begins_at_start());
         let mut known = [false; 2];
         for item in &kept {
             let (direction, offset, resyncing) = match *item {

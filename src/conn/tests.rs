@@ -191,12 +191,12 @@ fn check(vantage: Vantage, steps: &[Step], lengths: [usize; 2]) -> Notes {
     let totals = lengths.map(|end| Total { end: Some(end as u64), ..Total::default() });
     tracker.event(&event(Kind::Close(Close { reason: CloseReason::Closed, call: None, totals })));
     let mut notes = tracker.finish();
-    for index in 0..2 {
-        let whole = Range::new(0, lengths[index] as u64);
+    for (index, &length) in lengths.iter().enumerate() {
+        let whole = Range::new(0, length as u64);
         Notes::cover(&mut notes.bytes[index], whole);
         Notes::cover(&mut notes.delivered[index], whole);
         Notes::cover(&mut notes.framed[index], whole);
-        assert_eq!(notes.bytes[index].len(), lengths[index], "nothing is accounted for beyond the end");
+        assert_eq!(notes.bytes[index].len(), length, "nothing is accounted for beyond the end");
         for (offset, &[lost, skipped]) in notes.bytes[index].iter().enumerate() {
             let (delivered, framed) = (notes.delivered[index][offset], notes.framed[index][offset]);
             assert!(delivered != lost.is_some(), "{offset}: delivered or lost, {delivered} {lost:?}");

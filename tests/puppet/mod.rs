@@ -262,6 +262,7 @@ pub struct Wire {
     tcpdump: Watcher,
     file: PathBuf,
     port: u16,
+    marks: usize,
 }
 
 impl Wire {
@@ -271,16 +272,21 @@ impl Wire {
         command.args(["-i", "lo", "-U", "--immediate-mode", "-Z", "root", "-w"]).arg(file);
         command.args(args).arg(format!("port {port}"));
         let tcpdump = Watcher::start(&mut command).wait_for("listening on");
-        Wire { tcpdump, file: file.to_owned(), port }
+        Wire { tcpdump, file: file.to_owned(), port, marks: 0 }
     }
 
-    /// Ends the capture when it has everything until now. Nobody may listen on the port any more: a
-    /// connection that is refused is the last thing in the file.
-    pub fn end(self) {
+    /// Puts a refused connection into the capture. Nobody may listen on the port.
+    pub fn mark(&mut self) {
         let refused = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
         assert!(refused.is_err(), "somebody listens on port {}", self.port);
-        let file = self.file.clone();
-        wait_until("the refused connection in the capture", || has_reset(&std::fs::read(&file).unwrap()));
+        self.marks += 1;
+    }
+
+    /// Ends the capture when it has everything until now: a mark is the last thing in the file.
+    pub fn end(mut self) {
+        self.mark();
+        let (file, marks) = (self.file.clone(), self.marks);
+        wait_until("the mark in the capture", || resets(&std::fs::read(&file).unwrap()) == marks);
         self.end_now();
     }
 
@@ -291,19 +297,17 @@ impl Wire {
     }
 }
 
-/// True where a pcap file of Ethernet and IPv4 has a TCP segment with RST (RFC 9293, section 3.1).
-fn has_reset(file: &[u8]) -> bool {
+/// TCP segments with RST (RFC 9293, section 3.1) in a pcap file of Ethernet and IPv4.
+fn resets(file: &[u8]) -> usize {
     const FILE_HEADER: usize = 24;
     const RECORD_HEADER: usize = 16;
     const FLAGS: usize = 14 + 20 + 13;
-    let mut rest = file.get(FILE_HEADER..).unwrap_or_default();
+    let (mut rest, mut count) = (file.get(FILE_HEADER..).unwrap_or_default(), 0);
     while let Some(length) = rest.get(8..12) {
         let length = u32::from_le_bytes(length.try_into().unwrap()) as usize;
-        let Some(packet) = rest.get(RECORD_HEADER..RECORD_HEADER + length) else { return false };
-        if packet.get(FLAGS).is_some_and(|flags| flags & 4 != 0) {
-            return true;
-        }
+        let Some(packet) = rest.get(RECORD_HEADER..RECORD_HEADER + length) else { break };
+        count += usize::from(packet.get(FLAGS).is_some_and(|flags| flags & 4 != 0));
         rest = &rest[RECORD_HEADER + length..];
     }
-    false
+    count
 }
