@@ -266,16 +266,16 @@ static __always_inline struct conn *enter(struct sock *sk, struct conn *conn)
 {
 	struct sd_open *open = bpf_ringbuf_reserve(&events, sizeof(*open), 0);
 	u64 key = (u64)sk;
-	long error;
 
-	conn->announced = open != NULL;
-	error = bpf_map_update_elem(&conns, &key, conn, BPF_NOEXIST);
 	if (open) {
+		conn->announced = 1;
 		__builtin_memcpy(open, &conn->open, sizeof(*open));
-		if (error)
+		if (bpf_map_update_elem(&conns, &key, conn, BPF_NOEXIST))
 			bpf_ringbuf_discard(open, BPF_RB_NO_WAKEUP);
 		else
 			bpf_ringbuf_submit(open, wakeup(sizeof(*open)));
+	} else {
+		bpf_map_update_elem(&conns, &key, conn, BPF_NOEXIST);
 	}
 	conn = conn_of(sk);
 	if (!conn)

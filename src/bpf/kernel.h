@@ -42,11 +42,6 @@ enum {
 	BPF_RB_AVAIL_DATA = 0,
 };
 
-/* Which helpers the running kernel has; only looked up by name. */
-enum bpf_func_id {
-	BPF_FUNC_loop = 181,
-};
-
 #define AF_INET 2
 #define AF_INET6 10
 #define SOCK_STREAM 1

@@ -10,10 +10,11 @@
 
 /*
  * Chunks and empty buffers one call may take: 1024 buffers (UIO_MAXIOV) and 2 GiB (MAX_RW_COUNT) in chunks of
- * 64 KiB. Before 5.17 there is no bpf_loop and the verifier walks every round of a loop, which bounds it.
+ * 64 KiB. The verifier of old kernels walks every round of a loop, so the rounds are functions of their own, which
+ * it looks into once, and one calls the other.
  */
-#define ROUNDS (1024 + 32768)
-#define ROUNDS_UNTIL_5_16 1024
+#define ROUNDS_MAX (1024 + 32768)
+#define ROUNDS_AT_ONCE 8
 
 struct walk {
 	struct sd_data data; /* head of the next chunk */
@@ -26,8 +27,8 @@ struct walk {
 };
 
 /*
- * Not on the stack: what the verifier knows of values there would differ in every round of the loop, and it
- * would never see that the rounds are alike. Calls leave the kernel with preemption off, so one is enough.
+ * Not on the stack: a function that the verifier looks into once has no access to its caller's. Probes of calls run
+ * with preemption off, so one for each processor is enough.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -36,10 +37,16 @@ struct {
 	__type(value, struct walk);
 } walks SEC(".maps");
 
-static __always_inline struct walk *new_walk(void)
+static __always_inline struct walk *this_walk(void)
 {
 	u32 zero = 0;
-	struct walk *walk = bpf_map_lookup_elem(&walks, &zero);
+
+	return bpf_map_lookup_elem(&walks, &zero);
+}
+
+static __always_inline struct walk *new_walk(void)
+{
+	struct walk *walk = this_walk();
 
 	if (walk)
 		__builtin_memset(walk, 0, sizeof(*walk));
@@ -70,12 +77,15 @@ static __always_inline struct walk *new_walk(void)
 		goto sent;                                                                        \
 	}
 
-/* Sends one chunk. 1: nothing more to send. */
-static __noinline int step(struct walk *walk)
+/* Sends one chunk. 1: nothing more to send. Not static: see ROUNDS_MAX. */
+__noinline int send_chunk(void)
 {
+	struct walk *walk = this_walk();
 	struct user_iovec entry;
 	u64 n;
 
+	if (!walk)
+		return 1;
 	if (!walk->left) {
 		if (!walk->iov_left) {
 			/* The call moved more than its buffers hold: they changed under it. */
@@ -128,9 +138,12 @@ sent:
 	return walk->data.at >= walk->data.wanted || (walk->data.head.flags & SD_FAULT);
 }
 
-static long loop_step(u32 index, struct walk **walk)
+__noinline int send_chunks(void)
 {
-	return step(*walk);
+	for (int i = 0; i < ROUNDS_AT_ONCE; i++)
+		if (send_chunk())
+			return 1;
+	return 0;
 }
 
 /* Says that the rest of the call was not visited. */
@@ -151,16 +164,11 @@ static __noinline void end_at_limit(struct walk *walk)
 /* Sends all chunks of a call. Most calls need one. */
 static __always_inline void send_payload(struct walk *walk)
 {
-	if (step(walk))
+	if (send_chunk())
 		return;
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {
-		if (bpf_loop(ROUNDS, loop_step, &walk, 0) < ROUNDS)
+	for (int i = 0; i < ROUNDS_MAX / ROUNDS_AT_ONCE; i++)
+		if (send_chunks())
 			return;
-	} else {
-		for (u32 i = 0; i < ROUNDS_UNTIL_5_16; i++)
-			if (step(walk))
-				return;
-	}
 	end_at_limit(walk);
 }
 
