@@ -355,9 +355,10 @@ a.close(); b.close()";
         let trace =
             Trace::with(Options { pids: vec![python.pid()], fds: Some(filter), ..Options::default() });
         python.go();
-        for _ in 0..2 {
-            let (mut stream, _) = listener.accept().expect("the workload connects");
-            stream.write_all(b"0123456789").expect("the workload reads");
+        // Kept until the workload has ended: a peer that closes with bytes unread would reset the connection.
+        let peers = [(); 2].map(|()| listener.accept().expect("the workload connects").0);
+        for mut peer in &peers {
+            peer.write_all(b"0123456789").expect("the workload reads");
         }
         python.ended();
         let report = trace.ended();

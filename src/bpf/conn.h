@@ -295,6 +295,8 @@ static __noinline struct conn *found(struct sock *sk, u64 inode, const struct sd
 	struct conn *conn;
 	u32 seq;
 
+	if (ending)
+		return NULL;
 	conn = blank(slot, sk, inode, head);
 	if (!conn)
 		return NULL;

@@ -14,9 +14,19 @@
  * it looks into once, and one calls the other.
  */
 #define ROUNDS_MAX (1024 + 32768)
-#define ROUNDS_AT_ONCE 8
+#define ROUNDS_AT_ONCE 128
+
+/* A data call, as its arguments describe it. */
+struct call {
+	u32 number; /* enum sd_call */
+	u32 direction;
+	u32 flags; /* MSG_ */
+	u32 padding;
+	s64 result;
+};
 
 struct walk {
+	struct call call;
 	struct sd_data data; /* head of the next chunk */
 	u64 iov;	     /* user address of the next struct user_iovec */
 	u64 iov_left;
@@ -27,7 +37,8 @@ struct walk {
 };
 
 /*
- * Not on the stack: a function that the verifier looks into once has no access to its caller's. Probes of calls run
+ * Not on the stack: a function that the verifier looks into once has no access to its caller's, and what the verifier
+ * knows of values there (which call, which direction) would make it follow each call on its own. Probes of calls run
  * with preemption off, so one for each processor is enough.
  */
 struct {

@@ -34,6 +34,9 @@ const volatile u64 cfg_snaplen = ~0ULL;
 const volatile u64 cfg_chunk_max = 65536; /* a quarter of the ring at most, or large chunks never fit */
 const volatile u64 cfg_wakeup = 65536;	  /* bytes waiting in the ring before the reader is woken */
 
+/* Set by user space: the trace is ending. No connection is added any more; those known are reported, and are over. */
+u32 ending;
+
 struct sd_counters counters;
 
 #define count(field, n) __sync_fetch_and_add(&counters.field, (n))

@@ -22,14 +22,6 @@ const struct sd_data *type_data __attribute__((unused));
 const struct sd_loss *type_loss __attribute__((unused));
 const struct sd_close *type_close __attribute__((unused));
 
-/* A data call, as its arguments describe it. */
-struct call {
-	u8 number; /* enum sd_call */
-	u8 direction;
-	u32 flags; /* MSG_ */
-	s64 result;
-};
-
 /* Not a failure: nothing happened, and the program tries again or the kernel does it for the program. */
 static __always_inline bool is_retry(s64 result)
 {
@@ -59,8 +51,9 @@ static __always_inline bool is_end_of_stream(struct sock *sk)
 }
 
 /* Brings a connection's account up to date with a call, and sends what the call moved. */
-static __noinline void account_for(struct sock *sk, struct conn *conn, struct walk *walk, const struct call *call)
+static __noinline void account_for(struct sock *sk, struct conn *conn, struct walk *walk)
 {
+	const struct call *call = &walk->call;
 	struct sd_data *data = &walk->data;
 	bool peek = call->flags & MSG_PEEK;
 	u32 direction = call->direction & 1;
@@ -106,8 +99,9 @@ static __noinline void account_for(struct sock *sk, struct conn *conn, struct wa
 		refuse(conn, walk, peek);
 }
 
-static __noinline int on_data(struct sock *sk, u64 inode, struct walk *walk, const struct call *call)
+static __noinline int on_data(struct sock *sk, u64 inode, struct walk *walk)
 {
+	const struct call *call = &walk->call;
 	struct conn *conn = conn_of(sk);
 	u64 moved = call->result > 0 && !(call->flags & MSG_PEEK) ? call->result : 0;
 
@@ -120,9 +114,9 @@ static __noinline int on_data(struct sock *sk, u64 inode, struct walk *walk, con
 		if (!conn)
 			return 0;
 	}
-	if (call->result <= 0 && conn->ended)
+	if (conn->ended && (call->result <= 0 || ending))
 		return 0;
-	account_for(sk, conn, walk, call);
+	account_for(sk, conn, walk);
 	end_if_reset(sk, conn);
 	return 0;
 }
@@ -136,7 +130,7 @@ static __noinline int on_open(struct sock *sk, u64 inode, const struct sd_head *
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	u64 key = (u64)sk;
 
-	if (conn && !conn->ended)
+	if (ending || (conn && !conn->ended))
 		return 0;
 	if (conn)
 		bpf_map_delete_elem(&conns, &key);
@@ -173,62 +167,35 @@ static __always_inline void take_message(struct walk *walk, u64 address)
 	walk->iov_left = message.iov_count;
 }
 
-#define DATA_CALL(NUMBER, DIRECTION)   \
-	call.number = NUMBER;          \
-	call.direction = DIRECTION
-
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
+static __always_inline void set_call(struct walk *walk, u8 number, u8 direction)
 {
-	struct task_struct *task;
-	struct walk *walk;
-	struct call call = {};
-	struct file *file;
-	struct sock *sk;
-	u64 inode = 0;
-	long number;
-	s32 fd;
+	walk->call.number = number;
+	walk->call.direction = direction;
+}
 
-	if (!is_target(bpf_get_current_pid_tgid() >> 32))
-		return 0;
-	task = (struct task_struct *)bpf_get_current_task();
-	number = call_number(regs, task);
+/* Which of the calls it is, if any. */
+static __always_inline bool classify(struct walk *walk, long number)
+{
 	switch (number) {
-	case NR_read: DATA_CALL(SD_READ, SD_RECV); break;
-	case NR_write: DATA_CALL(SD_WRITE, SD_SEND); break;
-	case NR_readv: DATA_CALL(SD_READV, SD_RECV); break;
-	case NR_writev: DATA_CALL(SD_WRITEV, SD_SEND); break;
-	case NR_sendto: DATA_CALL(SD_SENDTO, SD_SEND); break;
-	case NR_recvfrom: DATA_CALL(SD_RECVFROM, SD_RECV); break;
-	case NR_sendmsg: DATA_CALL(SD_SENDMSG, SD_SEND); break;
-	case NR_recvmsg: DATA_CALL(SD_RECVMSG, SD_RECV); break;
-	case NR_connect: call.number = SD_CONNECT; break;
-	case NR_accept: call.number = SD_ACCEPT; break;
-	case NR_accept4: call.number = SD_ACCEPT4; break;
-	default: return 0;
+	case NR_read: set_call(walk, SD_READ, SD_RECV); return true;
+	case NR_write: set_call(walk, SD_WRITE, SD_SEND); return true;
+	case NR_readv: set_call(walk, SD_READV, SD_RECV); return true;
+	case NR_writev: set_call(walk, SD_WRITEV, SD_SEND); return true;
+	case NR_sendto: set_call(walk, SD_SENDTO, SD_SEND); return true;
+	case NR_recvfrom: set_call(walk, SD_RECVFROM, SD_RECV); return true;
+	case NR_sendmsg: set_call(walk, SD_SENDMSG, SD_SEND); return true;
+	case NR_recvmsg: set_call(walk, SD_RECVMSG, SD_RECV); return true;
+	case NR_connect: set_call(walk, SD_CONNECT, SD_SEND); return true;
+	case NR_accept: set_call(walk, SD_ACCEPT, SD_SEND); return true;
+	case NR_accept4: set_call(walk, SD_ACCEPT4, SD_SEND); return true;
+	default: return false;
 	}
-	fd = call_argument(regs, 0);
-	if (number == NR_accept || number == NR_accept4) {
-		if (result < 0)
-			return 0;
-		fd = result;
-	}
-	file = file_of_fd(task, fd);
-	if (!file)
-		return 0;
-	sk = socket_of_file(file, &inode);
-	if (!sk || !is_tcp(sk))
-		return 0;
-	walk = new_walk();
-	if (!walk)
-		return 0;
-	head_of_current(&walk->data.head, call.number, fd);
-	if (call.number >= SD_CONNECT)
-		return on_open(sk, inode, &walk->data.head, result);
-	call.result = result;
-	if (is_retry(result) || (!result && (call.direction == SD_SEND || !is_end_of_stream(sk))))
-		return 0;
-	switch (call.number) {
+}
+
+/* Reads from the arguments where the call's buffers are, and its flags. */
+static __always_inline void take_arguments(struct walk *walk, struct pt_regs *regs)
+{
+	switch (walk->call.number) {
 	case SD_READ:
 	case SD_WRITE:
 		walk->base = call_argument(regs, 1);
@@ -238,7 +205,7 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	case SD_RECVFROM:
 		walk->base = call_argument(regs, 1);
 		walk->left = call_argument(regs, 2);
-		call.flags = message_flags(call_argument(regs, 3));
+		walk->call.flags = message_flags(call_argument(regs, 3));
 		break;
 	case SD_READV:
 	case SD_WRITEV:
@@ -247,11 +214,55 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 		break;
 	default:
 		take_message(walk, call_argument(regs, 1));
-		call.flags = message_flags(call_argument(regs, 2));
+		walk->call.flags = message_flags(call_argument(regs, 2));
 	}
-	if (call.direction == SD_RECV && call.flags & (MSG_ERRQUEUE | MSG_OOB))
+}
+
+/* Nothing moved and nothing failed. */
+static __always_inline bool is_idle(struct sock *sk, const struct call *call)
+{
+	if (call->result)
+		return is_retry(call->result);
+	return call->direction == SD_SEND || !is_end_of_stream(sk);
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
+{
+	struct task_struct *task;
+	struct walk *walk;
+	struct file *file;
+	struct sock *sk;
+	u64 inode = 0;
+	bool opens;
+	s32 fd;
+
+	if (!is_target(bpf_get_current_pid_tgid() >> 32))
+		return 0;
+	task = (struct task_struct *)bpf_get_current_task();
+	walk = new_walk();
+	if (!walk || !classify(walk, call_number(regs, task)))
+		return 0;
+	fd = call_argument(regs, 0);
+	if (walk->call.number == SD_ACCEPT || walk->call.number == SD_ACCEPT4)
+		fd = result; /* of a failed accept: none */
+	file = file_of_fd(task, fd);
+	if (!file)
+		return 0;
+	sk = socket_of_file(file, &inode);
+	if (!sk || !is_tcp(sk))
+		return 0;
+	opens = walk->call.number >= SD_CONNECT;
+	walk->call.result = result;
+	if (!opens && is_idle(sk, &walk->call))
+		return 0;
+	head_of_current(&walk->data.head, walk->call.number, fd);
+	if (opens)
+		return on_open(sk, inode, &walk->data.head, result);
+	take_arguments(walk, regs);
+	if (walk->call.direction == SD_RECV && walk->call.flags & (MSG_ERRQUEUE | MSG_OOB))
 		return 0; /* copies of sent packets, errors, urgent bytes: not the stream */
-	return on_data(sk, inode, walk, &call);
+	return on_data(sk, inode, walk);
 }
 
 /* The descriptor is gone when the call returns, so it is looked at before. */
@@ -401,10 +412,10 @@ int list_sockets(struct bpf_iter__task_file *ctx)
 	return 0;
 }
 
-/* Set by user space: report where each connection stands, for the trace ends. Else only those that are gone. */
-u32 list_all;
+/* Connections that the ring had no room for in this listing. Set to 0 by user space before. */
+u32 unlisted;
 
-/* Reports what the ring refused before. */
+/* Reports what the ring refused before. At the end of the trace: where each connection stands. */
 SEC("iter/bpf_map_elem")
 int list_conns(struct bpf_iter__bpf_map_elem *ctx)
 {
@@ -424,13 +435,16 @@ int list_conns(struct bpf_iter__bpf_map_elem *ctx)
 	if (conn->gone) {
 		if (send_close(conn, conn->reason, &conn->end))
 			bpf_map_delete_elem(&conns, &key);
+		else
+			unlisted++;
 		return 0;
 	}
-	if (!list_all)
+	if (!ending)
 		return 0;
 	head_of_nobody(&head);
 	head.call = SD_LISTING;
-	finish(sk, conn, SD_STILL_OPEN, &head);
+	if (!finish(sk, conn, SD_STILL_OPEN, &head))
+		unlisted++;
 	return 0;
 }
 

@@ -29,6 +29,9 @@ pub const DEFAULT_RING_SIZE: usize = 16 << 20;
 /// How long records may wait in the ring before they are read, unless many wait.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
+/// Each listing empties the ring, and the smallest ring has room for the ends of several connections.
+const LISTINGS_MAX: usize = 32_768;
+
 /// The largest payload class of `src/bpf/payload.h`.
 const CHUNK_MAX: u64 = 64 << 10;
 
@@ -145,19 +148,18 @@ impl Live {
         }
     }
 
-    /// Has the probes report the ends that a full ring refused; with `all`, where each connection stands. Where
-    /// the ring takes no more, empties it and goes on.
+    /// Has the probes report the ends that a full ring refused and, when the trace is `ending`, where each
+    /// connection stands. Where the ring takes no more, empties it and goes on.
     fn list_conns(
         &mut self,
-        all: bool,
+        ending: bool,
         ring: &RingBuffer<'_>,
         taker: &RefCell<Taker<'_>>,
     ) -> Result<(), Error> {
-        if let Some(bss) = self.skel.maps.bss_data.as_mut() {
-            bss.list_all = u32::from(all);
-        }
-        loop {
-            let before = taker.borrow().records;
+        for _ in 0..LISTINGS_MAX {
+            if let Some(bss) = self.skel.maps.bss_data.as_mut() {
+                (bss.ending, bss.unlisted) = (u32::from(ending), 0);
+            }
             let link = self
                 .skel
                 .progs
@@ -166,10 +168,15 @@ impl Live {
                 .map_err(|error| refused("iter/bpf_map_elem", &error))?;
             run_iterator(&link)?;
             consume(ring, taker)?;
-            if taker.borrow().records == before || taker.borrow().broken {
+            let unlisted = self.skel.maps.bss_data.as_ref().map_or(0, |bss| {
+                // SAFETY: as in `counters`.
+                unsafe { std::ptr::read_volatile(&raw const bss.unlisted) }
+            });
+            if unlisted == 0 || taker.borrow().broken {
                 return Ok(());
             }
         }
+        Ok(())
     }
 
     /// What the probes have counted so far.
@@ -216,11 +223,12 @@ impl Source for Live {
         let taker = RefCell::new(Taker::new(self.clock_offset, sink));
         let ring = ring(&self.skel.maps.events, &taker)?;
         let mut result = self.pump(&ring, &taker);
-        self.links.clear();
         if result.is_ok() && !taker.borrow().broken {
-            result = consume(&ring, &taker).and_then(|()| self.list_conns(true, &ring, &taker));
+            // The probes stay until each connection's end is told: what moves meanwhile is still seen.
+            result = self.list_conns(true, &ring, &taker);
             taker.borrow_mut().finish();
         }
+        self.links.clear();
         drop(ring);
         let malformed = taker.into_inner().malformed;
         result.map(|()| self.summary(malformed))
