@@ -31,6 +31,9 @@ use start_line::{Judgement, StartLine};
 /// The name in records, filters and traces.
 const NAME: &str = "http1";
 
+/// Most bytes of empty lines in front of a message.
+const MAX_EMPTY: usize = 1024;
+
 /// HTTP/1.x.
 pub static PROTOCOL: Protocol = Protocol { name: NAME, detect, parser };
 
@@ -271,7 +274,7 @@ impl Http1 {
         let lead = head::empty_lines(input.data);
         let rest = &input.data[lead..];
         if rest.is_empty() || rest == b"\r" {
-            return match lead < MAX_HEAD {
+            return match lead < MAX_EMPTY {
                 true => more("a message"),
                 false => self.malformed(input, lead, "only empty lines".into(), out),
             };
@@ -331,44 +334,47 @@ impl Http1 {
             Err(reason) => return self.malformed(input, end, reason, out),
         };
         self.learn(input.direction, &head.start, out);
-        let step = match head.start {
-            StartLine::Request { .. } => self.take_request(input, end, head, out),
-            StartLine::Response { status, .. } => self.take_response(input, end, status, head, out),
-        };
-        if step.taken > 0 {
-            self.side(input.direction).head = Search::default();
+        self.side(input.direction).head = Search::default();
+        let Input { direction, offset, .. } = input;
+        match self.begin_message(direction, offset, lead, head, out) {
+            Some(Ok(draft)) => self.side(direction).state = State::Body(draft),
+            Some(Err((mut draft, reason))) => {
+                draft.truncate(Cause::ParseError);
+                self.end_message(direction, draft, offset + end as u64, out);
+                self.side(direction).state = State::Astray(reason);
+            }
+            None => {}
         }
-        step
+        Step::on(end)
     }
 
-    fn take_request(&mut self, input: Input<'_>, end: usize, head: Head<'_>, out: &mut dyn Output) -> Step {
-        let arrival = self.side(input.direction).arrivals.at(input.offset);
-        let asked = asked(&head, arrival);
-        let id = self.pairing.begin_request(asked);
-        if asked.connect || head.upgrade.is_some() {
-            self.side(input.direction).held_by = Some(id);
-        }
-        let draft = Draft::request(head, id, input.offset, arrival.time, &self.options);
-        self.begin_body(draft, input, end, out)
-    }
-
-    fn take_response(
+    /// Begins the message at `start` that has this head behind `lead` bytes of empty lines. None: it is an
+    /// interim response.
+    fn begin_message(
         &mut self,
-        input: Input<'_>,
-        end: usize,
-        status: u16,
+        direction: Direction,
+        start: u64,
+        lead: usize,
         head: Head<'_>,
         out: &mut dyn Output,
-    ) -> Step {
-        let mut interim = self.responding(input, out);
+    ) -> Option<Framed> {
+        // The empty lines may have come long before, behind the last message.
+        let arrival = self.side(direction).arrivals.at(start + lead as u64);
+        let StartLine::Response { status, .. } = head.start else {
+            let asked = asked(&head, arrival);
+            let id = self.pairing.begin_request(asked);
+            if asked.connect || head.upgrade.is_some() {
+                self.side(direction).held_by = Some(id);
+            }
+            return Some(Draft::request(head, id, start, arrival.time, &self.options));
+        };
+        let mut interim = self.responding(direction, start, arrival, out);
         if is_interim(status) {
             interim.add(status);
-            self.side(input.direction).interim = Some(interim);
-            return Step::on(end);
+            self.side(direction).interim = Some(interim);
+            return None;
         }
-        let started = self.side(input.direction).arrivals.at(input.offset).time;
-        let draft = Draft::response(head, status, interim, started, &self.options);
-        self.begin_body(draft, input, end, out)
+        Some(Draft::response(head, status, interim, arrival.time, &self.options))
     }
 
     /// True where a response can't be read before its request is.
@@ -378,13 +384,18 @@ impl Http1 {
         side.interim.is_none() && !side.unblocked && !requests_over && !self.pairing.knows_next()
     }
 
-    /// The response that goes on or begins at `input`, with the request it answers.
-    fn responding(&mut self, input: Input<'_>, out: &mut dyn Output) -> Interim {
-        let side = &mut self.sides[input.direction.index()];
+    /// The response that goes on, or begins at `start`, with the request it answers.
+    fn responding(
+        &mut self,
+        direction: Direction,
+        start: u64,
+        arrival: Arrival,
+        out: &mut dyn Output,
+    ) -> Interim {
+        let side = &mut self.sides[direction.index()];
         if let Some(interim) = side.interim.take() {
             return interim;
         }
-        let arrival = side.arrivals.at(input.offset);
         let (id, asked) = match self.pairing.begin_response(arrival, out) {
             Match::Known(id, asked) => (Some(id), asked),
             Match::Lone(why) => {
@@ -398,20 +409,7 @@ impl Http1 {
             }
         };
         side.unblocked = false;
-        Interim::new(id, asked, input.offset)
-    }
-
-    /// Goes on behind a head that ends at `end`.
-    fn begin_body(&mut self, draft: Framed, input: Input<'_>, end: usize, out: &mut dyn Output) -> Step {
-        match draft {
-            Ok(draft) => self.side(input.direction).state = State::Body(draft),
-            Err((mut draft, reason)) => {
-                draft.truncate(Cause::ParseError);
-                self.end_message(input.direction, draft, input.offset + end as u64, out);
-                self.side(input.direction).state = State::Astray(reason);
-            }
-        }
-        Step::on(end)
+        Interim::new(id, asked, start)
     }
 
     fn step_body(&mut self, mut draft: Box<Draft>, input: Input<'_>, out: &mut dyn Output) -> Step {
@@ -520,7 +518,7 @@ impl Http1 {
                 if self.fits(unread.direction, &line) && !self.is_held(unread.direction) =>
             {
                 self.learn(unread.direction, &line, out);
-                self.cut_head(unread, line, rest, cause, out);
+                self.cut_head(unread, lead, cause, out);
                 false
             }
             _ => {
@@ -531,41 +529,23 @@ impl Http1 {
         }
     }
 
-    /// Makes a message of the lines of a head that are there.
-    fn cut_head(
-        &mut self,
-        unread: Input<'_>,
-        line: StartLine<'_>,
-        head: &[u8],
-        cause: Cause,
-        out: &mut dyn Output,
-    ) {
-        let arrival = self.side(unread.direction).arrivals.at(unread.offset);
-        let lines = memchr::memrchr(b'\n', head).map_or(0, |at| at + 1);
-        let Ok(head) = head::parse(&head[..lines], self.options.show_secrets) else {
+    /// Makes a message of the whole lines of a head that are there.
+    fn cut_head(&mut self, unread: Input<'_>, lead: usize, cause: Cause, out: &mut dyn Output) {
+        let Input { direction, offset, data, .. } = unread;
+        let lines = memchr::memrchr(b'\n', data).map_or(data.len(), |at| at + 1);
+        let Ok(head) = head::parse(&data[lead..lines], self.options.show_secrets) else {
             return self.skip_rest(unread, Cause::Incomplete, "a gap cuts the head", out);
         };
-        let draft = match line {
-            StartLine::Request { .. } => {
-                let id = self.pairing.begin_request(asked(&head, arrival));
-                Draft::request(head, id, unread.offset, arrival.time, &self.options)
+        let to = offset + data.len() as u64;
+        match self.begin_message(direction, offset, lead, head, out) {
+            Some(Ok(mut draft) | Err((mut draft, _))) => {
+                draft.cut(cause);
+                self.end_message(direction, draft, to, out);
             }
-            StartLine::Response { status, .. } => {
-                let mut interim = self.responding(unread, out);
-                if is_interim(status) {
-                    interim.add(status);
-                    self.side(unread.direction).interim = Some(interim);
-                    let to = unread.offset + unread.data.len() as u64;
-                    self.end_interim(unread.direction, to, cause, out);
-                    return;
-                }
-                Draft::response(head, status, interim, arrival.time, &self.options)
+            None => {
+                self.end_interim(direction, to, cause, out);
             }
-        };
-        let mut draft = draft.unwrap_or_else(|(draft, _)| draft);
-        draft.cut(cause);
-        let to = unread.offset + unread.data.len() as u64;
-        self.end_message(unread.direction, draft, to, out);
+        }
     }
 
     /// Reads what was held back, now that it can't wait any longer; returns what is left.

@@ -27,6 +27,11 @@ const MAX_WAITING: usize = 1024;
 /// pipeline often try the server with one request first.
 const TURNS: u32 = 2;
 
+/// A response may be seen before its request: the call that sends the request may return after the one of
+/// another thread that reads the response. Beyond so many nanoseconds it was sent without being asked for,
+/// as servers do that time out (408) or break the protocol.
+const EARLY: u64 = 100_000_000;
+
 /// A message that is as whole as it will be.
 #[derive(Debug)]
 pub(super) struct Half {
@@ -113,6 +118,8 @@ pub(super) struct Pairing {
     lost: Option<Doubt>,
     /// The client was seen to send a request before the last one was answered.
     pipelines: bool,
+    /// Messages of the connection are lost.
+    lossy: bool,
     /// How many times in a row nothing was open when a response was whole.
     turns: u32,
     /// Requests that were given up for [`MAX_WAITING`], whose responses are still to come.
@@ -161,15 +168,22 @@ impl Pairing {
                 doubt.answered = true;
                 return self.lone("it came before any request that may be its own");
             }
-            let believed = self.turns >= TURNS || (doubt.mild && doubt.answered && candidates == 1);
-            if believed && !self.pipelines {
+            let waits =
+                !self.pipelines && (self.turns >= TURNS || (doubt.mild && doubt.answered && candidates == 1));
+            let hidden = self.lost.is_some_and(|lost| !lost.mild);
+            if waits && !hidden {
                 // Who waits for each answer has had, or lost, those to all its requests but the last.
                 answered = self.queue.iter().rposition(is_candidate).unwrap_or(first);
                 self.give_up_before(answered, out);
-            } else if !doubt.intact || candidates > 1 {
+            } else if !doubt.intact || candidates > 1 || hidden {
+                // Answers that are owed to these can be told from those to later requests only where the
+                // client is known not to pipeline.
+                self.pipelines |= !waits;
                 self.give_up_candidates(arrival, candidates, out);
                 return self.lone("requests or responses are lost, it may answer several requests");
             }
+        } else if self.came_too_early(arrival, first) {
+            return self.lone("it came before the request that waits");
         } else {
             self.pipelines |= candidates > 1;
         }
@@ -180,6 +194,14 @@ impl Pairing {
         self.note_answer();
         self.settle(out);
         found
+    }
+
+    /// True where a response came so long before the request at `index` that it can't be its own. Where
+    /// something is lost already, any time is too long.
+    fn came_too_early(&self, arrival: Arrival, index: usize) -> bool {
+        let exchange = &self.queue[index];
+        let early = exchange.asked.arrival.time.since(arrival.time);
+        early > EARLY || (self.lossy && !exchange.may_be_answered_at(arrival))
     }
 
     /// A response begins that belongs to no known request.
@@ -214,6 +236,7 @@ impl Pairing {
 
     /// An unknown number of requests is lost.
     pub(super) fn requests_lost(&mut self, loss: Lost) {
+        self.lossy |= loss == Lost::Messages;
         self.lost =
             Some(Doubt { intact: false, answered: loss == Lost::BeforeStart, mild: loss != Lost::Messages });
     }
@@ -221,6 +244,7 @@ impl Pairing {
     /// An unknown number of responses is lost. `first_hit`: among the lost bytes is the first byte of
     /// the next one.
     pub(super) fn responses_lost(&mut self, first_hit: bool, cause: Cause, out: &mut dyn Output) {
+        self.lossy = true;
         let Some(first) = self.queue.iter().position(Exchange::is_open) else {
             return self.note_answer();
         };
@@ -269,9 +293,6 @@ impl Pairing {
 
     /// Gives up the open requests that came before `arrival`: nobody knows which of them is answered.
     fn give_up_candidates(&mut self, arrival: Arrival, candidates: usize, out: &mut dyn Output) {
-        // Answers that are owed to these can be told from those to later requests only where the client
-        // is known not to pipeline.
-        self.pipelines = true;
         for exchange in &mut self.queue {
             if exchange.may_be_answered_at(arrival) {
                 exchange.answer = Answer::GivenUp(Vec::new());
