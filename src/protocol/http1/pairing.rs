@@ -4,14 +4,16 @@
 //! A wrong pair is worse than none. While both directions are whole, the n-th response answers the n-th
 //! request. After a loss:
 //!
-//! - Requests that were known before requests got lost are still answered in order.
-//! - Where responses got lost, one whose first byte is missing is given up. Of what is left the next
-//!   response answers one; if only one is left this is certain.
-//! - Behind lost requests nobody can count. There a client that waits for each response before its next
-//!   request is told from one that pipelines: only for the first is a request that came after the answers
-//!   to the lost ones believed to be answered by the response that comes after it.
+//! - Requests that were known before other requests got lost are still answered in order.
+//! - Where responses got lost, the one whose first byte is missing is given up. Of the requests left the
+//!   next response answers one; if only one is left, this is certain.
+//! - Behind lost requests nobody can count. A client that is known to wait for each response before its
+//!   next request ([`TURNS`]) has its responses in step all the same: the next one answers its latest
+//!   request. Of a client that pipelines, or may, the rest stays unpaired.
+//! - A loss that seldom hides a whole request ([`Lost::BeforeStart`], [`Lost::Tail`]) is not held against
+//!   a client that was not seen to pipeline: a trace of cut calls would be useless otherwise.
 //!
-//! All else becomes lone requests and lone responses.
+//! All else becomes lone requests and lone responses, each decision a `step` of the trace.
 
 use super::arrivals::Arrival;
 use crate::event::Cause;
@@ -333,8 +335,8 @@ impl Pairing {
         self.queue.iter_mut().rev().find(|exchange| exchange.id == id)
     }
 
-    /// Makes records of what is settled. Records come in the order of the requests, but a response that
-    /// waits for the end of its request holds back nobody.
+    /// Makes records of what is settled, in the order of the requests. An exchange whose request is still
+    /// under way holds back nobody.
     fn settle(&mut self, out: &mut dyn Output) {
         let mut index = 0;
         while index < self.queue.len() {
