@@ -81,7 +81,10 @@ impl Driver {
     /// A driver that begins to see both directions in the middle of the connection.
     pub(crate) fn mid_stream(options: Options) -> Driver {
         let mut driver = Driver::new(options);
-        driver.lanes.iter_mut().for_each(|lane| lane.searching = true);
+        for direction in Direction::BOTH {
+            driver.lanes[direction.index()].searching = true;
+            driver.parser.begin_inside(direction);
+        }
         driver
     }
 
