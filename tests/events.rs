@@ -1,7 +1,6 @@
 //! `sockdbg events` on real processes and as a recorder: what it shows and records is what the peers sent
 //! and got, however the run ends.
 
-#[allow(dead_code)] // every test program uses a part of it
 mod common;
 
 use assert_cmd::cargo::cargo_bin;

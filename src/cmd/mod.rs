@@ -41,6 +41,7 @@ commands! {
     events: Events,
     explain: Explain,
     completions: Completions,
+    demo: Demo,
 }
 
 /// Find out where the bytes of a request got lost

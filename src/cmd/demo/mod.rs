@@ -9,9 +9,9 @@ use super::screen::say;
 use crate::compare::Side;
 use crate::exit::Outcome;
 use crate::ledger::Book;
+use crate::source;
 use crate::source::interface::Interface;
 use crate::source::live::{self, Live};
-use crate::source::{self, Source};
 use anyhow::Context;
 use std::env;
 use std::fs;
@@ -76,7 +76,9 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         Ok(process) => process,
         Err(error) => match error.downcast::<source::Error>() {
             Ok(source::Error::Attach(why)) => {
-                say(&format!("no live run here ({why}); the recordings of an earlier run are compared instead"));
+                say(&format!(
+                    "no live run here ({why}); the recordings of an earlier run are compared instead"
+                ));
                 files.unpack().context("no place for the recordings")?;
                 comparison::side(&mut *source::open(&files.recording)?)?
             }
@@ -88,7 +90,10 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let output = Output { format: Format::Text, color: args.color, quiet: false };
     comparison::show(&report, &process, &Show { output, full: false })?;
     if let Some(keep) = keep {
-        println!("\nThe same offline: sockdbg pcap-compare {0}/recording.pcapng {0}/capture.pcap", keep.display());
+        println!(
+            "\nThe same offline: sockdbg pcap-compare {0}/recording.pcapng {0}/capture.pcap",
+            keep.display()
+        );
     }
     println!("\nOn a process of yours: sockdbg verify -p PID -i any");
     Ok(Outcome::Well)
@@ -123,10 +128,10 @@ fn trace(files: &Files) -> anyhow::Result<Side> {
         duration: Some(PATIENCE),
         stop: Arc::clone(&stop),
     })?;
-    let mut recorder = Recorder::create(&files.recording)?;
+    let mut recorder = Recorder::create(&files.recording, None)?;
     let packets = packets.run(&files.capture)?;
     let client = thread::spawn(move || server.be_visited());
-    let mut written = Ok(());
+    let mut written: anyhow::Result<()> = Ok(());
     let (book, summary) = comparison::observe(&mut live, Book::default(), |event| {
         written = recorder.event(event);
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

@@ -5,14 +5,14 @@
 
 use nix::sys::sendfile::sendfile;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 /// Size of the page that goes through write(2), in bytes.
-const REPORT_SIZE: usize = 200_000;
+const REPORT_SIZE: usize = 30_000;
 
 /// Size of the picture that goes through sendfile(2), in bytes.
-const PICTURE_SIZE: usize = 20_000;
+const PICTURE_SIZE: usize = 10_000;
 
 /// The requests of each connection, in order.
 const VISITS: [&[&str]; 2] = [&["/hello", "/report", "/picture.png", "/hello"], &["/hello", "/missing"]];
@@ -76,7 +76,8 @@ fn send_picture(mut stream: &TcpStream, picture: &File) -> io::Result<()> {
     stream.write_all(head("200 OK", "image/png", PICTURE_SIZE).as_bytes())?;
     let mut offset = 0;
     while (offset as usize) < PICTURE_SIZE {
-        sendfile(stream, picture, Some(&mut offset), PICTURE_SIZE - offset as usize)?;
+        let left = PICTURE_SIZE - offset as usize;
+        sendfile(stream, picture, Some(&mut offset), left)?;
     }
     Ok(())
 }
