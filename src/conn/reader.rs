@@ -70,6 +70,8 @@ struct Lane {
     unread: Vec<u8>,
     /// Offset of the first byte not taken.
     offset: u64,
+    /// When the newest byte came. Bytes that waited for the other direction keep their own time.
+    arrived: Timestamp,
     /// Searching the next boundary.
     resyncing: bool,
     /// Since when it waits for the other direction.
@@ -273,6 +275,7 @@ impl Reader {
     /// Offers new bytes behind those that were not taken, then lets the other direction go on.
     fn offer(&mut self, direction: Direction, data: &[u8], cx: &mut Context<'_>) {
         let lane = &mut self.lanes[direction.index()];
+        lane.arrived = cx.time;
         let waited = lane.blocked.is_some_and(|since| cx.time.since(since) > BLOCK_TIME);
         let before = lane.offset;
         if lane.resyncing && !lane.unread.is_empty() && self.begins_at(direction, data) {
@@ -373,7 +376,7 @@ impl Reader {
                 cx.trace(1, "resynced", format_args!("{} goes on at {offset}", direction.name()));
                 continue;
             }
-            let input = Input { direction, offset: lane.offset, time: cx.time, data: rest };
+            let input = Input { direction, offset: lane.offset, time: lane.arrived, data: rest };
             let progress = parser.feed(input, cx);
             lane.offset += progress.taken as u64;
             at += progress.taken;
