@@ -321,7 +321,7 @@ fn losses_make_no_new_pairs() {
     for file in expected().into_keys().filter(|file| !unfit.contains(&file.as_str())) {
         let path = folder().join(&file);
         let truth = records_with(&path, |_| {});
-        for seed in 1..=20u64 {
+        for seed in 1..=200u64 {
             let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let lossy = records_with(&path, |data| {
                 // xorshift64 (Marsaglia 2003)
