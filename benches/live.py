@@ -148,6 +148,8 @@ def under_sockdbg(nginx, directory):
     finally:
         tracer.send_signal(signal.SIGINT)
         summary = tracer.communicate()[1].strip().splitlines()
+    if tracer.returncode != 0:
+        sys.exit(f"bench: sockdbg ended with {tracer.returncode}: {summary}")
     size = recording.stat().st_size
     recording.unlink()
     return rate, f"{summary[-1] if summary else 'no summary'} ({size / 1e6:.0f} MB)"
