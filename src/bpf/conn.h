@@ -8,7 +8,8 @@
  *
  * Known limit: the anchor is read when a call returns, after the socket's lock was released. Where two
  * threads send (or receive) on one socket at the same instant, without a lock of their own, the anchor of
- * one call may include the other's bytes, and which came first cannot be told.
+ * one call may include the other's bytes, and which came first cannot be told; nor is the account of a direction
+ * locked between them. One thread that sends while another receives is no such case: each direction has its own.
  */
 #ifndef SD_CONN_H
 #define SD_CONN_H

@@ -10,7 +10,6 @@ use crate::event::{
     Role, Start, Task, Timestamp, Total, Transport,
 };
 use rustc_hash::FxHashSet;
-use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::ControlFlow;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -44,92 +43,89 @@ const AF_INET6: u16 = 10;
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 pub(super) struct Head {
-    time: u64,
-    inode: u64,
-    opened: u32,
-    pid: u32,
-    tid: u32,
-    fd: i32,
-    comm: [u8; 16],
-    kind: u8,
-    call: u8,
-    direction: u8,
-    flags: u8,
-    padding: u32,
+    pub(super) time: u64,
+    pub(super) inode: u64,
+    pub(super) opened: u32,
+    pub(super) pid: u32,
+    pub(super) tid: u32,
+    pub(super) fd: i32,
+    pub(super) comm: [u8; 16],
+    pub(super) kind: u8,
+    pub(super) call: u8,
+    pub(super) direction: u8,
+    pub(super) flags: u8,
+    pub(super) padding: u32,
 }
 
 /// `struct sd_start`.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 pub(super) struct RawStart {
-    offset: u64,
-    seq: u32,
-    known: u32,
+    pub(super) offset: u64,
+    pub(super) seq: u32,
+    pub(super) known: u32,
 }
 
 /// `struct sd_open`.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 pub(super) struct RawOpen {
-    head: Head,
-    start: [RawStart; 2],
-    local: [u8; 16],
-    remote: [u8; 16],
-    local_port: u16,
-    remote_port: u16,
-    family: u16,
-    role: u16,
-    error: i32,
-    padding: u32,
+    pub(super) head: Head,
+    pub(super) start: [RawStart; 2],
+    pub(super) local: [u8; 16],
+    pub(super) remote: [u8; 16],
+    pub(super) local_port: u16,
+    pub(super) remote_port: u16,
+    pub(super) family: u16,
+    pub(super) role: u16,
+    pub(super) error: i32,
+    pub(super) padding: u32,
 }
 
 /// `struct sd_data`.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 pub(super) struct RawData {
-    head: Head,
-    offset: u64,
-    length: u64,
-    wanted: u64,
-    at: u64,
-    captured: u32,
-    seq: u32,
-    error: i32,
-    padding: u32,
+    pub(super) head: Head,
+    pub(super) offset: u64,
+    pub(super) length: u64,
+    pub(super) wanted: u64,
+    pub(super) at: u64,
+    pub(super) captured: u32,
+    pub(super) seq: u32,
+    pub(super) error: i32,
+    pub(super) padding: u32,
 }
-
-/// Where `seq` is in `struct sd_data`; the sizes alone would not tell two fields that changed places.
-pub(super) const SEQ_OFFSET: usize = offset_of!(RawData, seq);
 
 /// `struct sd_loss`.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 pub(super) struct RawLoss {
-    head: Head,
-    from: u64,
-    to: u64,
-    cause: u32,
-    padding: u32,
+    pub(super) head: Head,
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) cause: u32,
+    pub(super) padding: u32,
 }
 
 /// `struct sd_total`.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 pub(super) struct RawTotal {
-    moved: u64,
-    end: u64,
-    pending: u32,
-    known: u32,
+    pub(super) moved: u64,
+    pub(super) end: u64,
+    pub(super) pending: u32,
+    pub(super) known: u32,
 }
 
 /// `struct sd_close`.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 pub(super) struct RawClose {
-    head: Head,
-    total: [RawTotal; 2],
-    reason: u32,
-    padding: u32,
+    pub(super) head: Head,
+    pub(super) total: [RawTotal; 2],
+    pub(super) reason: u32,
+    pub(super) padding: u32,
 }
 
 /// Turns records into events, in the order of the ring.

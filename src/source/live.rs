@@ -54,7 +54,8 @@ pub struct FdFilter {
 pub struct Options {
     /// Processes to trace.
     pub pids: Vec<u32>,
-    /// Only these descriptors; the totals of the others are still counted.
+    /// Only these descriptors; the totals of the others are still counted. A connection is left out, all of it,
+    /// when the descriptor it is first seen with is.
     pub fds: Option<FdFilter>,
     /// Payload bytes to capture of each call; all where absent.
     pub snaplen: Option<u64>,
@@ -399,7 +400,7 @@ fn cannot_load(error: &libbpf_rs::Error) -> Error {
             .into()
     } else {
         format!(
-            "the kernel does not take the BPF programs: {error:#} (SOCKDBG_LOG=debug shows the verifier's words)"
+            "the kernel does not take the BPF programs: {error:#} (the log at debug level has the verifier's words)"
         )
     })
 }
@@ -484,12 +485,20 @@ fn log_level(level: libbpf_rs::PrintLevel) -> log::Level {
     }
 }
 
-/// The probes and the decoder speak of the same records.
-const _: () = {
-    assert!(offset_of!(types::sd_data, seq) == decode::SEQ_OFFSET);
-    assert!(size_of::<types::sd_head>() == size_of::<decode::Head>());
-    assert!(size_of::<types::sd_open>() == size_of::<decode::RawOpen>());
-    assert!(size_of::<types::sd_data>() == size_of::<decode::RawData>());
-    assert!(size_of::<types::sd_loss>() == size_of::<decode::RawLoss>());
-    assert!(size_of::<types::sd_close>() == size_of::<decode::RawClose>());
-};
+/// Asserts when compiling that a record of the probes and the decoder's view of it are the same.
+macro_rules! same_layout {
+    ($probe:ident, $view:ident: $($field:ident),*) => {
+        const _: () = {
+            assert!(size_of::<types::$probe>() == size_of::<decode::$view>());
+            $(assert!(offset_of!(types::$probe, $field) == offset_of!(decode::$view, $field));)*
+        };
+    };
+}
+
+same_layout!(sd_head, Head: time, inode, opened, pid, tid, fd, comm, kind, call, direction, flags, padding);
+same_layout!(sd_start, RawStart: offset, seq, known);
+same_layout!(sd_open, RawOpen: head, start, local, remote, local_port, remote_port, family, role, error, padding);
+same_layout!(sd_data, RawData: head, offset, length, wanted, at, captured, seq, error, padding);
+same_layout!(sd_loss, RawLoss: head, from, to, cause, padding);
+same_layout!(sd_total, RawTotal: moved, end, pending, known);
+same_layout!(sd_close, RawClose: head, total, reason, padding);
