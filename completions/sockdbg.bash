@@ -22,6 +22,9 @@ _sockdbg() {
             sockdbg,conn-trace)
                 cmd="sockdbg__subcmd__conn__subcmd__trace"
                 ;;
+            sockdbg,demo)
+                cmd="sockdbg__subcmd__demo"
+                ;;
             sockdbg,events)
                 cmd="sockdbg__subcmd__events"
                 ;;
@@ -42,6 +45,9 @@ _sockdbg() {
                 ;;
             sockdbg__subcmd__help,conn-trace)
                 cmd="sockdbg__subcmd__help__subcmd__conn__subcmd__trace"
+                ;;
+            sockdbg__subcmd__help,demo)
+                cmd="sockdbg__subcmd__help__subcmd__demo"
                 ;;
             sockdbg__subcmd__help,events)
                 cmd="sockdbg__subcmd__help__subcmd__events"
@@ -65,7 +71,7 @@ _sockdbg() {
 
     case "${cmd}" in
         sockdbg)
-            opts="-h -V --help --version verify pcap-compare conn-trace events explain completions help"
+            opts="-h -V --help --version verify pcap-compare conn-trace events explain completions demo help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -161,6 +167,28 @@ _sockdbg() {
                     ;;
                 --ring-size)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sockdbg__subcmd__demo)
+            opts="-h --keep --color --serve --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --keep)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -267,7 +295,7 @@ _sockdbg() {
             return 0
             ;;
         sockdbg__subcmd__help)
-            opts="verify pcap-compare conn-trace events explain completions help"
+            opts="verify pcap-compare conn-trace events explain completions demo help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -295,6 +323,20 @@ _sockdbg() {
             return 0
             ;;
         sockdbg__subcmd__help__subcmd__conn__subcmd__trace)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sockdbg__subcmd__help__subcmd__demo)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -28,6 +28,7 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand events 'Show or record every network call of a process'
             cand explain 'Explain why a byte did not become a record'
             cand completions 'Print the completion script of a shell'
+            cand demo 'Show what sockdbg does, on a workload of its own'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'sockdbg;verify'= {
@@ -127,6 +128,13 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }
+        &'sockdbg;demo'= {
+            cand --keep 'Keep the recording and the capture in this directory'
+            cand --color 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set'
+            cand --serve 'Be the demo''s server'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
         &'sockdbg;help'= {
             cand verify 'Compare what eBPF sees of a process with what is on the wire'
             cand pcap-compare 'Compare a recording with a packet capture'
@@ -134,6 +142,7 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand events 'Show or record every network call of a process'
             cand explain 'Explain why a byte did not become a record'
             cand completions 'Print the completion script of a shell'
+            cand demo 'Show what sockdbg does, on a workload of its own'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'sockdbg;help;verify'= {
@@ -147,6 +156,8 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
         &'sockdbg;help;explain'= {
         }
         &'sockdbg;help;completions'= {
+        }
+        &'sockdbg;help;demo'= {
         }
         &'sockdbg;help;help'= {
         }

@@ -32,6 +32,7 @@ complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "conn-trace" -d 'Sho
 complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "events" -d 'Show or record every network call of a process'
 complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "explain" -d 'Explain why a byte did not become a record'
 complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "completions" -d 'Print the completion script of a shell'
+complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "demo" -d 'Show what sockdbg does, on a workload of its own'
 complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s p -l pid -d 'Trace these processes: a list, repeatable' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l fd -d 'Only these descriptors, as in 3,5; with ! in front, all but these' -r
@@ -103,10 +104,17 @@ always\t'Always'
 never\t'Never'"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions help" -f -a "verify" -d 'Compare what eBPF sees of a process with what is on the wire'
-complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions help" -f -a "pcap-compare" -d 'Compare a recording with a packet capture'
-complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions help" -f -a "conn-trace" -d 'Show the reassembled records of each connection'
-complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions help" -f -a "events" -d 'Show or record every network call of a process'
-complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions help" -f -a "explain" -d 'Explain why a byte did not become a record'
-complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions help" -f -a "completions" -d 'Print the completion script of a shell'
-complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand demo" -l keep -d 'Keep the recording and the capture in this directory' -r -F
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand demo" -l color -d 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set' -r -f -a "auto\t'Where stdout is a terminal and neither NO_COLOR nor a dumb TERM speaks against it'
+always\t'Always'
+never\t'Never'"
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand demo" -l serve -d 'Be the demo\'s server'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions demo help" -f -a "verify" -d 'Compare what eBPF sees of a process with what is on the wire'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions demo help" -f -a "pcap-compare" -d 'Compare a recording with a packet capture'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions demo help" -f -a "conn-trace" -d 'Show the reassembled records of each connection'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions demo help" -f -a "events" -d 'Show or record every network call of a process'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions demo help" -f -a "explain" -d 'Explain why a byte did not become a record'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions demo help" -f -a "completions" -d 'Print the completion script of a shell'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions demo help" -f -a "demo" -d 'Show what sockdbg does, on a workload of its own'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand help; and not __fish_seen_subcommand_from verify pcap-compare conn-trace events explain completions demo help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
