@@ -555,3 +555,32 @@ fn is_a_stretch_of(connection: Connection<'_>, direction: Direction, truth: &[u8
         assert_eq!(range.to, (start + stream.len()) as u64, "a loss in the middle");
     }
 }
+
+#[test]
+fn found_after_its_own_fin_and_closed_later() {
+    if !require_bpf() {
+        return;
+    }
+    let (listener, port) = listen();
+    let mut python = Python::start(
+        "s = connect(); s.sendall(b'12345'); s.shutdown(1); pause(); receive(s); pause(); s.close()",
+        port,
+    );
+    let (mut peer, _) = listener.accept().expect("the workload connects");
+    let mut received = Vec::new();
+    peer.read_to_end(&mut received).expect("the workload writes and shuts down");
+    python.paused();
+    let trace = Trace::of(python.pid());
+    python.go();
+    peer.write_all(b"late").expect("the workload reads");
+    drop(peer);
+    python.paused();
+    python.go();
+    python.ended();
+    let report = trace.ended();
+    let connection = report.only();
+    assert_eq!(connection.open().start.map(|start| start.offset), [5, 0]);
+    assert_eq!(connection.bytes(Direction::Send), b"");
+    assert_eq!(connection.bytes(Direction::Recv), b"late");
+    assert_eq!(connection.close().totals.map(|total| total.end), [Some(5), Some(4)]);
+}

@@ -41,7 +41,7 @@ struct conn {
 	u8 filtered;
 	u8 ended;     /* its final close is in the ring */
 	u8 reset;     /* reset by the peer; the end is reported once no call can add to it */
-	u8 fin_queued; /* our FIN took a sequence number */
+	u8 fin_queued; /* our FIN took a sequence number, or is about to */
 	u8 gone;       /* TCP destroyed the socket before its end could be reported */
 	u8 padding[2];
 	u32 reason;    /* of an end that the ring refused; 0: none */
@@ -118,21 +118,18 @@ static __always_inline struct file *file_of_fd(struct task_struct *task, u32 fd)
 	return file;
 }
 
-/* True once our FIN has been counted in write_seq (RFC 9293, 3.3.2: after FIN-WAIT-1 or LAST-ACK begins). */
+/* Our FIN has been counted in write_seq in these states (RFC 9293, 3.3.2). In CLOSE it depends on the one before. */
+static __always_inline bool is_after_fin(u32 state)
+{
+	return state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2 || state == TCP_TIME_WAIT ||
+	       state == TCP_LAST_ACK || state == TCP_CLOSING;
+}
+
 static __always_inline bool fin_queued(struct sock *sk, struct conn *conn)
 {
-	switch (state_of(sk)) {
-	case TCP_FIN_WAIT1:
-	case TCP_FIN_WAIT2:
-	case TCP_TIME_WAIT:
-	case TCP_LAST_ACK:
-	case TCP_CLOSING:
-		return true;
-	case TCP_CLOSE:
-		return conn && conn->fin_queued;
-	default:
-		return false;
-	}
+	u32 state = state_of(sk);
+
+	return state == TCP_CLOSE ? conn && conn->fin_queued : is_after_fin(state);
 }
 
 /* Sequence number after the last byte written. */

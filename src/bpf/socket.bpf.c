@@ -344,7 +344,8 @@ int BPF_PROG(on_set_state, struct sock *sk, int old, int new)
 
 	if (!conn)
 		return 0;
-	if (new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK)
+	/* A connection that was found may have been past its FIN already. */
+	if (is_after_fin(new) || is_after_fin(old))
 		conn->fin_queued = 1;
 	if (conn->ended)
 		return 0;
