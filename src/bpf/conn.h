@@ -78,42 +78,43 @@ static __always_inline struct conn *conn_of(struct sock *sk)
 
 static __always_inline bool is_tcp(struct sock *sk)
 {
-	u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	u16 family = READ(sk, __sk_common.skc_family);
 
-	return (family == AF_INET || family == AF_INET6) && BPF_CORE_READ(sk, sk_type) == SOCK_STREAM &&
-	       BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP;
+	return (family == AF_INET || family == AF_INET6) && READ(sk, sk_type) == SOCK_STREAM &&
+	       READ(sk, sk_protocol) == IPPROTO_TCP;
 }
 
 static __always_inline u8 state_of(struct sock *sk)
 {
-	return BPF_CORE_READ(sk, __sk_common.skc_state);
+	return READ(sk, __sk_common.skc_state);
 }
 
 /* A connection, also one just ended: it has a peer and is no listener. */
 static __always_inline bool is_connected(struct sock *sk)
 {
-	return state_of(sk) != TCP_LISTEN && BPF_CORE_READ(sk, __sk_common.skc_dport) != 0;
+	return state_of(sk) != TCP_LISTEN && READ(sk, __sk_common.skc_dport) != 0;
 }
 
 static __always_inline struct sock *socket_of_file(struct file *file, u64 *ino)
 {
-	struct inode *inode = BPF_CORE_READ(file, f_inode);
+	struct inode *inode = READ(file, f_inode);
 	struct socket *socket;
 
-	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK)
+	if ((READ(inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return NULL;
-	*ino = BPF_CORE_READ(inode, i_ino);
-	socket = BPF_CORE_READ(file, private_data);
-	return BPF_CORE_READ(socket, sk);
+	*ino = READ(inode, i_ino);
+	socket = READ(file, private_data);
+	return READ(socket, sk);
 }
 
 static __always_inline struct file *file_of_fd(struct task_struct *task, u32 fd)
 {
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **files = BPF_CORE_READ(table, fd);
+	struct files_struct *open_files = READ(task, files);
+	struct fdtable *table = READ(open_files, fdt);
+	struct file **files = READ(table, fd);
 	struct file *file = NULL;
 
-	if (fd < BPF_CORE_READ(table, max_fds))
+	if (fd < READ(table, max_fds))
 		bpf_probe_read_kernel(&file, sizeof(file), files + fd);
 	return file;
 }
@@ -137,13 +138,13 @@ static __always_inline u32 send_anchor(struct sock *sk, struct conn *conn)
 {
 	bool fin = fin_queued(sk, conn);
 
-	return BPF_CORE_READ((struct tcp_sock *)sk, write_seq) - fin;
+	return READ((struct tcp_sock *)sk, write_seq) - fin;
 }
 
 /* True once the peer's FIN has been counted in rcv_nxt. */
 static __always_inline bool fin_received(struct sock *sk)
 {
-	return BPF_CORE_READ(sk, __sk_common.skc_flags) & (1UL << SOCK_DONE);
+	return READ(sk, __sk_common.skc_flags) & (1UL << SOCK_DONE);
 }
 
 /*
@@ -154,9 +155,9 @@ static __always_inline u32 recv_anchor(struct sock *sk)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	bool fin = fin_received(sk);
-	u32 copied = BPF_CORE_READ(tp, copied_seq);
+	u32 copied = READ(tp, copied_seq);
 
-	return copied - (fin && copied == BPF_CORE_READ(tp, rcv_nxt));
+	return copied - (fin && copied == READ(tp, rcv_nxt));
 }
 
 static __always_inline u32 anchor(struct sock *sk, struct conn *conn, u32 direction)
@@ -175,11 +176,11 @@ static __always_inline void sample(struct sock *sk, u32 direction, u64 *bytes, u
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 
 	if (direction == SD_SEND) {
-		*bytes = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
-		*seq = BPF_CORE_READ(tp, snd_nxt);
+		*bytes = READ(tp, bytes_sent) - READ(tp, bytes_retrans);
+		*seq = READ(tp, snd_nxt);
 	} else {
-		*bytes = BPF_CORE_READ(tp, bytes_received);
-		*seq = BPF_CORE_READ(tp, rcv_nxt);
+		*bytes = READ(tp, bytes_received);
+		*seq = READ(tp, rcv_nxt);
 	}
 }
 
@@ -200,7 +201,7 @@ static __noinline u64 offset_of(struct sock *sk, u32 direction, u32 seq)
 		newest = newest_again;
 	}
 	/* Our FIN is in snd_nxt, but never in bytes_sent; once sent, snd_nxt has reached write_seq. */
-	if (direction == SD_SEND && newest == BPF_CORE_READ((struct tcp_sock *)sk, write_seq) &&
+	if (direction == SD_SEND && newest == READ((struct tcp_sock *)sk, write_seq) &&
 	    fin_queued(sk, conn_of(sk)))
 		newest--;
 	return bytes + (s32)(seq - newest);
@@ -208,9 +209,9 @@ static __noinline u64 offset_of(struct sock *sk, u32 direction, u32 seq)
 
 static __always_inline void read_addresses(struct sock *sk, struct sd_open *open)
 {
-	open->family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	open->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
-	open->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	open->family = READ(sk, __sk_common.skc_family);
+	open->local_port = READ(sk, __sk_common.skc_num);
+	open->remote_port = bpf_ntohs(READ(sk, __sk_common.skc_dport));
 	if (open->family == AF_INET) {
 		BPF_CORE_READ_INTO((u32 *)open->local, sk, __sk_common.skc_rcv_saddr);
 		BPF_CORE_READ_INTO((u32 *)open->remote, sk, __sk_common.skc_daddr);
@@ -440,9 +441,9 @@ static __always_inline u32 held(struct sock *sk, u32 direction, u32 seq)
 	u32 left;
 
 	if (direction == SD_SEND)
-		left = seq - BPF_CORE_READ(tp, snd_una);
+		left = seq - READ(tp, snd_una);
 	else
-		left = BPF_CORE_READ(tp, rcv_nxt) - fin - seq;
+		left = READ(tp, rcv_nxt) - fin - seq;
 	return (s32)left > 0 ? left : 0;
 }
 

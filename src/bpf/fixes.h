@@ -33,17 +33,25 @@
 #define NR_accept4 242
 #endif
 
-/* Number of the system call, or -1 in a 32-bit task: its numbers mean other calls. */
-static __always_inline long call_number(struct pt_regs *regs, struct task_struct *task)
+/* Number of the system call. `regs` are a tracepoint's own: the verifier knows what they point to. */
+static __always_inline long call_number(struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+	return regs->orig_ax;
+#else
+	return regs->syscallno;
+#endif
+}
+
+/* True in a 32-bit task's call: its numbers mean other calls. */
+static __always_inline bool is_compat(struct task_struct *task)
 {
 #if defined(__TARGET_ARCH_x86)
 	const u32 TS_COMPAT = 0x0002; /* arch/x86/include/asm/thread_info.h */
 
-	if (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT)
-		return -1;
-	return BPF_CORE_READ(regs, orig_ax);
+	return READ(task, thread_info.status) & TS_COMPAT;
 #else
-	return BPF_CORE_READ(regs, syscallno);
+	return false;
 #endif
 }
 
@@ -55,17 +63,17 @@ static __always_inline u64 call_argument(struct pt_regs *regs, int index)
 {
 #if defined(__TARGET_ARCH_x86)
 	switch (index) {
-	case 0: return BPF_CORE_READ(regs, di);
-	case 1: return BPF_CORE_READ(regs, si);
-	case 2: return BPF_CORE_READ(regs, dx);
-	default: return BPF_CORE_READ(regs, r10);
+	case 0: return regs->di;
+	case 1: return regs->si;
+	case 2: return regs->dx;
+	default: return regs->r10;
 	}
 #else
 	switch (index) {
-	case 0: return BPF_CORE_READ(regs, orig_x0);
-	case 1: return BPF_CORE_READ(regs, regs[1]);
-	case 2: return BPF_CORE_READ(regs, regs[2]);
-	default: return BPF_CORE_READ(regs, regs[3]);
+	case 0: return regs->orig_x0;
+	case 1: return regs->regs[1];
+	case 2: return regs->regs[2];
+	default: return regs->regs[3];
 	}
 #endif
 }
@@ -93,8 +101,8 @@ static __always_inline s64 file_references(struct file *file)
 	struct file___until_6_12 *old = (void *)file;
 
 	if (bpf_core_field_exists(new->f_ref))
-		return BPF_CORE_READ(new, f_ref.refcnt.counter) + 1;
-	return BPF_CORE_READ(old, f_count.counter);
+		return READ(new, f_ref.refcnt.counter) + 1;
+	return READ(old, f_count.counter);
 }
 
 #endif

@@ -11,6 +11,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_tracing.h>
 #include "abi.h"
+#include "read.h"
 #include "fixes.h"
 #include "ring.h"
 #include "conn.h"
@@ -44,7 +45,7 @@ static __always_inline void refuse(struct conn *conn, const struct walk *walk, b
 /* The end of the stream, not a read into a buffer of no length. */
 static __always_inline bool is_end_of_stream(struct sock *sk)
 {
-	bool ended = fin_received(sk) || (BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN) ||
+	bool ended = fin_received(sk) || (READ(sk, sk_shutdown) & RCV_SHUTDOWN) ||
 		     state_of(sk) == TCP_CLOSE;
 
 	return ended && !held(sk, SD_RECV, recv_anchor(sk));
@@ -140,11 +141,11 @@ static __noinline int on_open(struct sock *sk, u64 inode, const struct sd_head *
 	conn->open.role = client ? SD_CLIENT : SD_SERVER;
 	conn->open.error = result < 0 && result != -EINPROGRESS && !is_retry(result) ? -result : 0;
 	if (client && state == TCP_CLOSE && !conn->open.error)
-		conn->open.error = BPF_CORE_READ(sk, sk_err); /* refused before the call returned */
+		conn->open.error = READ(sk, sk_err); /* refused before the call returned */
 	if (state != TCP_CLOSE)
-		start(conn, SD_SEND, 0, BPF_CORE_READ(tp, write_seq));
+		start(conn, SD_SEND, 0, READ(tp, write_seq));
 	if (state != TCP_CLOSE && state != TCP_SYN_SENT)
-		start(conn, SD_RECV, 0, BPF_CORE_READ(tp, copied_seq));
+		start(conn, SD_RECV, 0, READ(tp, copied_seq));
 	conn = enter(sk, conn);
 	/* A connect that failed leaves no connection; the next one on this socket is another. */
 	if (conn && conn->open.error)
@@ -167,27 +168,27 @@ static __always_inline void take_message(struct walk *walk, u64 address)
 	walk->iov_left = message.iov_count;
 }
 
-static __always_inline void set_call(struct walk *walk, u8 number, u8 direction)
+static __always_inline void set_call(struct call *call, u8 number, u8 direction)
 {
-	walk->call.number = number;
-	walk->call.direction = direction;
+	call->number = number;
+	call->direction = direction;
 }
 
 /* Which of the calls it is, if any. */
-static __always_inline bool classify(struct walk *walk, long number)
+static __always_inline bool classify(struct call *call, long number)
 {
 	switch (number) {
-	case NR_read: set_call(walk, SD_READ, SD_RECV); return true;
-	case NR_write: set_call(walk, SD_WRITE, SD_SEND); return true;
-	case NR_readv: set_call(walk, SD_READV, SD_RECV); return true;
-	case NR_writev: set_call(walk, SD_WRITEV, SD_SEND); return true;
-	case NR_sendto: set_call(walk, SD_SENDTO, SD_SEND); return true;
-	case NR_recvfrom: set_call(walk, SD_RECVFROM, SD_RECV); return true;
-	case NR_sendmsg: set_call(walk, SD_SENDMSG, SD_SEND); return true;
-	case NR_recvmsg: set_call(walk, SD_RECVMSG, SD_RECV); return true;
-	case NR_connect: set_call(walk, SD_CONNECT, SD_SEND); return true;
-	case NR_accept: set_call(walk, SD_ACCEPT, SD_SEND); return true;
-	case NR_accept4: set_call(walk, SD_ACCEPT4, SD_SEND); return true;
+	case NR_read: set_call(call, SD_READ, SD_RECV); return true;
+	case NR_write: set_call(call, SD_WRITE, SD_SEND); return true;
+	case NR_readv: set_call(call, SD_READV, SD_RECV); return true;
+	case NR_writev: set_call(call, SD_WRITEV, SD_SEND); return true;
+	case NR_sendto: set_call(call, SD_SENDTO, SD_SEND); return true;
+	case NR_recvfrom: set_call(call, SD_RECVFROM, SD_RECV); return true;
+	case NR_sendmsg: set_call(call, SD_SENDMSG, SD_SEND); return true;
+	case NR_recvmsg: set_call(call, SD_RECVMSG, SD_RECV); return true;
+	case NR_connect: set_call(call, SD_CONNECT, SD_SEND); return true;
+	case NR_accept: set_call(call, SD_ACCEPT, SD_SEND); return true;
+	case NR_accept4: set_call(call, SD_ACCEPT4, SD_SEND); return true;
 	default: return false;
 	}
 }
@@ -230,6 +231,7 @@ SEC("tp_btf/sys_exit")
 int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 {
 	struct task_struct *task;
+	struct call call = {};
 	struct walk *walk;
 	struct file *file;
 	struct sock *sk;
@@ -237,12 +239,16 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	bool opens;
 	s32 fd;
 
+	/* Most calls of the machine end here, and most of a target in the next line. */
 	if (!is_target(bpf_get_current_pid_tgid() >> 32))
 		return 0;
-	task = (struct task_struct *)bpf_get_current_task();
-	walk = new_walk();
-	if (!walk || !classify(walk, call_number(regs, task)))
+	if (!classify(&call, call_number(regs)))
 		return 0;
+	task = (struct task_struct *)bpf_get_current_task();
+	walk = is_compat(task) ? NULL : new_walk();
+	if (!walk)
+		return 0;
+	walk->call = call;
 	fd = call_argument(regs, 0);
 	if (walk->call.number == SD_ACCEPT || walk->call.number == SD_ACCEPT4)
 		fd = result; /* of a failed accept: none */
@@ -306,7 +312,7 @@ int BPF_PROG(on_sys_enter, struct pt_regs *regs, long number)
 {
 	if (number != NR_close || !is_target(bpf_get_current_pid_tgid() >> 32))
 		return 0;
-	if (call_number(regs, (struct task_struct *)bpf_get_current_task()) != NR_close)
+	if (is_compat((struct task_struct *)bpf_get_current_task()))
 		return 0;
 	return on_close(call_argument(regs, 0));
 }
@@ -314,12 +320,12 @@ int BPF_PROG(on_sys_enter, struct pt_regs *regs, long number)
 /* No descriptor refers to the socket any more: its file is being released. */
 static __always_inline bool is_released(struct sock *sk)
 {
-	struct socket *socket = BPF_CORE_READ(sk, sk_socket);
+	struct socket *socket = READ(sk, sk_socket);
 	struct file *file;
 
 	if (!socket)
 		return true;
-	file = BPF_CORE_READ(socket, file);
+	file = READ(socket, file);
 	return !file || file_references(file) <= 0;
 }
 
@@ -331,7 +337,7 @@ static __always_inline void head_of_end(struct sd_head *head)
 	head_of_nobody(head);
 	if (is_target(bpf_get_current_pid_tgid() >> 32)) {
 		head_of_current(head, SD_KERNEL, -1);
-		if (BPF_CORE_READ(task, flags) & PF_EXITING)
+		if (READ(task, flags) & PF_EXITING)
 			head->call = SD_EXIT;
 	}
 }
@@ -354,7 +360,7 @@ int BPF_PROG(on_set_state, struct sock *sk, int old, int new)
 		finish(sk, conn, conn->reset ? SD_RESET : SD_CLOSED, &head);
 		return 0;
 	}
-	if (new == TCP_CLOSE && BPF_CORE_READ(sk, sk_err)) {
+	if (new == TCP_CLOSE && READ(sk, sk_err)) {
 		conn->reset = 1;
 		end_if_reset(sk, conn);
 	}
@@ -398,14 +404,14 @@ int list_sockets(struct bpf_iter__task_file *ctx)
 
 	if (!task || !file)
 		return 0;
-	head.pid = BPF_CORE_READ(task, tgid);
+	head.pid = READ(task, tgid);
 	if (!is_target(head.pid) || (!list_filtered && fd_filtered(ctx->fd)))
 		return 0;
 	sk = socket_of_file(file, &inode);
 	if (!sk || !is_tcp(sk) || !is_connected(sk) || state_of(sk) == TCP_CLOSE || conn_of(sk))
 		return 0;
 	head.time = bpf_ktime_get_ns();
-	head.tid = BPF_CORE_READ(task, pid);
+	head.tid = READ(task, pid);
 	head.fd = ctx->fd;
 	head.call = SD_LISTING;
 	BPF_CORE_READ_INTO(&head.comm, task, comm);
