@@ -5,9 +5,9 @@
 use crate::event::{Event, Kind, Open, Opened, Role, Timestamp, Vantage};
 use crate::process::{Process, listening_ports};
 use crate::source::decode::{self, Decoder};
-use crate::source::{Error, Sink, Source, Summary};
+use crate::source::{Error, Sink, Source, Summary, tracepoint};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{ErrorKind, IterOpts, Link, MapCore, MapFlags, RingBuffer, RingBufferBuilder};
+use libbpf_rs::{ErrorKind, IterOpts, Link, MapCore, MapFlags, ProgramMut, RingBuffer, RingBufferBuilder};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::time::{ClockId, clock_gettime};
 use rustc_hash::FxHashMap;
@@ -17,7 +17,7 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::mem::{MaybeUninit, offset_of, size_of};
 use std::ops::ControlFlow;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, IntoRawFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -334,10 +334,6 @@ fn load(options: &Options) -> Result<SocketSkel<'static>, Error> {
     let ring_size = ring_size(options.ring_size);
     configure(&mut open, options, ring_size);
     open.maps.events.set_max_entries(ring_size as u32).map_err(|error| cannot_load(&error))?;
-    // The tracepoint costs other calls nothing, but needs tracefs.
-    let tracefs = has_tracefs();
-    open.progs.on_sys_enter_close.set_autoload(tracefs);
-    open.progs.on_sys_enter.set_autoload(!tracefs);
     open.load().map_err(|error| cannot_load(&error))
 }
 
@@ -367,26 +363,29 @@ fn page_size() -> usize {
         .unwrap_or(4096)
 }
 
-fn has_tracefs() -> bool {
-    ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
-        .iter()
-        .any(|root| Path::new(root).join("events/syscalls/sys_enter_close/id").exists())
-}
-
 fn attach_probes(skel: &SocketSkel<'_>) -> Result<Vec<Link>, Error> {
     let progs = &skel.progs;
-    let close = if has_tracefs() { &progs.on_sys_enter_close } else { &progs.on_sys_enter };
-    let probes = [
-        // Ends first: an end that is seen early is known, a call before its connection's end must be.
-        ("tp_btf/tcp_destroy_sock", &progs.on_destroy),
-        ("tp_btf/inet_sock_set_state", &progs.on_set_state),
-        ("sys_enter of close", close),
-        ("tp_btf/sys_exit", &progs.on_sys_exit),
-    ];
-    probes
-        .into_iter()
-        .map(|(hook, program)| program.attach().map_err(|error| refused(hook, &error)))
-        .collect()
+    let attach = |hook, program: &ProgramMut<'_>| program.attach().map_err(|error| refused(hook, &error));
+    // Ends first: an end that is seen early is known, a call before its connection's end must be.
+    Ok(vec![
+        attach("tp_btf/tcp_destroy_sock", &progs.on_destroy)?,
+        attach("tp_btf/inet_sock_set_state", &progs.on_set_state)?,
+        match attach_to_close(&progs.on_sys_enter_close) {
+            Some(link) => link,
+            None => attach("tp_btf/sys_enter", &progs.on_sys_enter)?,
+        },
+        attach("tp_btf/sys_exit", &progs.on_sys_exit)?,
+    ])
+}
+
+/// The tracepoint of close(2) alone costs the other calls of the machine next to nothing. `None` where
+/// the kernel or its tracefs can't be brought to grant it.
+fn attach_to_close(program: &ProgramMut<'_>) -> Option<Link> {
+    let event = tracepoint::open("syscalls/sys_enter_close")
+        .inspect_err(|error| log::debug!("no tracepoint of close: {error}"))
+        .ok()?;
+    // The link owns the descriptor from here on.
+    program.attach_perf_event(event.into_raw_fd()).ok()
 }
 
 fn add(map: &impl MapCore, key: &[u8]) -> Result<(), Error> {

@@ -10,6 +10,7 @@ pub mod interface;
 pub mod live;
 pub mod pcap;
 pub mod recording;
+mod tracepoint;
 
 use crate::event::{Event, Timestamp, Vantage};
 use std::fmt;
