@@ -81,8 +81,8 @@ def response():
     return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
-def connection(capture, number):
-    """One connection: a generator that yields after each packet."""
+def connection(capture, number, limit):
+    """One connection, which comes to its end soon after the file is full: yields after each packet."""
     client = (bytes([10, 1, number >> 8 & 255, number & 255]), 20_000 + number % 40_000)
     server = (bytes([10, 0, 0, 1]), 80)
     seqs = [random.getrandbits(32), random.getrandbits(32)]
@@ -106,6 +106,8 @@ def connection(capture, number):
         packet(end, flags)
         yield
     for _ in range(random.randrange(1, 200)):
+        if capture.size >= limit:
+            break
         yield from message(0, request(random.randrange(1_000_000)))
         yield from message(1, response())
     for end, flags in ((0, FIN | ACK), (1, FIN | ACK), (0, ACK)):
@@ -116,12 +118,13 @@ def connection(capture, number):
 def main():
     path, megabytes = sys.argv[1], int(sys.argv[2])
     capture = Capture(path)
+    limit = megabytes * 1_000_000
     number = 0
     open_connections = []
-    while capture.size < megabytes * 1_000_000 or open_connections:
-        while len(open_connections) < CLIENTS and capture.size < megabytes * 1_000_000:
+    while capture.size < limit or open_connections:
+        while len(open_connections) < CLIENTS and capture.size < limit:
             number += 1
-            open_connections.append(connection(capture, number))
+            open_connections.append(connection(capture, number, limit))
         turn = random.randrange(len(open_connections))
         try:
             # A few packets at a time, as they arrive in reality.

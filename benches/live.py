@@ -93,18 +93,27 @@ class Nginx:
         except ConnectionError:
             return False
 
+    def cpu(self):
+        """CPU seconds of the worker so far, those that tracing costs it included."""
+        fields = Path(f"/proc/{self.worker}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def stop(self):
         self.master.send_signal(signal.SIGQUIT)
         self.master.wait()
 
 
-def load(url):
-    """Requests per second of one round."""
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", url]
+def load(nginx):
+    """One round: requests per second, and microseconds of the worker's CPU time for each request. The
+    second figure stands even where other programs compete for the machine."""
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", nginx.url]
+    before = nginx.cpu()
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    cpu = nginx.cpu() - before
     if errors := re.search(r"(Socket errors|Non-2xx).*", output):
         sys.exit(f"bench: wrk: {errors.group()}")
-    return float(re.search(r"Requests/sec:\s*([\d.]+)", output).group(1))
+    requests = int(re.search(r"(\d+) requests in", output).group(1))
+    return float(re.search(r"Requests/sec:\s*([\d.]+)", output).group(1)), cpu / requests * 1e6
 
 
 def is_traced(pid):
@@ -135,7 +144,7 @@ def stable(count):
 
 
 def untraced(nginx, _):
-    return load(nginx.url), None
+    return load(nginx), None
 
 
 def under_sockdbg(nginx, directory):
@@ -144,7 +153,7 @@ def under_sockdbg(nginx, directory):
     tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         until(stable(lambda: bpf_links(tracer.pid)), "sockdbg to attach")
-        rate = load(nginx.url)
+        rate = load(nginx)
     finally:
         tracer.send_signal(signal.SIGINT)
         summary = tracer.communicate()[1].strip().splitlines()
@@ -161,7 +170,7 @@ def under_strace(nginx, directory):
     tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         until(lambda: is_traced(nginx.worker), "strace to attach")
-        rate = load(nginx.url)
+        rate = load(nginx)
     finally:
         tracer.send_signal(signal.SIGINT)
         tracer.wait()
@@ -177,23 +186,27 @@ def main():
     directory.mkdir()
     nginx = Nginx(directory)
     rates = {name: [] for name in VARIANTS}
+    costs = {name: [] for name in VARIANTS}
     lossless = True
     try:
         print(f"live: nginx, 1 worker, {BODY} B bodies; wrk, {CONNECTIONS} connections, {SECONDS} s a round")
         for number in range(1, ROUNDS + 1):
             for name, variant in VARIANTS.items():
-                rate, remark = variant(nginx, directory)
+                (rate, cost), remark = variant(nginx, directory)
                 rates[name].append(rate)
+                costs[name].append(cost)
                 if remark:
                     lossless &= "nothing lost" in remark
-                print(f"  round {number}: {name:18} {rate:9.0f} requests/s  {remark or ''}", flush=True)
+                print(f"  round {number}: {name:18} {rate:9.0f} requests/s  {cost:6.1f} us CPU each", flush=True)
+                if remark:
+                    print(f"    {remark}")
     finally:
         nginx.stop()
-    base = statistics.median(rates["untraced"])
     print("  medians:")
-    for name, values in rates.items():
-        median = statistics.median(values)
-        print(f"    {name:18} {median:9.0f} requests/s  {median / base:6.1%} of untraced")
+    base = statistics.median(rates["untraced"])
+    for name in VARIANTS:
+        rate, cost = statistics.median(rates[name]), statistics.median(costs[name])
+        print(f"    {name:18} {rate:9.0f} requests/s  {rate / base:6.1%} of untraced  {cost:6.1f} us CPU each")
     print(f"  sockdbg lost {'nothing in any round' if lossless else 'EVENTS'}")
 
 

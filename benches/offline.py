@@ -38,7 +38,7 @@ def peak_memory(pid):
 
 
 def measure(command, output):
-    """CPU seconds, peak memory in MiB and lines printed.
+    """CPU seconds, peak memory in MiB and the number of lines printed.
 
     The memory is read from /proc while the process runs: getrusage would count that of this interpreter,
     from which the process was forked, as its own.
@@ -72,20 +72,25 @@ def main():
     print(f"offline: HTTP capture of {large.stat().st_size / 1e6:.0f} MB", flush=True)
     tools = {"sockdbg conn-trace -r": sockdbg, "tshark -Y http -T fields": tshark}
     results = {name: [] for name in tools}
+    counts = set()
     for number in range(1, ROUNDS + 1):
         for name, command in tools.items():
             cpu, peak, lines = measure(command(large), directory / "output")
             results[name].append((cpu, peak))
+            # tshark prints a line for the request and one for the response.
+            counts.add(lines if command is sockdbg else lines / 2)
             print(f"  round {number}: {name:25} {cpu:7.2f} s CPU  {peak:7.1f} MiB  {lines} lines", flush=True)
     medians = {name: [statistics.median(column) for column in zip(*rows)] for name, rows in results.items()}
     (own_cpu, own_peak), (other_cpu, other_peak) = medians.values()
+    if len(counts) > 1:
+        sys.exit(f"bench: the tools, or two runs of one, do not agree on the number of requests: {counts}")
     print("  medians:")
     for name, (cpu, peak) in medians.items():
         print(f"    {name:25} {cpu:7.2f} s CPU  {peak:7.1f} MiB")
     print(f"    tshark takes {other_cpu / own_cpu:.1f} x the CPU time and {other_peak / own_peak:.1f} x the memory")
     small_peak = measure(sockdbg(small), directory / "output")[1]
     size = small.stat().st_size / 1e6
-    print(f"    sockdbg on {size:.0f} MB: {small_peak:.1f} MiB; on ten times that: {own_peak:.1f} MiB")
+    print(f"    sockdbg on {size:.0f} MB: {small_peak:.1f} MiB; on {large.stat().st_size / 1e6:.0f} MB: {own_peak:.1f} MiB")
 
 
 main()
