@@ -234,6 +234,24 @@ fn a_client_that_overlaps_is_paired_again_after_a_pause() {
 }
 
 #[test]
+fn a_pause_with_an_open_command_proves_nothing() {
+    let steps = [
+        send([command(&["GET", "a"]), command(&["GET", "b"])].concat()),
+        recv("$1\r\na\r\n"),
+        send(command(&["GET", "c"])),
+        recv("$2\r\nbb\r\n$3\r\nccc\r\n"),
+        Step::Gap(Direction::Send, 22, Cause::RingFull),
+        // It blocks: its reply is not the next.
+        send(command(&["BLPOP", "q", "0"])),
+        send(command(&["GET", "f"])),
+        recv("$1\r\nx\r\n*2\r\n$1\r\nq\r\n$1\r\ny\r\n$6\r\nffffff\r\n"),
+    ];
+    let outcome = run(&steps, Setup { pause: SECOND, ..Setup::default() });
+    let unpaired = outcome.summaries()[3..].iter().all(|summary| !summary.contains(" -> "));
+    assert!(unpaired, "{:#?}", outcome.summaries());
+}
+
+#[test]
 fn a_connection_found_open_is_paired_from_its_next_turn() {
     let setup = Setup { mid_stream: true, ..Setup::default() };
     let quiet =
