@@ -303,13 +303,13 @@ impl Pairing {
     /// - if the client takes turns (it has never been seen to send while only a part of what it had sent was
     ///   answered) and a reply came since the loss: that reply began the end of a turn, the command begins
     ///   the next. Most clients are like this, those that pipeline in batches too;
-    /// - for all other clients, if the connection was quiet for [`IDLE`] and at least as many replies as
-    ///   commands were seen since the loss.
+    /// - for all other clients, if the connection was quiet for [`IDLE`] and more replies than commands were
+    ///   seen since the loss: one more at least is owed to what was lost.
     fn may_restart(&self, time: Timestamp) -> Option<Trust> {
         let [replies, commands] = self.since_hole;
         if !self.overlaps && replies > 0 {
             Some(Trust::Turns)
-        } else if time.since(self.last) >= IDLE && replies >= commands {
+        } else if time.since(self.last) >= IDLE && replies > commands {
             Some(Trust::Idle)
         } else {
             None

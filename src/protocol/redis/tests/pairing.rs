@@ -243,8 +243,9 @@ fn a_pause_with_an_open_command_proves_nothing() {
         Step::Gap(Direction::Send, 22, Cause::RingFull),
         // It blocks: its reply is not the next.
         send(command(&["BLPOP", "q", "0"])),
+        recv("$1\r\nx\r\n"),
         send(command(&["GET", "f"])),
-        recv("$1\r\nx\r\n*2\r\n$1\r\nq\r\n$1\r\ny\r\n$6\r\nffffff\r\n"),
+        recv("*2\r\n$1\r\nq\r\n$1\r\ny\r\n$6\r\nffffff\r\n"),
     ];
     let outcome = run(&steps, Setup { pause: SECOND, ..Setup::default() });
     let unpaired = outcome.summaries()[3..].iter().all(|summary| !summary.contains(" -> "));
