@@ -239,10 +239,8 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	bool opens;
 	s32 fd;
 
-	/* Most calls of the machine end here, and most of a target in the next line. */
-	if (!is_target(bpf_get_current_pid_tgid() >> 32))
-		return 0;
-	if (!classify(&call, call_number(regs)))
+	/* Most calls end here: the number is at hand, while the table of targets has to be searched. */
+	if (!classify(&call, call_number(regs)) || !is_target(bpf_get_current_pid_tgid() >> 32))
 		return 0;
 	task = (struct task_struct *)bpf_get_current_task();
 	walk = is_compat(task) ? NULL : new_walk();

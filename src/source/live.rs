@@ -347,7 +347,8 @@ fn configure(open: &mut skeleton::OpenSocketSkel<'_>, options: &Options, ring_si
     settings.cfg_snaplen = options.snaplen.unwrap_or(u64::MAX);
     // A quarter of the ring, and room for the record's head: the largest class must fit several times.
     settings.cfg_chunk_max = CHUNK_MAX.min(quarter / 2);
-    settings.cfg_wakeup = CHUNK_MAX.min(quarter);
+    // Waking up costs the traced process more than the ring's memory: polls alone keep up with most.
+    settings.cfg_wakeup = quarter;
 }
 
 /// A power of two of at least a page, at most what the kernel's ring can be (2^31).
