@@ -1,9 +1,14 @@
 //! Every cause, provoked on a live process whose bytes the test knows: stage, cause and exact range.
 
-mod puppet;
+mod common;
 
+use common::peer::eventually;
+use common::puppet::Puppet;
+use common::report::{Report, findings_of};
+use common::trace::require_bpf;
+use common::watcher::Watcher;
+use common::wire::Wire;
 use nix::sys::signal::Signal;
-use puppet::{Puppet, Report, Watcher, Wire, bpf_or_report, findings_of, wait_until};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -81,7 +86,7 @@ fn finish(mut puppet: Puppet, verify: Watcher) -> Report {
 
 #[test]
 fn clean_traffic_has_no_finding() {
-    if !bpf_or_report() {
+    if !require_bpf() {
         return;
     }
     let mut puppet = Puppet::new();
@@ -103,7 +108,7 @@ fn clean_traffic_has_no_finding() {
 
 #[test]
 fn a_process_in_its_own_network_namespace_is_captured_there() {
-    if !bpf_or_report() {
+    if !require_bpf() {
         return;
     }
     let mut puppet = Puppet::by(&["unshare", "--net", "sh", "-c", "ip link set lo up; exec \"$@\"", "sh"]);
@@ -125,7 +130,7 @@ fn a_process_in_its_own_network_namespace_is_captured_there() {
 
 #[test]
 fn snaplen() {
-    if !bpf_or_report() {
+    if !require_bpf() {
         return;
     }
     let mut puppet = Puppet::new();
@@ -143,7 +148,7 @@ fn snaplen() {
 
 #[test]
 fn ring_full() {
-    if !bpf_or_report() {
+    if !require_bpf() {
         return;
     }
     let mut puppet = Puppet::new();
@@ -179,7 +184,7 @@ fn ring_full() {
 
 #[test]
 fn before_attach_and_wire_started_late() {
-    if !bpf_or_report() {
+    if !require_bpf() {
         return;
     }
     let mut puppet = Puppet::new();
@@ -203,7 +208,7 @@ fn before_attach_and_wire_started_late() {
 
 #[test]
 fn before_attach_while_the_wire_was_watched() {
-    if !bpf_or_report() {
+    if !require_bpf() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
@@ -231,7 +236,7 @@ fn before_attach_while_the_wire_was_watched() {
 
 #[test]
 fn filtered() {
-    if !bpf_or_report() {
+    if !require_bpf() {
         return;
     }
     let mut puppet = Puppet::new();
@@ -246,7 +251,7 @@ fn filtered() {
 
 #[test]
 fn untraced_syscall() {
-    if !bpf_or_report() {
+    if !require_bpf() {
         return;
     }
     let mut puppet = Puppet::new();
@@ -269,7 +274,7 @@ fn untraced_syscall() {
 
 #[test]
 fn untraced_syscall_at_the_end_of_the_connection() {
-    if !bpf_or_report() {
+    if !require_bpf() {
         return;
     }
     let mut puppet = Puppet::new();
@@ -287,7 +292,7 @@ fn untraced_syscall_at_the_end_of_the_connection() {
 
 #[test]
 fn wire_not_captured() {
-    if !bpf_or_report() {
+    if !require_bpf() {
         return;
     }
     // The response is one packet on the loopback interface; the filter keeps it out.
@@ -299,7 +304,7 @@ fn wire_not_captured() {
 
 #[test]
 fn wire_snaplen() {
-    if !bpf_or_report() {
+    if !require_bpf() {
         return;
     }
     // Ethernet 14, IPv4 20, TCP 20 with 12 bytes of timestamp option.
@@ -310,7 +315,7 @@ fn wire_snaplen() {
 
 #[test]
 fn wire_started_late_and_ended_early() {
-    if !bpf_or_report() {
+    if !require_bpf() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
@@ -324,7 +329,7 @@ fn wire_started_late_and_ended_early() {
     let wire = Wire::begin(&capture, port, &[]);
     exchange(&mut puppet, fd, &mut peer, 'b', 2000);
     let complete = REQUEST.len() + response(2000).len();
-    wait_until("the capture of the second exchange", || {
+    eventually("the capture of the second exchange", || {
         fs::metadata(&capture).is_ok_and(|data| data.len() > complete as u64 + 100)
     });
     wire.end_now();
@@ -348,7 +353,7 @@ fn wire_started_late_and_ended_early() {
 
 #[test]
 fn wire_no_vantage() {
-    if !bpf_or_report() {
+    if !require_bpf() {
         return;
     }
     // A capture of a port that nobody uses.
@@ -362,7 +367,7 @@ fn wire_no_vantage() {
 
 #[test]
 fn not_this_process() {
-    if !bpf_or_report() {
+    if !require_bpf() {
         return;
     }
     let (mut puppet, mut other) = (Puppet::new(), Puppet::new());
@@ -386,7 +391,7 @@ fn not_this_process() {
 
 #[test]
 fn protocol_unknown() {
-    if !bpf_or_report() {
+    if !require_bpf() {
         return;
     }
     let mut puppet = Puppet::new();
@@ -400,7 +405,7 @@ fn protocol_unknown() {
 
 #[test]
 fn parse_error_and_resync_skipped() {
-    if !bpf_or_report() {
+    if !require_bpf() {
         return;
     }
     let garbage = b"\x00this is no request\r\nnor is this\r\n";
@@ -438,7 +443,7 @@ fn parse_error_and_resync_skipped() {
 
 #[test]
 fn no_response() {
-    if !bpf_or_report() {
+    if !require_bpf() {
         return;
     }
     let mut puppet = Puppet::new();
@@ -455,7 +460,7 @@ fn no_response() {
 
 #[test]
 fn no_request() {
-    if !bpf_or_report() {
+    if !require_bpf() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
@@ -481,7 +486,7 @@ fn no_request() {
 
 #[test]
 fn recording_cut() {
-    if !bpf_or_report() {
+    if !require_bpf() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();

@@ -4,11 +4,11 @@
 mod common;
 
 use assert_cmd::cargo::cargo_bin;
+use common::events::{json, stream, text};
 use common::peer::{Python, converse, eventually, exchange, listen, noise};
 use common::trace::require_bpf;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -20,29 +20,6 @@ fn sockdbg(args: &[&str]) -> Command {
     command.env("TZ", "UTC").env_remove("NO_COLOR").args(args);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// The events of a JSON run without the summary, and the summary.
-fn json(output: &[u8]) -> (Vec<Value>, Value) {
-    let lines = text(output);
-    let mut lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let summary = lines.pop().unwrap();
-    assert_eq!(summary["type"], "summary");
-    (lines, summary)
-}
-
-/// The bytes of one direction, put together by offset; every byte has to come exactly once.
-fn stream(events: &[Value], direction: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for event in events.iter().filter(|event| event["type"] == "data" && event["direction"] == direction) {
-        assert_eq!(event["offset"], bytes.len(), "{event}");
-        bytes.extend(data_encoding::BASE64.decode(event["payload"].as_str().unwrap().as_bytes()).unwrap());
-    }
-    bytes
 }
 
 /// Shows a recording as JSON.

@@ -1,6 +1,12 @@
-//! What the integration tests share: real peers to trace, and a trace to check them against.
+//! What the integration tests share: real peers to trace, sockdbg at work, and independent accounts to check
+//! it against.
 
 #![allow(dead_code)] // every test binary uses its own part
 
+pub mod events;
 pub mod peer;
+pub mod puppet;
+pub mod report;
 pub mod trace;
+pub mod watcher;
+pub mod wire;

@@ -1,0 +1,27 @@
+//! The JSON that `events` prints.
+
+use serde_json::Value;
+
+/// Output as text.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The events of a JSON run without the summary, and the summary.
+pub fn json(output: &[u8]) -> (Vec<Value>, Value) {
+    let lines = text(output);
+    let mut lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let summary = lines.pop().unwrap();
+    assert_eq!(summary["type"], "summary");
+    (lines, summary)
+}
+
+/// The bytes of one direction, put together by offset; every byte has to come exactly once.
+pub fn stream(events: &[Value], direction: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for event in events.iter().filter(|event| event["type"] == "data" && event["direction"] == direction) {
+        assert_eq!(event["offset"], bytes.len(), "{event}");
+        bytes.extend(data_encoding::BASE64.decode(event["payload"].as_str().unwrap().as_bytes()).unwrap());
+    }
+    bytes
+}

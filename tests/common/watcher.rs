@@ -1,0 +1,87 @@
+//! A sockdbg, or another program, at work beside the test: what it says, how it ends.
+
+use super::peer::PATIENCE;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A sockdbg (or another program) at work.
+pub struct Watcher {
+    child: Child,
+    stdout: thread::JoinHandle<Vec<u8>>,
+    stderr: thread::JoinHandle<Vec<u8>>,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Watcher {
+    /// Starts sockdbg.
+    pub fn sockdbg(args: &[&str]) -> Watcher {
+        Watcher::start(Command::new(env!("CARGO_BIN_EXE_sockdbg")).args(args))
+    }
+
+    /// Starts a command.
+    pub fn start(command: &mut Command) -> Watcher {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut out = child.stdout.take().unwrap();
+        let err = child.stderr.take().unwrap();
+        let stdout = thread::spawn(move || {
+            let mut all = Vec::new();
+            out.read_to_end(&mut all).unwrap();
+            all
+        });
+        let (send, lines) = mpsc::channel();
+        let stderr = thread::spawn(move || read_lines(err, &send));
+        Watcher { child, stdout, stderr, lines }
+    }
+
+    /// Waits for a line on stderr that contains `word`.
+    pub fn wait_for(self, word: &str) -> Watcher {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if line.contains(word) => return self,
+                Ok(_) => {}
+                Err(error) => panic!("no {word:?} on stderr: {error}"),
+            }
+        }
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Output {
+        let deadline = Instant::now() + PATIENCE;
+        let status: ExitStatus = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > deadline {
+                self.child.kill().unwrap();
+                panic!("the program does not end: {}", String::from_utf8_lossy(&self.stderr.join().unwrap()));
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        let (stdout, stderr) = (self.stdout.join().unwrap(), self.stderr.join().unwrap());
+        Output { status, stdout, stderr }
+    }
+}
+
+fn read_lines(stream: ChildStderr, send: &mpsc::Sender<String>) -> Vec<u8> {
+    let mut all = Vec::new();
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut line = Vec::new();
+        if reader.read_until(b'\n', &mut line).unwrap() == 0 {
+            return all;
+        }
+        all.extend_from_slice(&line);
+        // The test may have seen what it waited for.
+        let _ = send.send(String::from_utf8_lossy(&line).into_owned());
+    }
+}
