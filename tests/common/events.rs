@@ -1,10 +1,17 @@
-//! The JSON that `events` prints.
+//! The JSON that `events` and `conn-trace` print.
 
 use serde_json::Value;
 
 /// Output as text.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The lines of a JSON run that are records.
+pub fn records(output: &[u8]) -> Vec<Value> {
+    let lines = text(output);
+    let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|line| line["type"] == "record").collect()
 }
 
 /// The events of a JSON run without the summary, and the summary.

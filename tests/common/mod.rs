@@ -3,7 +3,9 @@
 
 #![allow(dead_code)] // every test binary uses its own part
 
+pub mod client;
 pub mod events;
+pub mod observed;
 pub mod peer;
 pub mod puppet;
 pub mod report;

@@ -56,6 +56,11 @@ pub fn converse(stream: &TcpStream, bytes: &[u8]) -> Vec<u8> {
     })
 }
 
+/// Ends a connection, and waits until the other end did: nothing of it is left at a tracer's start.
+fn hang_up(mut stream: &TcpStream) -> bool {
+    stream.shutdown(std::net::Shutdown::Write).is_ok() && stream.read_to_end(&mut Vec::new()).is_ok()
+}
+
 /// Bytes that look like no other stretch of themselves.
 pub fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -159,11 +164,11 @@ impl Server {
             .unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let server = Server { child, address, _files: files };
-        eventually("the server listens", || TcpStream::connect(address).is_ok());
+        eventually("the server listens", || TcpStream::connect(address).is_ok_and(|probe| hang_up(&probe)));
         server
     }
 
-    /// nginx as one process, in the foreground; serves `body` as /body.
+    /// nginx as one process, in the foreground, on both loopback addresses; serves `body` as /body.
     pub fn nginx(body: &[u8], sendfile: bool) -> Server {
         let files = tempfile::tempdir().expect("room for files");
         let root = files.path().to_str().expect("a UTF-8 path").to_string();
@@ -171,8 +176,8 @@ impl Server {
         std::fs::write(files.path().join("body"), body).expect("room for files");
         let configuration = format!(
             "daemon off; master_process off; user root; pid {root}/pid; error_log {root}/error;\n\
-             events {{ worker_connections 64; }}\n\
-             http {{ access_log off; sendfile {}; keepalive_timeout 60; server {{ listen 127.0.0.1:{port}; \
+             events {{ worker_connections 256; }}\n\
+             http {{ access_log off; sendfile {}; keepalive_timeout 60; server {{ listen 127.0.0.1:{port}; listen [::1]:{port}; \
              root {root}; }} client_body_temp_path {root}/a; proxy_temp_path {root}/b; fastcgi_temp_path {root}/c; \
              uwsgi_temp_path {root}/d; scgi_temp_path {root}/e; }}\n",
             if sendfile { "on" } else { "off" }
@@ -205,6 +210,18 @@ impl Server {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Ends it once it has returned from every call that answered what it was asked until now: it serves on
+    /// one thread, and has come round to closing a connection made later.
+    pub fn end(self) {
+        self.settle();
+    }
+
+    /// Waits until it has returned from every call that answered what it was asked until now.
+    pub fn settle(&self) {
+        let probe = TcpStream::connect(self.address).expect("the server listens");
+        assert!(hang_up(&probe), "the server closes");
     }
 }
 

@@ -33,6 +33,22 @@ impl Report {
         ours[0]
     }
 
+    /// The process's connection with this port at the other end.
+    pub fn with_peer(&self, port: u16) -> &Value {
+        let is_peer = |one: &&Value| {
+            one["of_process"] == true && one["remote"].as_str().unwrap().ends_with(&format!(":{port}"))
+        };
+        let found: Vec<_> = self.connections.iter().filter(is_peer).collect();
+        assert_eq!(found.len(), 1, "{:#?}", self.connections);
+        found[0]
+    }
+
+    /// Checks that nothing is missing and nothing unexplained.
+    pub fn assert_complete(&self) {
+        assert_eq!(self.summary["verdict"], "complete", "{:#?}\n{:#?}", self.connections, self.summary);
+        assert_eq!((self.status, &self.summary["residual"]), (0, &0.into()));
+    }
+
     /// The findings of the process's only connection, each as `direction from to stage cause`; no byte
     /// may be left unexplained.
     pub fn findings(&self) -> Vec<String> {

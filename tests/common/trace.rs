@@ -59,7 +59,28 @@ pub struct Data {
 }
 
 impl Seen {
-    fn new(event: &Event<'_>) -> Seen {
+    /// The event again.
+    pub fn event(&self) -> Event<'_> {
+        let kind = match &self.what {
+            What::Open(open) => Kind::Open(open.clone()),
+            What::Close(close) => Kind::Close(*close),
+            What::Loss(loss) => Kind::Loss(loss.clone()),
+            What::Data(data) => Kind::Data(sockdbg::event::Data {
+                direction: data.direction,
+                offset: data.range.from,
+                length: data.range.len(),
+                payload: &data.payload,
+                tcp_seq: data.tcp_seq,
+                call: data.call,
+                cause: data.cause,
+                peek: data.peek,
+                error: data.error,
+            }),
+        };
+        Event { time: self.time, conn: self.conn, task: self.task, fd: self.fd, kind }
+    }
+
+    pub fn new(event: &Event<'_>) -> Seen {
         let what = match &event.kind {
             Kind::Open(open) => What::Open(open.clone()),
             Kind::Close(close) => What::Close(*close),

@@ -18,7 +18,8 @@ impl Wire {
     /// Captures the packets of `port` into `file`, with more arguments (options, the beginning of a filter).
     pub fn begin(file: &Path, port: u16, args: &[&str]) -> Wire {
         let mut command = Command::new("tcpdump");
-        command.args(["-i", "lo", "-U", "--immediate-mode", "-Z", "root", "-w"]).arg(file);
+        // In immediate mode each packet takes a slot of the snap length: the default buffer holds eight.
+        command.args(["-i", "lo", "-U", "--immediate-mode", "-B", "65536", "-Z", "root", "-w"]).arg(file);
         command.args(args).arg(format!("port {port}"));
         let tcpdump = Watcher::start(&mut command).wait_for("listening on");
         Wire { tcpdump, file: file.to_owned(), port, marks: 0 }

@@ -1,0 +1,12 @@
+//! The whole pipeline, end to end, through the command line and on real peers: every stream equals what the
+//! peer sent and got, every request becomes a record, and what is missing is named.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod cuts;
+mod endings;
+mod http;
+mod redis;
+mod vantages;
+mod verify;
