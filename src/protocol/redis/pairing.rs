@@ -79,6 +79,17 @@ enum Slot {
     Hole(Option<Cause>),
 }
 
+/// Where something that the server sent belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// It answers the command that is next, if that is known.
+    Answer,
+    /// It answers none, or is one more answer of a command that has one.
+    OutOfBand,
+    /// It answers a command that was not seen, and takes no part in counting.
+    Orphan,
+}
+
 /// Why the count is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trust {
@@ -211,8 +222,14 @@ impl Pairing {
     /// A reply was read.
     pub fn reply(&mut self, message: Message, reply: Reply, truncated: bool, out: &mut dyn Output) {
         self.flush(out);
-        if self.is_out_of_band(&reply) {
-            return lone(message, reply.summary, None, truncated, out);
+        match self.place(&reply) {
+            Place::OutOfBand => return lone(message, reply.summary, None, truncated, out),
+            Place::Orphan => {
+                let mut message = message;
+                message.causes.extend(self.hole_cause());
+                return lone(message, reply.summary, Some(Cause::NoRequest), truncated, out);
+            }
+            Place::Answer => {}
         }
         self.last = self.last.max(message.ended);
         self.since_hole[0] += 1;
@@ -352,9 +369,9 @@ impl Pairing {
         }
     }
 
-    /// True for what answers no command, or only the rest of one. Keeps count of subscriptions.
-    fn is_out_of_band(&mut self, reply: &Reply) -> bool {
-        match reply.shape {
+    /// Tells what belongs to a command from what comes by itself. Keeps count of subscriptions.
+    fn place(&mut self, reply: &Reply) -> Place {
+        let out_of_band = match reply.shape {
             Shape::Push => true,
             Shape::MonitorLine => self.monitoring || self.owes_nothing_known(),
             Shape::MessageArray => {
@@ -364,24 +381,48 @@ impl Pairing {
                 subscribed && !self.resp3
             }
             Shape::Confirmation { class, ends, remaining } => {
-                let answers = match self.next_effect() {
-                    Effect::Subscribe(of, count) => (!ends && of == class).then_some(count),
-                    Effect::Unsubscribe(of, 0) => {
-                        (ends && of == class).then_some(self.subscriptions[class as usize])
-                    }
-                    Effect::Unsubscribe(of, count) => (ends && of == class).then_some(count),
-                    _ => None,
-                };
-                // A foreign array that looks like a confirmation is the reply of the command it answers.
-                let foreign =
-                    reply.kind == Some(Kind::Array) && answers.is_none() && !self.owes_nothing_known();
-                if foreign && self.confirmations.is_none() && self.subscriptions == [0; 3] {
-                    return false;
-                }
-                self.count_subscription(class, ends, remaining);
-                self.confirms_rest(class, ends) || !self.begins_confirmations(class, ends, answers)
+                return self.place_of_confirmation(reply.kind, class, ends, remaining);
             }
             Shape::Plain => false,
+        };
+        if out_of_band { Place::OutOfBand } else { Place::Answer }
+    }
+
+    fn place_of_confirmation(
+        &mut self,
+        kind: Option<Kind>,
+        class: Class,
+        ends: bool,
+        remaining: u64,
+    ) -> Place {
+        let answers = match self.next_effect() {
+            Effect::Subscribe(of, count) => (!ends && of == class).then_some(count),
+            Effect::Unsubscribe(of, 0) => (ends && of == class).then_some(self.subscriptions[class as usize]),
+            Effect::Unsubscribe(of, count) => (ends && of == class).then_some(count),
+            _ => None,
+        };
+        // A foreign array that looks like a confirmation is the reply of the command it answers.
+        let foreign = kind == Some(Kind::Array) && answers.is_none() && !self.owes_nothing_known();
+        if foreign && self.confirmations.is_none() && self.subscriptions == [0; 3] {
+            return Place::Answer;
+        }
+        self.count_subscription(class, ends, remaining);
+        if self.confirms_rest(class, ends) {
+            Place::OutOfBand
+        } else if self.begins_confirmations(class, ends, answers) {
+            Place::Answer
+        } else if ends && class == Class::Shard {
+            Place::OutOfBand // the server ends these by itself when the shard moves to another node
+        } else {
+            Place::Orphan
+        }
+    }
+
+    /// Why commands before the next reply are missing, where they are and that is known.
+    fn hole_cause(&self) -> Option<Cause> {
+        match self.owed.front() {
+            Some(Slot::Hole(cause)) => *cause,
+            _ => None,
         }
     }
 
