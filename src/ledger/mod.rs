@@ -95,6 +95,15 @@ impl Account {
         }
     }
 
+    /// A message ended before its end. A gap is the cause of what it lacks; here nothing but the message
+    /// itself shows that more should have come, so its bytes count as no frame.
+    fn break_off(&mut self, range: Range, detail: &str) {
+        for range in self.framed.within(range) {
+            insert(&mut self.skipped, Stopped { range, cause: Cause::Incomplete, detail: detail.to_owned() });
+        }
+        self.framed.remove(range);
+    }
+
     fn record(&mut self, range: Range, cause: Option<Cause>, detail: &str) {
         for part in self.framed.within(range) {
             match cause {
@@ -103,6 +112,12 @@ impl Account {
             }
         }
     }
+}
+
+/// Adds a range where it belongs in a sorted list.
+fn insert(list: &mut Vec<Stopped>, stopped: Stopped) {
+    let at = list.partition_point(|other| other.range.from < stopped.range.from);
+    list.insert(at, stopped);
 }
 
 /// Adds a range to a list; one that continues the last entry is joined to it.
@@ -185,7 +200,12 @@ impl Observer for Book {
             Status::Complete | Status::Truncated => (None, ""),
         };
         for message in record.messages() {
-            ledger.accounts[message.direction.index()].record(message.range, cause, detail);
+            let account = &mut ledger.accounts[message.direction.index()];
+            if message.causes.contains(&Cause::Incomplete) {
+                account.break_off(message.range, &record.summary);
+            } else {
+                account.record(message.range, cause, detail);
+            }
         }
     }
 
