@@ -10,7 +10,7 @@ use common::trace::require_bpf;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -219,18 +219,15 @@ fn sigusr1_sums_up_in_between() {
     python.go();
     (&peer).read_exact(&mut [0; 500]).unwrap();
     python.paused();
-    let mut stderr = run.stderr.take().unwrap();
-    let mut said = Vec::new();
-    while !said.ends_with(b"\n") {
-        if said.is_empty() {
-            signal(&run, Signal::SIGUSR1);
-        }
-        let mut byte = [0];
-        stderr.read_exact(&mut byte).unwrap();
-        said.extend(byte);
-    }
-    assert!(text(&said).starts_with("sockdbg: "), "{}", text(&said));
-    assert!(text(&said).contains(" on 1 connection, "), "{}", text(&said));
+    let mut stderr = BufReader::new(run.stderr.take().unwrap());
+    let mut said = String::new();
+    stderr.read_line(&mut said).unwrap();
+    assert_eq!(said, "sockdbg: watching; Ctrl-C ends it\n");
+    said.clear();
+    signal(&run, Signal::SIGUSR1);
+    stderr.read_line(&mut said).unwrap();
+    assert!(said.starts_with("sockdbg: "), "{said}");
+    assert!(said.contains(" on 1 connection, "), "{said}");
     python.go();
     python.ended();
     let output = finished(run, first);

@@ -77,8 +77,8 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let mut tracker = Tracker::new(opened.source.vantage(), options(&args), printer);
     let mut limiter = Limiter::new(&args.targets, &args.limits, opened.live, stop);
     let mut tally = Tally::default();
-    if opened.live && !args.output.quiet {
-        say("watching; Ctrl-C ends it");
+    if !args.output.quiet {
+        opened.announce("watching; Ctrl-C ends it");
     }
     let ended = drive(&mut *opened.source, &mut limiter, |event| {
         tally.count(event);

@@ -80,8 +80,8 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     }
     let mut limiter = Limiter::new(&args.targets, &args.limits, opened.live, stop);
     let told = opened.live && !args.output.quiet;
-    if told {
-        say("watching; Ctrl-C ends it");
+    if !args.output.quiet {
+        opened.announce("watching; Ctrl-C ends it");
     }
     let ended = drive(&mut *opened.source, &mut limiter, |event| {
         let note = count(&tally, event);

@@ -21,11 +21,21 @@ pub struct Opened {
     pub source: Box<dyn Source>,
     /// True where they come as they happen.
     pub live: bool,
+    /// True where running the source starts a command.
+    starts_command: bool,
     /// The command that was started for it, once it runs.
     command: Rc<OnceCell<Running>>,
 }
 
 impl Opened {
+    /// Says on stderr that the probes are in place. A command speaks for itself, once it runs, and may turn
+    /// out not to be there.
+    pub fn announce(&self, message: &str) {
+        if self.live && !self.starts_command {
+            say(message);
+        }
+    }
+
     /// Says on stderr how the started command ended, unless it ended well.
     pub fn report_command(&self) {
         let Some(command) = self.command.get() else { return };
@@ -71,7 +81,9 @@ pub fn subject(
             Box::new(CommandSource { words, live, child: Some(child), running })
         }
     };
-    Ok(Opened { source, live: !matches!(subject, Subject::File(_)), command })
+    let live = !matches!(subject, Subject::File(_));
+    let starts_command = matches!(subject, Subject::Command(_));
+    Ok(Opened { source, live, starts_command, command })
 }
 
 /// A live source with a command that waits for it: probes are in place before its first instruction.

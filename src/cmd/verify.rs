@@ -76,7 +76,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let stop = signals::stop_flag()?;
     let mut opened = open::subject(&subject, &args.targets, &args.limits, stop)?;
     if !args.show.output.quiet {
-        say("watching; Ctrl-C ends it and shows the comparison");
+        opened.announce("watching; Ctrl-C ends it and shows the comparison");
     }
     let process = comparison::side(&mut *opened.source)?;
     let capture = capture.end()?;
