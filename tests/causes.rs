@@ -35,16 +35,12 @@ fn exchange(puppet: &mut Puppet, fd: i32, peer: &mut TcpStream, target: char, bo
 
 /// `verify` on the loopback interface, watching.
 fn verify(puppet: &Puppet, args: &[&str]) -> Watcher {
-    let pid = puppet.pid().to_string();
-    let fixed = ["verify", "-p", &pid, "-i", "lo", "--format", "json"];
-    Watcher::sockdbg(&[&fixed, args].concat()).wait_for("watching")
+    Watcher::verify(puppet.pid(), args)
 }
 
 /// `events -w`, recording.
 fn record(puppet: &Puppet, file: &Path, args: &[&str]) -> Watcher {
-    let pid = puppet.pid().to_string();
-    let fixed = ["events", "-p", &pid, "-w", file.to_str().unwrap()];
-    Watcher::sockdbg(&[&fixed, args].concat()).wait_for("watching")
+    Watcher::recording(puppet.pid(), file, args)
 }
 
 fn compare(recording: &Path, capture: &Path) -> Report {

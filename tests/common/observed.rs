@@ -20,10 +20,9 @@ impl Observed {
     pub fn run<T>(pid: u32, port: u16, workload: impl FnOnce() -> T) -> (Observed, T) {
         let folder = tempfile::tempdir().expect("room for files");
         let (recording, capture) = (folder.path().join("rec.pcapng"), folder.path().join("cap.pcap"));
-        let (pid, file) = (pid.to_string(), recording.to_str().expect("a UTF-8 path"));
         let wire = Wire::begin(&capture, port, &[]);
-        let events = Watcher::sockdbg(&["events", "-p", &pid, "-w", file]).wait_for("watching");
-        let trace = Watcher::sockdbg(&["conn-trace", "-p", &pid, "--format", "json"]).wait_for("watching");
+        let events = Watcher::recording(pid, &recording, &[]);
+        let trace = Watcher::conn_trace(pid);
         let truth = workload();
         let (events, trace) = (events.end(), trace.end());
         wire.end();

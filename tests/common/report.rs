@@ -57,6 +57,15 @@ impl Report {
     }
 }
 
+/// Checks that all bytes of a connection reached every stage: so many sent and so many received.
+pub fn assert_bytes(connection: &Value, sent: u64, received: u64) {
+    assert_eq!(connection["findings"], Value::Array(Vec::new()));
+    for stage in ["wire", "syscall", "captured", "delivered", "framed", "recorded"] {
+        assert_eq!(connection["send"][stage], sent, "{stage}");
+        assert_eq!(connection["recv"][stage], received, "{stage}");
+    }
+}
+
 /// The findings of a connection, each as `direction from to stage cause`.
 pub fn findings_of(connection: &Value) -> Vec<String> {
     let text = |finding: &Value, key: &str| finding[key].as_str().unwrap().to_owned();

@@ -2,6 +2,7 @@
 
 use super::peer::PATIENCE;
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -19,6 +20,26 @@ impl Watcher {
     /// Starts sockdbg.
     pub fn sockdbg(args: &[&str]) -> Watcher {
         Watcher::start(Command::new(env!("CARGO_BIN_EXE_sockdbg")).args(args))
+    }
+
+    /// Starts `verify` of a process on the loopback interface; it is watching.
+    pub fn verify(pid: u32, args: &[&str]) -> Watcher {
+        let pid = pid.to_string();
+        let fixed = ["verify", "-p", &pid, "-i", "lo", "--format", "json"];
+        Watcher::sockdbg(&[&fixed, args].concat()).wait_for("watching")
+    }
+
+    /// Starts `events` of a process, recording into `file`; it is watching.
+    pub fn recording(pid: u32, file: &Path, args: &[&str]) -> Watcher {
+        let pid = pid.to_string();
+        let fixed = ["events", "-p", &pid, "-w", file.to_str().expect("a UTF-8 path")];
+        Watcher::sockdbg(&[&fixed, args].concat()).wait_for("watching")
+    }
+
+    /// Starts `conn-trace` of a process; it is watching.
+    pub fn conn_trace(pid: u32) -> Watcher {
+        let pid = pid.to_string();
+        Watcher::sockdbg(&["conn-trace", "-p", &pid, "--format", "json"]).wait_for("watching")
     }
 
     /// Starts a command.

@@ -47,10 +47,9 @@ fn every_command_of_a_pipelining_benchmark_is_a_record() {
         return;
     }
     let redis = Server::redis();
-    let (pid, port) = (redis.pid().to_string(), redis.address.port().to_string());
-    let trace = Watcher::sockdbg(&["conn-trace", "-p", &pid, "--format", "json"]).wait_for("watching");
-    let verify =
-        Watcher::sockdbg(&["verify", "-p", &pid, "-i", "lo", "--format", "json"]).wait_for("watching");
+    let port = redis.address.port().to_string();
+    let trace = Watcher::conn_trace(redis.pid());
+    let verify = Watcher::verify(redis.pid(), &[]);
     let mut benchmark = Command::new("redis-benchmark");
     benchmark.args(["-p", &port, "-P", "16", "-n", "5000", "-c", "5", "-t", "set,get", "-q"]);
     assert!(benchmark.stdout(Stdio::null()).status().expect("redis-benchmark is installed").success());
@@ -146,8 +145,8 @@ fn redis_cli_in_resp3() {
         return;
     }
     let redis = Server::redis();
-    let (pid, port) = (redis.pid().to_string(), redis.address.port().to_string());
-    let trace = Watcher::sockdbg(&["conn-trace", "-p", &pid, "--format", "json"]).wait_for("watching");
+    let port = redis.address.port().to_string();
+    let trace = Watcher::conn_trace(redis.pid());
     let mut cli = Command::new("redis-cli");
     let mut cli = cli.args(["-3", "-p", &port]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     cli.stdin.take().unwrap().write_all(b"zadd z 1.5 m\nzscore z m\nsmembers none\n").unwrap();

@@ -1,10 +1,9 @@
 //! The same traffic seen live, from its recording, from a packet capture, and by tshark.
 
-use crate::common::client::Client;
 use crate::common::events::text;
 use crate::common::observed::{Observed, essence, records_of};
 use crate::common::trace::require_bpf;
-use crate::http::{ask_three, chunking, nginx_asked_twenty, twenty};
+use crate::http::{chunking_asked_three, nginx_asked_twenty, twenty};
 use crate::redis::redis_spoken_to;
 use std::path::Path;
 use std::process::Command;
@@ -37,12 +36,8 @@ fn chunks_and_gzip_three_ways() {
     if !require_bpf() {
         return;
     }
-    let (python, address) = chunking();
-    let (seen, _) = Observed::run(python.pid(), address.port(), || {
-        ask_three(&mut Client::connect(address));
-        python.kill();
-    });
-    check(&seen, address.port(), 3);
+    let (seen, _) = chunking_asked_three();
+    check(&seen, server(&seen), 3);
 }
 
 #[test]
