@@ -202,6 +202,31 @@ fn replies_to_lost_commands_are_not_given_to_others() {
 }
 
 #[test]
+fn confirmations_of_a_lost_subscription_lack_their_request() {
+    let subscribe = command(&["SUBSCRIBE", "a", "b"]);
+    let confirmations =
+        ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n";
+    for confirmations in [confirmations.to_owned(), confirmations.replace('>', "*")] {
+        let steps = [
+            send(command(&["GET", "k"])),
+            recv("$1\r\nv\r\n"),
+            Step::Gap(Direction::Send, subscribe.len() as u64, Cause::RingFull),
+            recv(&confirmations),
+            recv(">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$3\r\nxyz\r\n"),
+        ];
+        let outcome = run(&steps, Setup::default());
+        let expected = [
+            "GET k -> 1 B",
+            "push subscribe a 1 [no-request]",
+            "push subscribe b 2 [no-request]",
+            "push message a 3 B",
+        ];
+        assert_eq!(outcome.summaries(), expected);
+        assert_eq!(outcome.records[1].causes(), [Cause::RingFull, Cause::NoRequest]);
+    }
+}
+
+#[test]
 fn a_client_that_overlaps_is_paired_again_after_a_pause() {
     let overlapping = [
         send([command(&["GET", "a"]), command(&["GET", "b"])].concat()),
