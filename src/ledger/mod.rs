@@ -33,9 +33,9 @@ pub struct Account {
     pub delivered: RangeSet,
     /// Bytes that moved and never arrived, by cause; sorted, disjoint from `delivered`.
     pub lost: Vec<Stopped>,
-    /// Delivered bytes that became part of a frame.
+    /// Delivered bytes that became part of a frame, of a message cut short those aside.
     pub framed: RangeSet,
-    /// Delivered bytes that belong to no frame; sorted.
+    /// Delivered bytes that belong to no whole frame; sorted.
     pub skipped: Vec<Stopped>,
     /// Framed bytes that became part of a whole or truncated record.
     pub recorded: RangeSet,
@@ -226,5 +226,53 @@ impl Observer for Book {
         ledger.info = info.clone();
         ledger.end = Some(end);
         ledger.close = close.copied();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Message;
+
+    const SEND: Direction = Direction::Send;
+
+    fn message(range: Range, causes: Vec<Cause>) -> Message {
+        let at = Timestamp(1);
+        Message { direction: SEND, range, started: at, ended: at, fields: Vec::new(), causes }
+    }
+
+    /// Books a truncated response between bytes that are no protocol, and looks at what stopped and came through.
+    fn check(causes: Vec<Cause>, skipped: &[(Range, Cause)], recorded: u64) {
+        let (mut book, info, whole) = (Book::default(), Info::default(), Range::new(10, 50));
+        for range in [Range::new(0, 10), whole, Range::new(50, 60)] {
+            book.account(&info, SEND, Entry::Delivered(range));
+        }
+        book.account(&info, SEND, Entry::Skipped(Range::new(0, 10), Cause::ParseError, format_args!("?")));
+        book.account(&info, SEND, Entry::Skipped(Range::new(50, 60), Cause::ParseError, format_args!("?")));
+        book.account(&info, SEND, Entry::Framed(whole));
+        book.record(
+            &info,
+            Timestamp(1),
+            Record {
+                protocol: "test",
+                status: Status::Truncated,
+                summary: "a response".to_owned(),
+                request: None,
+                response: Some(message(whole, causes)),
+            },
+        );
+        let account = &book.into_ledgers()[0].accounts[SEND.index()];
+        let found: Vec<_> = account.skipped.iter().map(|one| (one.range, one.cause)).collect();
+        assert_eq!((found.as_slice(), account.recorded.len()), (skipped, recorded));
+        assert_eq!(account.stages().residual(), 0);
+    }
+
+    #[test]
+    fn a_message_cut_short_by_its_end_is_named_and_one_cut_by_a_gap_is_the_gaps() {
+        let (before, behind) = (Range::new(0, 10), Range::new(50, 60));
+        let error = Cause::ParseError;
+        check(vec![Cause::RingFull], &[(before, error), (behind, error)], 40);
+        let cut = (Range::new(10, 50), Cause::Incomplete);
+        check(vec![Cause::Incomplete], &[(before, error), cut, (behind, error)], 0);
     }
 }
