@@ -4,8 +4,9 @@
 //! Addresses name the candidates, TCP sequence numbers (the anchors) decide between them and give the
 //! distance of the offsets: arithmetic, no guess by content or time unless there is no anchor at all.
 
-use crate::event::{Direction, Opened, Range};
+use crate::event::{Direction, Opened, Range, Start};
 use crate::ledger::{Account, Ledger, RangeSet, Stopped};
+use crate::protocol::End;
 use rustc_hash::FxHashMap;
 use std::net::SocketAddr;
 
@@ -77,15 +78,29 @@ impl<'a> Flows<'a> {
         Flows { flows, by_ends }
     }
 
-    /// The flow that carried `process`, if the capture has it.
-    pub fn align(&self, process: &Ledger) -> Option<Alignment> {
-        let candidates = self.by_ends.get(&ends_of(process)?)?;
-        let aligned = candidates.iter().filter_map(|&index| self.candidate(process, index));
-        aligned.min_by_key(|&(rank, _)| rank).map(|(_, alignment)| alignment)
+    /// For each connection of the process the flow that carried it, if the capture has it. A flow carries
+    /// one connection: where several could be its own, the one nearest in time has it.
+    pub fn align(&self, process: &[Ledger]) -> Vec<Option<Alignment>> {
+        let mut pairs: Vec<(Rank, usize, Alignment)> = Vec::new();
+        for (number, ledger) in process.iter().enumerate() {
+            let candidates = ends_of(ledger).and_then(|ends| self.by_ends.get(&ends)).into_iter().flatten();
+            let fitting = candidates.filter_map(|&index| self.candidate(ledger, index));
+            pairs.extend(fitting.map(|(rank, alignment)| (rank, number, alignment)));
+        }
+        pairs.sort_by_key(|&(rank, ..)| rank);
+        let mut aligned = vec![None; process.len()];
+        let mut used = vec![false; self.flows.len()];
+        for (_, number, alignment) in pairs {
+            if aligned[number].is_none() && !used[alignment.flow] {
+                used[alignment.flow] = true;
+                aligned[number] = Some(alignment);
+            }
+        }
+        aligned
     }
 
-    /// How well a flow fits (lower is better), and its alignment; `None` where it is another connection.
-    fn candidate(&self, process: &Ledger, index: usize) -> Option<((u64, u64), Alignment)> {
+    /// How well a flow fits, and its alignment; `None` where it is another connection.
+    fn candidate(&self, process: &Ledger, index: usize) -> Option<(Rank, Alignment)> {
         let flow = &self.flows[index];
         let flipped = flow.info.open.local != process.info.open.local;
         let mut alignment = Alignment { flow: index, flipped, shift: [0; 2] };
@@ -93,26 +108,54 @@ impl<'a> Flows<'a> {
         for direction in Direction::BOTH {
             let ours = process.info.open.start[direction.index()];
             let theirs = flow.info.open.start[alignment.flow_direction(direction).index()];
-            let between = match (ours.seq, theirs.seq) {
-                (Some(ours), Some(theirs)) => i64::from(theirs.wrapping_sub(ours) as i32),
-                _ => continue,
-            };
-            alignment.shift[direction.index()] = ours.offset as i64 + between - theirs.offset as i64;
-            distance = Some(distance.unwrap_or(0).max(between.unsigned_abs()));
-        }
-        if distance.is_some_and(|distance| distance > FAR as u64) || self.differ_at_start(process, &alignment)
-        {
-            return None;
+            if ours.seq.is_none() || theirs.seq.is_none() {
+                continue;
+            }
+            let at = position(process, flow, direction, [ours, theirs])?;
+            alignment.shift[direction.index()] = at - theirs.offset as i64;
+            distance = Some(distance.unwrap_or(0).max(at.abs_diff(ours.offset as i64)));
         }
         let apart = flow.info.first.since(process.info.last) + process.info.first.since(flow.info.last);
-        Some(((apart, distance.unwrap_or(FAR as u64)), alignment))
+        Some(((apart, distance.unwrap_or(u64::MAX)), alignment))
     }
+}
 
-    /// Two fresh connections are the same only where both begin at the same sequence number.
-    fn differ_at_start(&self, process: &Ledger, alignment: &Alignment) -> bool {
-        let flow = &self.flows[alignment.flow];
-        let fresh = |ledger: &Ledger| ledger.info.open.opened == Opened::Fresh;
-        fresh(process) && fresh(flow) && alignment.shift != [0; 2]
+/// Nanoseconds between the two lives, then bytes between the two beginnings: lower fits better.
+type Rank = (u64, u64);
+
+/// Where the flow's start lies in the process's offsets; `None` where it can't be of this connection.
+fn position(process: &Ledger, flow: &Ledger, direction: Direction, starts: [Start; 2]) -> Option<i64> {
+    let [ours, theirs] = starts;
+    let ahead = theirs.seq?.wrapping_sub(ours.seq?);
+    let at = ours.offset as i64 + i64::from(ahead as i32);
+    match (is_counted(process), is_counted(flow)) {
+        // Both know the first byte: then it has one sequence number, however much moved since.
+        (true, true) => {
+            (ahead == (theirs.offset as u32).wrapping_sub(ours.offset as u32)).then_some(theirs.offset as i64)
+        }
+        // Sequence numbers repeat after 4 GiB.
+        (true, false) => {
+            let at = if at < 0 { at + (1 << 32) } else { at };
+            (at <= last_position(process, direction)).then_some(at)
+        }
+        (false, _) => (i64::from(ahead as i32).abs() <= FAR).then_some(at),
+    }
+}
+
+/// True where offsets count from the connection's first byte.
+fn is_counted(ledger: &Ledger) -> bool {
+    ledger.info.open.opened == Opened::Fresh || ledger.info.open.exact
+}
+
+/// The last offset at which a flow can begin that has bytes of this connection.
+fn last_position(process: &Ledger, direction: Direction) -> i64 {
+    let start = process.info.open.start[direction.index()].offset;
+    let known = process.accounts[direction.index()].end().max(start) as i64;
+    let total = process.close.map(|close| close.totals[direction.index()]).unwrap_or_default();
+    match total.end {
+        // Behind the last byte and those left unread comes at most the FIN.
+        Some(end) if process.end == Some(End::Closed) => known.max((end + total.pending) as i64) + 1,
+        _ => known + FAR,
     }
 }
 
@@ -124,7 +167,7 @@ fn ends_of(ledger: &Ledger) -> Option<Ends> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Open, Start, Timestamp};
+    use crate::event::{Close, CloseReason, Open, Timestamp, Total};
 
     fn ledger(local: &str, remote: &str, opened: Opened, start: [(u64, u32); 2], first: u64) -> Ledger {
         let start = start.map(|(offset, seq)| Start { offset, seq: Some(seq) });
@@ -144,11 +187,18 @@ mod tests {
     const CLIENT: &str = "127.0.0.1:4000";
     const SERVER: &str = "127.0.0.1:80";
 
+    /// The flow of each process's ledger, and the shifts.
+    fn check(process: &[Ledger], flows: &[Ledger], expected: &[Option<(usize, [i64; 2])>]) {
+        let aligned = Flows::new(flows).align(process);
+        let found: Vec<_> = aligned.iter().map(|one| one.map(|one| (one.flow, one.shift))).collect();
+        assert_eq!(found, expected);
+    }
+
     #[test]
     fn a_server_is_aligned_with_directions_swapped() {
         let process = ledger(SERVER, CLIENT, Opened::Found, [(1000, 501_000), (10, 10)], 0);
         let flow = ledger(CLIENT, SERVER, Opened::Found, [(0, 5), (0, 500_900)], 0);
-        let alignment = Flows::new(&[flow]).align(&process).unwrap();
+        let alignment = Flows::new(&[flow]).align(&[process])[0].unwrap();
         assert_eq!(alignment, Alignment { flow: 0, flipped: true, shift: [900, 5] });
         assert_eq!(alignment.to_process(Direction::Send, Range::new(0, 50)), Range::new(900, 950));
         assert_eq!(alignment.to_flow(Direction::Send, Range::new(900, 950)), Range::new(0, 50));
@@ -158,7 +208,7 @@ mod tests {
     fn sequence_numbers_wrap() {
         let process = ledger(CLIENT, SERVER, Opened::Found, [(100, 10), (0, 0)], 0);
         let flow = ledger(CLIENT, SERVER, Opened::Found, [(0, u32::MAX - 9), (0, 0)], 0);
-        assert_eq!(Flows::new(&[flow]).align(&process).unwrap().shift, [80, 0]);
+        check(&[process], &[flow], &[Some((0, [80, 0]))]);
     }
 
     #[test]
@@ -168,7 +218,45 @@ mod tests {
             ledger(CLIENT, SERVER, Opened::Fresh, [(0, 300), (0, 400)], 50),
             ledger(CLIENT, SERVER, Opened::Fresh, [(0, 700), (0, 800)], 60),
         ];
-        assert_eq!(Flows::new(&flows).align(&process).unwrap().flow, 1);
-        assert_eq!(Flows::new(&flows[..1]).align(&process), None);
+        check(std::slice::from_ref(&process), &flows, &[Some((1, [0, 0]))]);
+        check(&[process], &flows[..1], &[None]);
+    }
+
+    #[test]
+    fn where_both_count_from_the_first_byte_no_distance_is_too_far() {
+        let moved = 5 << 30;
+        let mut process = ledger(CLIENT, SERVER, Opened::Found, [(moved, 7 + moved as u32), (0, 9)], 0);
+        process.info.open.exact = true;
+        let flow = ledger(CLIENT, SERVER, Opened::Fresh, [(0, 7), (0, 9)], 0);
+        let other = ledger(CLIENT, SERVER, Opened::Fresh, [(0, 8), (0, 9)], 0);
+        check(std::slice::from_ref(&process), &[flow], &[Some((0, [0, 0]))]);
+        check(&[process], &[other], &[None]);
+    }
+
+    #[test]
+    fn a_capture_may_begin_three_gib_on() {
+        let process = ledger(CLIENT, SERVER, Opened::Fresh, [(0, 7), (0, 9)], 0);
+        let mut process = process;
+        process.accounts[0].delivered.insert(Range::new(0, 4 << 30));
+        let flow = ledger(CLIENT, SERVER, Opened::Found, [(0, 7 + (3 << 30)), (0, 9)], 0);
+        check(&[process], &[flow], &[Some((0, [3 << 30, 0]))]);
+    }
+
+    #[test]
+    fn a_flow_behind_the_end_of_a_connection_is_another_one() {
+        let mut process = ledger(CLIENT, SERVER, Opened::Fresh, [(0, 7), (0, 9)], 0);
+        let total = Total { end: Some(100), ..Total::default() };
+        process.close = Some(Close { reason: CloseReason::Closed, call: None, totals: [total; 2] });
+        process.end = Some(End::Closed);
+        let flow = |at: u32| ledger(CLIENT, SERVER, Opened::Found, [(0, 7 + at), (0, 9)], 50);
+        check(std::slice::from_ref(&process), &[flow(101)], &[Some((0, [101, 0]))]);
+        check(&[process], &[flow(102)], &[None]);
+    }
+
+    #[test]
+    fn a_flow_carries_one_connection() {
+        let process = [0, 100].map(|time| ledger(CLIENT, SERVER, Opened::Fresh, [(0, 7), (0, 9)], time));
+        let flow = ledger(CLIENT, SERVER, Opened::Found, [(0, 7), (0, 9)], 100);
+        check(&process, &[flow], &[None, Some((0, [0, 0]))]);
     }
 }

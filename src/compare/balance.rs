@@ -36,6 +36,8 @@ pub struct Direct<'a> {
     /// The flow's ledger and its account of this direction in the process's offsets; absent where the
     /// capture has no such flow.
     pub wire: Option<(&'a Ledger, Account)>,
+    /// Where the flow's first offset lies in the process's; 0 where there is no flow.
+    pub wire_start: u64,
     /// When each vantage was watching.
     pub coverage: [&'a Coverage; 2],
 }
@@ -154,12 +156,11 @@ impl Direct<'_> {
             self.find(lost.range, lost.cause, lost.detail.clone(), findings);
         }
         let known = known(wire);
-        let late = flow.info.open.opened == Opened::Found;
-        let first = known.iter().next().map(|range| range.from);
+        let began = self.wire_began(flow, &known);
         let end = wire.end();
         let mut unexplained = 0;
         for range in everything.iter().flat_map(|range| known.missing_in(range)) {
-            let (before, after) = split(range, if late { first.unwrap_or(self.start()) } else { 0 });
+            let (before, after) = split(range, began);
             if !before.is_empty() {
                 let detail = "the capture began after these bytes were sent".to_owned();
                 self.find(before, Cause::WireStartedLate, detail, findings);
@@ -172,6 +173,15 @@ impl Direct<'_> {
             }
         }
         unexplained
+    }
+
+    /// The first byte that the capture could have: of a flow found open the first one it saw, or, where it
+    /// saw none, the one that its acknowledgements or its FIN name.
+    fn wire_began(&self, flow: &Ledger, known: &RangeSet) -> u64 {
+        if flow.info.open.opened == Opened::Fresh {
+            return 0;
+        }
+        known.iter().next().map_or(self.wire_start, |range| range.from)
     }
 
     /// Why the capture has no packet of a connection at all.

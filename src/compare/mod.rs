@@ -161,8 +161,7 @@ impl Report {
         let coverage = [&process.coverage, &wire.coverage];
         let mut used = vec![false; wire.ledgers.len()];
         let mut connections = Vec::new();
-        for ledger in &process.ledgers {
-            let alignment = flows.align(ledger);
+        for (ledger, alignment) in process.ledgers.iter().zip(flows.align(&process.ledgers)) {
             if let Some(alignment) = &alignment {
                 used[alignment.flow] = true;
             }
@@ -212,7 +211,9 @@ fn compare(
             let flow = &wire.ledgers[alignment.flow];
             (flow, alignment.account(direction, flow))
         });
-        Direct { direction, process, wire, coverage }.balance(&mut findings)
+        let wire_start =
+            alignment.map_or(0, |alignment| alignment.to_process(direction, Range::default()).from);
+        Direct { direction, process, wire, wire_start, coverage }.balance(&mut findings)
     });
     findings.sort_by_key(|finding| (finding.direction, finding.cause.stage(), finding.range));
     Comparison {
