@@ -122,6 +122,7 @@ impl Reader {
             State::Parsing(parser) => parser,
             State::Switched(_) => return,
         };
+        lane.blocked = None;
         let unread = std::mem::take(&mut lane.unread);
         let mut shown: &[u8] = &unread;
         if lane.resyncing {
@@ -131,7 +132,7 @@ impl Reader {
         let gap = Gap { direction, range, unread: shown, cause, time: cx.time };
         let after = parser.gap(gap, cx);
         lane.offset = range.to;
-        if (after == AfterGap::Resync || !shown.is_empty()) && !lane.resyncing {
+        if after == AfterGap::Resync && !lane.resyncing {
             lane.resyncing = true;
             cx.trace(
                 1,
