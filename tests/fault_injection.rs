@@ -1,0 +1,223 @@
+//! The comparison engine against faults with known answers: conversations are made up, seen from both
+//! vantages, and damaged at random; what the engine names has to be exactly the damage.
+//!
+//! No kernel and no file of the engine's own making is involved: events go straight into the tracker.
+//! Every failure prints its seed.
+
+mod faults;
+
+use faults::conversation::{Conversation, Rng, Talk};
+use faults::inject::{Case, opening};
+use faults::link::Link;
+use faults::oracle;
+use sockdbg::compare::{Collector, Comparison, Coverage, Finding, Report, Side};
+use sockdbg::conn::{Entry, Info, Observer, Options, Tracker};
+use sockdbg::event::{Close, ConnId, Direction, Event, Kind, Opened, Range, Stage, Timestamp, Vantage};
+use sockdbg::ledger::Book;
+use sockdbg::protocol::End;
+use sockdbg::record::Record;
+use std::net::{IpAddr, SocketAddr};
+
+/// Seeds of a run.
+const CASES: u64 = 700;
+
+const SECOND: u64 = 1_000_000_000;
+const BEGIN: u64 = 1_700_000_000 * SECOND;
+
+/// A book, and the pairs that the records made.
+#[derive(Default)]
+struct Watch {
+    book: Book,
+    pairs: Vec<(ConnId, [Range; 2])>,
+}
+
+impl Observer for Watch {
+    fn record(&mut self, info: &Info, time: Timestamp, record: Record) {
+        if let (Some(request), Some(response)) = (&record.request, &record.response) {
+            self.pairs.push((info.id, [request.range, response.range]));
+        }
+        self.book.record(info, time, record);
+    }
+
+    fn account(&mut self, info: &Info, direction: Direction, entry: Entry<'_>) {
+        self.book.account(info, direction, entry);
+    }
+
+    fn closed(&mut self, info: &Info, end: End, close: Option<&Close>) {
+        self.book.closed(info, end, close);
+    }
+}
+
+/// Feeds one vantage's events of all connections in the order of time.
+fn track<O: Observer>(vantage: Vantage, case: &Case<'_>, observer: O) -> O {
+    let lists = case.links.iter().map(|link| match vantage {
+        Vantage::Syscall => &link.process,
+        Vantage::Wire => &link.wire,
+    });
+    let mut events: Vec<&Event<'_>> = lists.flatten().collect();
+    events.sort_by_key(|event| event.time);
+    let mut tracker = Tracker::new(vantage, Options::default(), observer);
+    events.into_iter().for_each(|event| tracker.event(event));
+    tracker.finish()
+}
+
+/// The report, with missing records named, and the pairs that the process's side made.
+fn compare(case: &Case<'_>) -> (Report, Vec<(ConnId, [Range; 2])>) {
+    let process = track(Vantage::Syscall, case, Watch::default());
+    let wire = track(Vantage::Wire, case, Book::default());
+    let process_side = Side { ledgers: process.book.into_ledgers(), coverage: case.coverage[0] };
+    let wire_side = Side { ledgers: wire.into_ledgers(), coverage: case.coverage[1] };
+    let mut report = Report::new(&process_side, &wire_side);
+    let collector = track(Vantage::Wire, case, Collector::new(report.wanted()));
+    report.name_missing(&collector.records);
+    (report, process.pairs)
+}
+
+/// Compares, and holds what the engine says against what was done.
+fn check(case: &Case<'_>) -> Result<(), String> {
+    let (report, pairs) = compare(case);
+    let mut compared = 0;
+    for link in &case.links {
+        let found = report.connections.iter().find(|one| match one.of_process {
+            true => one.info.id == link.conn,
+            false => one.flow == Some(link.flow) && link.process.is_empty(),
+        });
+        compared += usize::from(found.is_some());
+        check_link(case, link, found)?;
+        if link.talk != Talk::Redis {
+            check_pairs(link, &pairs)?;
+        }
+    }
+    match compared == report.connections.len() {
+        true => Ok(()),
+        false => Err(format!("{} connections, {compared} of them expected", report.connections.len())),
+    }
+}
+
+fn check_link(case: &Case<'_>, link: &Link<'_>, found: Option<&Comparison>) -> Result<(), String> {
+    let expected = oracle::expected(case, link);
+    let nothing = Vec::new();
+    let findings = found.map_or(&nothing, |found| &found.findings);
+    let (early, late): (Vec<&Finding>, Vec<&Finding>) =
+        findings.iter().partition(|finding| finding.cause.stage() < Stage::Stream);
+    let actual = oracle::named(early.iter().map(|one| (one.direction, one.cause, one.range)));
+    if actual != expected {
+        return Err(format!("{:?}: named {actual:?}\n  expected {expected:?}", link.conn));
+    }
+    if let Some(found) = found.filter(|found| found.residual() > 0) {
+        return Err(format!("{:?}: residual {:?}", link.conn, found.balances));
+    }
+    check_consequences(link, &late)
+}
+
+/// Frames and records: what is named there has to follow from bytes that are missing at the process.
+fn check_consequences(link: &Link<'_>, late: &[&Finding]) -> Result<(), String> {
+    let touched = touched(link);
+    for finding in late {
+        let side = usize::from(finding.direction != link.asks);
+        let within = |pair: &usize| link.pairs[*pair][side].intersection(finding.range).is_some();
+        let Some(last) = (0..link.pairs.len()).rfind(within) else {
+            return Err(format!("{:?}: {finding:?} is no message", link.conn));
+        };
+        if touched.first().is_none_or(|&first| last < first) {
+            return Err(format!("{:?}: {finding:?} follows from nothing, touched {touched:?}", link.conn));
+        }
+    }
+    Ok(())
+}
+
+/// The pairs of which the process's side does not have every byte, in order. A connection that was open
+/// before begins inside a message, as far as anybody can tell.
+fn touched(link: &Link<'_>) -> Vec<usize> {
+    let mut held: [Vec<Range>; 2] = Default::default();
+    for event in &link.process {
+        if let Kind::Data(data) = &event.kind {
+            let range = Range::new(data.offset, data.offset + data.payload.len() as u64);
+            held[data.direction.index()].push(range);
+        }
+    }
+    let whole = |direction: Direction, message: Range| {
+        let held = held[direction.index()].iter().filter_map(|range| range.intersection(message));
+        held.map(Range::len).sum::<u64>() == message.len()
+    };
+    let found = opening(&link.process).is_some_and(|(_, open)| open.opened == Opened::Found);
+    let hit = |pair: &usize| {
+        let [request, response] = link.pairs[*pair];
+        (found && *pair == 0) || !whole(link.asks, request) || !whole(link.asks.reverse(), response)
+    };
+    (0..link.pairs.len()).filter(hit).collect()
+}
+
+/// No request was given another's response.
+fn check_pairs(link: &Link<'_>, pairs: &[(ConnId, [Range; 2])]) -> Result<(), String> {
+    for (_, made) in pairs.iter().filter(|(conn, _)| *conn == link.conn) {
+        let right =
+            link.pairs.iter().any(|pair| (0..2).all(|side| pair[side].intersection(made[side]).is_some()));
+        if !right {
+            return Err(format!("{:?}: the pair {made:?} was never made of {:?}", link.conn, link.pairs));
+        }
+    }
+    Ok(())
+}
+
+/// Some connections of one process, to or from the same port of one host.
+fn conversations(rng: &mut Rng) -> Vec<Conversation> {
+    let host: IpAddr = if rng.chance(30) { "2001:db8::1" } else { "192.0.2.1" }.parse().unwrap();
+    let peer: IpAddr = if host.is_ipv6() { "2001:db8::2" } else { "192.0.2.2" }.parse().unwrap();
+    let mut conversations: Vec<Conversation> = Vec::new();
+    for number in 0..1 + rng.below(3) {
+        let talk = rng.pick(&[Talk::KeepAlive, Talk::KeepAlive, Talk::Pipelined, Talk::Redis]);
+        // The same ports again, after the connection before; or others, at the same time.
+        let reused = number > 0 && rng.chance(30);
+        let (port, begin) = match conversations.last() {
+            Some(last) if reused => (last.client.port(), last.begin + SECOND),
+            _ => (40_000 + number as u16, BEGIN + rng.below(3_000_000)),
+        };
+        let ends = [SocketAddr::new(host, port), SocketAddr::new(peer, 80)];
+        let prior = match rng.chance(20) && !reused {
+            true => [0, 1].map(|_| rng.pick(&[1, 70_000, 5 << 30])),
+            false => [0; 2],
+        };
+        conversations.push(Conversation::new(talk, ends, prior, begin, rng));
+    }
+    conversations
+}
+
+fn case<'a>(conversations: &'a [Conversation], rng: &mut Rng) -> Case<'a> {
+    let server = rng.chance(50);
+    let links = (1..).zip(conversations).map(|(number, talk)| Link::new(talk, number, server, rng)).collect();
+    let whole = Coverage {
+        first: Some(Timestamp(BEGIN - SECOND)),
+        last: Some(Timestamp(BEGIN + 9 * SECOND)),
+        cut: false,
+    };
+    Case { links, coverage: [whole; 2], log: Vec::new() }
+}
+
+/// Runs the seeds; the first ones that fail are shown together.
+fn run(seeds: std::ops::Range<u64>, faulty: bool) {
+    let mut failed = Vec::new();
+    for seed in seeds {
+        let mut rng = Rng(seed);
+        let conversations = conversations(&mut rng);
+        let mut case = case(&conversations, &mut rng);
+        if faulty {
+            case.inject(&mut rng);
+        }
+        if let Err(why) = check(&case) {
+            failed.push(format!("seed {seed}: {:?}\n  {why}", case.log));
+        }
+    }
+    let shown: Vec<&str> = failed.iter().take(5).map(String::as_str).collect();
+    assert!(failed.is_empty(), "{} cases failed:\n{}", failed.len(), shown.join("\n"));
+}
+
+#[test]
+fn nothing_is_found_where_nothing_is_missing() {
+    run(0..500, false);
+}
+
+#[test]
+fn every_fault_is_named_with_its_cause_and_range() {
+    run(0..CASES, true);
+}
