@@ -404,7 +404,7 @@ impl Http1 {
             }
             Match::None => {
                 out.step("lone-response", format_args!("no request is known that waits for an answer"));
-                self.pairing.begin_lone_response();
+                self.pairing.begin_lone_response(arrival);
                 (None, Asked::default())
             }
         };
@@ -601,7 +601,8 @@ impl Http1 {
             self.pairing.requests_lost(loss.lost);
         } else if loss.lost != Lost::BeforeStart {
             // Responses from before the start answer requests from before it.
-            self.pairing.responses_lost(loss.first_hit, loss.cause, out);
+            let order = self.order;
+            self.pairing.responses_lost(loss.first_hit, loss.cause, order, out);
         }
     }
 

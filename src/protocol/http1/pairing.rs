@@ -126,6 +126,9 @@ pub(super) struct Pairing {
     turns: u32,
     /// Requests that were given up for [`MAX_WAITING`], whose responses are still to come.
     beyond: u64,
+    /// A response began, or was lost, at this [`Arrival::order`] while no request was known. A request that
+    /// came before, its head still waiting for its end, is the one that it answered.
+    unasked: Option<(u64, Option<Cause>)>,
 }
 
 impl Pairing {
@@ -138,7 +141,10 @@ impl Pairing {
             self.beyond += 1;
             Answer::GivenUp(vec![Cause::Limit])
         } else {
-            Answer::Open
+            match self.unasked.take() {
+                Some((lost, cause)) if asked.arrival.order <= lost => Answer::GivenUp(cause.into_iter().collect()),
+                _ => Answer::Open,
+            }
         };
         let doubt = self.lost.take();
         self.queue.push_back(Exchange { id: self.next_id, asked, request: None, answer, doubt });
@@ -207,7 +213,8 @@ impl Pairing {
     }
 
     /// A response begins that belongs to no known request.
-    pub(super) fn begin_lone_response(&mut self) {
+    pub(super) fn begin_lone_response(&mut self, arrival: Arrival) {
+        self.unasked = Some((arrival.order, None));
         self.note_answer();
     }
 
@@ -244,10 +251,13 @@ impl Pairing {
     }
 
     /// An unknown number of responses is lost. `first_hit`: among the lost bytes is the first byte of
-    /// the next one.
-    pub(super) fn responses_lost(&mut self, first_hit: bool, cause: Cause, out: &mut dyn Output) {
+    /// the next one. `order`: what was fed before has it, or a smaller one, as its [`Arrival::order`].
+    pub(super) fn responses_lost(&mut self, first_hit: bool, cause: Cause, order: u64, out: &mut dyn Output) {
         self.lossy = true;
         let Some(first) = self.queue.iter().position(Exchange::is_open) else {
+            if first_hit {
+                self.unasked = Some((order, Some(cause)));
+            }
             return self.note_answer();
         };
         let exchange = &mut self.queue[first];

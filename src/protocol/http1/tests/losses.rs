@@ -107,6 +107,22 @@ fn a_lost_response_leaves_its_request_alone() {
 }
 
 /// Nobody can tell how many requests are lost, so the rest of a pipeline stays unpaired.
+/// The end of a request head can be found missing only when the next call jumps: its response is over then.
+#[test]
+fn a_torn_request_is_not_given_the_next_response() {
+    let answers: [&[(char, &str)]; 2] = [
+        &[('(', "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")],
+        &[('<', "HTTP/1.1 200 OK\r\n"), ('(', "Content-Length: 0\r\n\r\n")],
+    ];
+    for answer in answers {
+        let torn = [('>', "GET /1 HTTP/1.1\r\nHo")];
+        let events = [&torn, answer, &[(')', "st: x\r\n\r\n")], &NEXT].concat();
+        let log = play(Cause::UntracedSyscall, &events);
+        let paired = log.records.iter().filter(|record| record.request.is_some() && record.response.is_some());
+        assert!(paired.clone().all(|record| record.summary.contains("/next")), "{:?}", summaries(&log));
+    }
+}
+
 #[test]
 fn behind_a_lost_request_a_pipeline_is_not_paired() {
     let request = |number| format!("GET /{number} HTTP/1.1\r\nHost: x\r\n\r\n");
