@@ -83,12 +83,9 @@ impl Direct<'_> {
 
     /// Every byte that either vantage knows of.
     fn everything(&self) -> RangeSet {
-        let mut all = known(self.account());
-        all.insert(Range::new(0, if self.process.info.open.exact { self.start() } else { 0 }));
-        if let Some((_, wire)) = &self.wire {
-            known(wire).iter().for_each(|range| all.insert(range));
-        }
-        all
+        let before = Range::new(0, if self.process.info.open.exact { self.start() } else { 0 });
+        let wire = self.wire.iter().flat_map(|(_, wire)| ranges(wire));
+        ranges(self.account()).chain(wire).chain([before]).collect()
     }
 
     /// Bytes that the process's side does not know of. Returns how many nothing explains.
@@ -216,10 +213,13 @@ pub fn stops_before_records(stage: Stage) -> bool {
     !matches!(stage, Stage::Wire | Stage::Record | Stage::Output)
 }
 
+/// Every range that an account knows of.
+fn ranges(account: &Account) -> impl Iterator<Item = Range> + '_ {
+    account.delivered.iter().chain(account.lost.iter().map(|lost| lost.range))
+}
+
 fn known(account: &Account) -> RangeSet {
-    let mut known = account.delivered.clone();
-    account.lost.iter().for_each(|lost| known.insert(lost.range));
-    known
+    ranges(account).collect()
 }
 
 /// The parts of a range before and from `at`.

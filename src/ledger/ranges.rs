@@ -33,15 +33,14 @@ impl RangeSet {
         if range.is_empty() {
             return;
         }
-        let mut kept = Vec::with_capacity(self.ranges.len() + 1);
-        for &have in &self.ranges {
-            let (left, right) = (
-                Range::new(have.from, have.to.min(range.from)),
-                Range::new(have.from.max(range.to), have.to),
-            );
-            kept.extend([left, right].into_iter().filter(|part| !part.is_empty()));
-        }
-        self.ranges = kept;
+        let hit = self.overlapping(range);
+        let (Some(first), Some(last)) = (self.ranges[hit.clone()].first(), self.ranges[hit.clone()].last())
+        else {
+            return;
+        };
+        let rest = [Range::new(first.from, range.from), Range::new(range.to, last.to)];
+        let rest = rest.into_iter().filter(|part| !part.is_empty());
+        self.ranges.splice(hit, rest);
     }
 
     /// The ranges, sorted.
@@ -62,7 +61,7 @@ impl RangeSet {
     /// The parts of `range` that are not in the set, sorted.
     pub fn missing_in(&self, range: Range) -> Vec<Range> {
         let (mut missing, mut from) = (Vec::new(), range.from);
-        for have in self.iter().filter_map(|have| have.intersection(range)) {
+        for have in self.within(range) {
             missing.push(Range::new(from, have.from));
             from = have.to;
         }
@@ -73,7 +72,16 @@ impl RangeSet {
 
     /// The parts of `range` that are in the set, sorted.
     pub fn within(&self, range: Range) -> Vec<Range> {
-        self.iter().filter_map(|have| have.intersection(range)).collect()
+        let hit = &self.ranges[self.overlapping(range)];
+        hit.iter().filter_map(|have| have.intersection(range)).collect()
+    }
+
+    /// Indices of the ranges that share bytes with `range`: found without looking at the others, so that
+    /// a connection with very many holes stays fast.
+    fn overlapping(&self, range: Range) -> std::ops::Range<usize> {
+        let first = self.ranges.partition_point(|have| have.to <= range.from);
+        let after = self.ranges.partition_point(|have| have.from < range.to);
+        first..after.max(first)
     }
 
     fn insert_before_end(&mut self, range: Range) {
@@ -88,6 +96,9 @@ impl RangeSet {
 
 impl FromIterator<Range> for RangeSet {
     fn from_iter<I: IntoIterator<Item = Range>>(ranges: I) -> RangeSet {
+        // In order each insertion is at the end, whatever the number.
+        let mut ranges: Vec<Range> = ranges.into_iter().collect();
+        ranges.sort_unstable();
         let mut set = RangeSet::default();
         ranges.into_iter().for_each(|range| set.insert(range));
         set
