@@ -11,8 +11,8 @@ help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | sort
 
 demo: setup-build ## Show the main job on a workload of its own
-	$(CARGO) build --release
-	target/release/sockdbg demo
+	$(CARGO) build
+	target/debug/sockdbg demo
 
 test: setup build ## Run every test; those of the kernel part need root
 	scripts/test.sh

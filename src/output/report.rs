@@ -67,24 +67,25 @@ impl TextReport {
             records += one.records;
             residual += one.residual();
         }
-        let (connections, records) = (count(connections, "connection"), count(records, "record"));
+        let records = count(records, "record");
         let verdict = report.verdict();
         let word = verdict.name();
         match verdict {
             Verdict::Complete => writeln!(
                 out,
-                "{}: {connections}, {bytes} bytes, {records}; residual 0, nothing missing",
-                self.paint.word(word)
+                "{}: {}, {bytes} bytes, {records}; residual 0, nothing missing",
+                self.paint.word(word),
+                count(connections, "connection")
             ),
             Verdict::Incomplete => writeln!(
                 out,
-                "{}: {differing} of {connections} differ ({bytes} bytes moved, {records}); residual 0",
+                "{}: {differing} of {connections} connections differ ({bytes} bytes moved, {records}); residual 0",
                 self.paint.alarm(word)
             ),
             Verdict::Unexplained => writeln!(
                 out,
                 "{}: {residual} bytes have no explanation: sockdbg is wrong or lacks a cause, please report it \
-                 ({differing} of {connections} differ, {bytes} bytes moved, {records})",
+                 ({differing} of {connections} connections differ, {bytes} bytes moved, {records})",
                 self.paint.alarm(word)
             ),
             Verdict::NothingToCompare => {
