@@ -12,6 +12,7 @@ use crate::source;
 use crate::source::interface::{Interface, Running};
 use anyhow::Context;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -170,11 +171,14 @@ fn namespace(pid: u32) -> Result<PathBuf, source::Error> {
     fs::read_link(format!("/proc/{pid}/ns/net")).map_err(|error| no_namespace(pid, &error))
 }
 
-fn no_namespace(pid: u32, error: &std::io::Error) -> source::Error {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => source::Error::Attach(format!("there is no process {pid}")),
-        _ => source::Error::Attach(format!("cannot enter the network namespace of process {pid}: {error}")),
-    }
+fn no_namespace(pid: u32, error: &io::Error) -> source::Error {
+    source::Error::Attach(match error.kind() {
+        io::ErrorKind::NotFound => format!("process {pid} does not exist"),
+        _ => format!(
+            "cannot enter the network namespace of process {pid}: {error}; run as root, or with \
+             CAP_SYS_ADMIN and CAP_SYS_PTRACE"
+        ),
+    })
 }
 
 /// Waits until a file that another program writes no longer grows.
