@@ -50,6 +50,22 @@ fn a_process_that_ends_inside_its_response() {
 }
 
 #[test]
+fn a_run_that_ends_inside_a_response() {
+    if !require_bpf() {
+        return;
+    }
+    let mut puppet = Puppet::new();
+    let verify = Watcher::verify(puppet.pid(), &[]);
+    let (fd, mut peer) = puppet.accepted();
+    puppet.recv(fd, &mut peer, REQUEST);
+    puppet.send(fd, &mut peer, HALF);
+    verify.signal(Signal::SIGINT);
+    let report = Report::of(&verify.end());
+    assert_eq!(report.findings(), [format!("send 0 {} frame incomplete", HALF.len())]);
+    assert_eq!((report.status, &report.connection()["recv"]["recorded"]), (1, &REQUEST.len().into()));
+}
+
+#[test]
 fn a_process_that_ends_inside_a_request() {
     if !require_bpf() {
         return;
