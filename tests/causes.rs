@@ -12,7 +12,8 @@ use nix::sys::signal::Signal;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::PathBuf;
+use tempfile::TempDir;
 
 const REQUEST: &[u8] = b"GET /a HTTP/1.1\r\nHost: test\r\n\r\n";
 
@@ -38,40 +39,72 @@ fn verify(puppet: &Puppet, args: &[&str]) -> Watcher {
     Watcher::verify(puppet.pid(), args)
 }
 
-/// `events -w`, recording.
-fn record(puppet: &Puppet, file: &Path, args: &[&str]) -> Watcher {
-    Watcher::recording(puppet.pid(), file, args)
+/// A traced server and the two files of an offline comparison.
+struct Offline {
+    directory: TempDir,
+    puppet: Puppet,
+    listener: i32,
+    port: u16,
 }
 
-fn compare(recording: &Path, capture: &Path) -> Report {
-    let files = [recording.to_str().unwrap(), capture.to_str().unwrap()];
-    Report::of(&Watcher::sockdbg(&["pcap-compare", files[0], files[1], "--format", "json"]).end())
-}
-
-/// Records under `sockdbg events` while tcpdump captures with more arguments from the start, and compares.
-fn compare_with_capture(tcpdump_args: &[&str], body: usize) -> Report {
-    compare_with_capture_of(|port| port, tcpdump_args, body)
-}
-
-/// The same; `captured` names the port to capture, given that of the traced server.
-fn compare_with_capture_of(captured: impl Fn(u16) -> u16, tcpdump_args: &[&str], body: usize) -> Report {
-    let directory = tempfile::tempdir().unwrap();
-    let (recording, capture) = (directory.path().join("rec"), directory.path().join("cap"));
-    let mut puppet = Puppet::new();
-    let (listener, port) = puppet.listen();
-    let mut wire = Wire::begin(&capture, captured(port), tcpdump_args);
-    if captured(port) != port {
-        wire.mark(); // the capture has packets from before and after, and none of this connection
+impl Offline {
+    fn new() -> Offline {
+        let mut puppet = Puppet::new();
+        let (listener, port) = puppet.listen();
+        Offline { directory: tempfile::tempdir().unwrap(), puppet, listener, port }
     }
-    let events = record(&puppet, &recording, &[]);
-    let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let fd: i32 = puppet.tell(&format!("accept {listener}")).parse().unwrap();
-    exchange(&mut puppet, fd, &mut peer, 'a', body);
-    puppet.end();
-    assert!(events.end().status.success());
-    drop(peer);
-    wire.end();
-    compare(&recording, &capture)
+
+    fn recording(&self) -> PathBuf {
+        self.directory.path().join("recording.pcapng")
+    }
+
+    fn capture(&self) -> PathBuf {
+        self.directory.path().join("capture.pcap")
+    }
+
+    /// Captures the server's port from now on.
+    fn wire(&self, tcpdump_args: &[&str]) -> Wire {
+        Wire::begin(&self.capture(), self.port, tcpdump_args)
+    }
+
+    /// Records the server's calls from now on.
+    fn record(&self) -> Watcher {
+        Watcher::recording(self.puppet.pid(), &self.recording(), &[])
+    }
+
+    /// A connection: the server's descriptor and the test's end.
+    fn connect(&mut self) -> (i32, TcpStream) {
+        let peer = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        (self.puppet.tell(&format!("accept {}", self.listener)).parse().unwrap(), peer)
+    }
+
+    fn exchange(&mut self, connection: &mut (i32, TcpStream), target: char, body: usize) {
+        exchange(&mut self.puppet, connection.0, &mut connection.1, target, body);
+    }
+
+    /// Ends the server, the recording and then the capture, which has everything.
+    fn end(&mut self, connection: (i32, TcpStream), events: Watcher, wire: Wire) {
+        self.puppet.end();
+        assert!(events.end().status.success());
+        drop(connection);
+        wire.end();
+    }
+
+    fn compare(&self) -> Report {
+        let (recording, capture) = (self.recording(), self.capture());
+        let files = [recording.to_str().unwrap(), capture.to_str().unwrap()];
+        Report::of(&Watcher::sockdbg(&["pcap-compare", files[0], files[1], "--format", "json"]).end())
+    }
+}
+
+/// One exchange, recorded and captured from its start, compared.
+fn compare_with_capture(tcpdump_args: &[&str], body: usize) -> Report {
+    let mut offline = Offline::new();
+    let (wire, events) = (offline.wire(tcpdump_args), offline.record());
+    let mut connection = offline.connect();
+    offline.exchange(&mut connection, 'a', body);
+    offline.end(connection, events, wire);
+    offline.compare()
 }
 
 /// Ends the traced process and gives the report of the `verify` that watched it.
@@ -207,21 +240,14 @@ fn before_attach_while_the_wire_was_watched() {
     if !require_bpf() {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
-    let (recording, capture) = (directory.path().join("rec"), directory.path().join("cap"));
-    let mut puppet = Puppet::new();
-    let (listener, port) = puppet.listen();
-    let wire = Wire::begin(&capture, port, &[]);
-    let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let fd: i32 = puppet.tell(&format!("accept {listener}")).parse().unwrap();
-    exchange(&mut puppet, fd, &mut peer, 'a', 3000);
-    let events = record(&puppet, &recording, &[]);
-    exchange(&mut puppet, fd, &mut peer, 'b', 10);
-    puppet.end();
-    events.end();
-    drop(peer);
-    wire.end();
-    let report = compare(&recording, &capture);
+    let mut offline = Offline::new();
+    let wire = offline.wire(&[]);
+    let mut connection = offline.connect();
+    offline.exchange(&mut connection, 'a', 3000);
+    let events = offline.record();
+    offline.exchange(&mut connection, 'b', 10);
+    offline.end(connection, events, wire);
+    let report = offline.compare();
     let (sent, received) = (response(3000).len(), REQUEST.len());
     let expected =
         [format!("send 0 {sent} syscall before-attach"), format!("recv 0 {received} syscall before-attach")];
@@ -314,25 +340,22 @@ fn wire_started_late_and_ended_early() {
     if !require_bpf() {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
-    let (recording, capture) = (directory.path().join("rec"), directory.path().join("cap"));
-    let mut puppet = Puppet::new();
-    let (listener, port) = puppet.listen();
-    let events = record(&puppet, &recording, &[]);
-    let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let fd: i32 = puppet.tell(&format!("accept {listener}")).parse().unwrap();
-    exchange(&mut puppet, fd, &mut peer, 'a', 1000);
-    let wire = Wire::begin(&capture, port, &[]);
-    exchange(&mut puppet, fd, &mut peer, 'b', 2000);
-    let complete = REQUEST.len() + response(2000).len();
+    let mut offline = Offline::new();
+    let events = offline.record();
+    let mut connection = offline.connect();
+    offline.exchange(&mut connection, 'a', 1000);
+    let wire = offline.wire(&[]);
+    offline.exchange(&mut connection, 'b', 2000);
+    let complete = (REQUEST.len() + response(2000).len() + 100) as u64;
+    let capture = offline.capture();
     eventually("the capture of the second exchange", || {
-        fs::metadata(&capture).is_ok_and(|data| data.len() > complete as u64 + 100)
+        fs::metadata(&capture).is_ok_and(|data| data.len() > complete)
     });
     wire.end_now();
-    exchange(&mut puppet, fd, &mut peer, 'c', 3000);
-    puppet.end();
-    events.end();
-    let report = compare(&recording, &capture);
+    offline.exchange(&mut connection, 'c', 3000);
+    offline.puppet.end();
+    assert!(events.end().status.success());
+    let report = offline.compare();
     let (one, two, all) = (response(1000).len(), response(2000).len(), response(3000).len());
     let request = REQUEST.len();
     assert_eq!(
@@ -352,9 +375,16 @@ fn wire_no_vantage() {
     if !require_bpf() {
         return;
     }
-    // A capture of a port that nobody uses.
+    // A capture of a port that nobody uses, with packets from before and after the connection.
     let other = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let report = compare_with_capture_of(|_| other, &[], 100);
+    let mut offline = Offline::new();
+    let mut wire = Wire::begin(&offline.capture(), other, &[]);
+    wire.mark();
+    let events = offline.record();
+    let mut connection = offline.connect();
+    offline.exchange(&mut connection, 'a', 100);
+    offline.end(connection, events, wire);
+    let report = offline.compare();
     let (sent, received) = (response(100).len(), REQUEST.len());
     let expected =
         [format!("send 0 {sent} wire wire-no-vantage"), format!("recv 0 {received} wire wire-no-vantage")];
@@ -459,21 +489,14 @@ fn no_request() {
     if !require_bpf() {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
-    let (recording, capture) = (directory.path().join("rec"), directory.path().join("cap"));
-    let mut puppet = Puppet::new();
-    let (listener, port) = puppet.listen();
-    let wire = Wire::begin(&capture, port, &[]);
-    let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let fd: i32 = puppet.tell(&format!("accept {listener}")).parse().unwrap();
-    puppet.recv(fd, &mut peer, REQUEST);
-    let events = record(&puppet, &recording, &[]);
-    puppet.send(fd, &mut peer, &response(10));
-    puppet.end();
-    events.end();
-    drop(peer);
-    wire.end();
-    let report = compare(&recording, &capture);
+    let mut offline = Offline::new();
+    let wire = offline.wire(&[]);
+    let (fd, mut peer) = offline.connect();
+    offline.puppet.recv(fd, &mut peer, REQUEST);
+    let events = offline.record();
+    offline.puppet.send(fd, &mut peer, &response(10));
+    offline.end((fd, peer), events, wire);
+    let report = offline.compare();
     let (sent, received) = (response(10).len(), REQUEST.len());
     let expected =
         [format!("send 0 {sent} record no-request"), format!("recv 0 {received} syscall before-attach")];
@@ -485,25 +508,18 @@ fn recording_cut() {
     if !require_bpf() {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
-    let (recording, capture) = (directory.path().join("rec"), directory.path().join("cap"));
-    let mut puppet = Puppet::new();
-    let (listener, port) = puppet.listen();
-    let wire = Wire::begin(&capture, port, &[]);
-    let events = record(&puppet, &recording, &[]);
-    let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let fd: i32 = puppet.tell(&format!("accept {listener}")).parse().unwrap();
-    exchange(&mut puppet, fd, &mut peer, 'a', 1000);
-    exchange(&mut puppet, fd, &mut peer, 'b', 2000);
-    puppet.end();
-    events.end();
-    drop(peer);
-    wire.end();
+    let mut offline = Offline::new();
+    let (wire, events) = (offline.wire(&[]), offline.record());
+    let mut connection = offline.connect();
+    offline.exchange(&mut connection, 'a', 1000);
+    offline.exchange(&mut connection, 'b', 2000);
+    offline.end(connection, events, wire);
+    let recording = offline.recording();
     // As if the disk had filled up inside the second request.
     let bytes = fs::read(&recording).unwrap();
     let cut = bytes.windows(6).position(|window| window == b"GET /b").unwrap() + 3;
     fs::File::create(&recording).unwrap().write_all(&bytes[..cut]).unwrap();
-    let report = compare(&recording, &capture);
+    let report = offline.compare();
     let (one, two) = (response(1000).len(), response(2000).len());
     let request = REQUEST.len();
     assert_eq!(
