@@ -79,7 +79,8 @@ impl<'a> Flows<'a> {
     }
 
     /// For each connection of the process the flow that carried it, if the capture has it. A flow carries
-    /// one connection: where several could be its own, the one nearest in time has it.
+    /// one connection, which may have both ends in the process: where several could be one of its ends,
+    /// the one nearest in time is.
     pub fn align(&self, process: &[Ledger]) -> Vec<Option<Alignment>> {
         let mut pairs: Vec<(Rank, usize, Alignment)> = Vec::new();
         for (number, ledger) in process.iter().enumerate() {
@@ -89,10 +90,11 @@ impl<'a> Flows<'a> {
         }
         pairs.sort_by_key(|&(rank, ..)| rank);
         let mut aligned = vec![None; process.len()];
-        let mut used = vec![false; self.flows.len()];
+        let mut used = vec![[false; 2]; self.flows.len()];
         for (_, number, alignment) in pairs {
-            if aligned[number].is_none() && !used[alignment.flow] {
-                used[alignment.flow] = true;
+            let used = &mut used[alignment.flow][usize::from(alignment.flipped)];
+            if aligned[number].is_none() && !*used {
+                *used = true;
                 aligned[number] = Some(alignment);
             }
         }
@@ -202,6 +204,18 @@ mod tests {
         assert_eq!(alignment, Alignment { flow: 0, flipped: true, shift: [900, 5] });
         assert_eq!(alignment.to_process(Direction::Send, Range::new(0, 50)), Range::new(900, 950));
         assert_eq!(alignment.to_flow(Direction::Send, Range::new(900, 950)), Range::new(0, 50));
+    }
+
+    #[test]
+    fn both_ends_of_a_flow_may_be_connections_of_the_process() {
+        let flow = [ledger(CLIENT, SERVER, Opened::Fresh, [(0, 700), (0, 800)], 0)];
+        let ends = [
+            ledger(CLIENT, SERVER, Opened::Fresh, [(0, 700), (0, 800)], 0),
+            ledger(SERVER, CLIENT, Opened::Fresh, [(0, 800), (0, 700)], 0),
+        ];
+        let aligned = Flows::new(&flow).align(&ends);
+        let flipped: Vec<_> = aligned.iter().map(|end| end.map(|end| end.flipped)).collect();
+        assert_eq!(flipped, [Some(false), Some(true)]);
     }
 
     #[test]
