@@ -27,6 +27,7 @@ pub struct Detector {
     bytes: usize,
     heads: [Vec<u8>; 2],
     from_start: [bool; 2],
+    finished: [bool; 2],
     given_up: bool,
 }
 
@@ -40,6 +41,7 @@ impl Detector {
             bytes: 0,
             heads: Default::default(),
             from_start,
+            finished: [false; 2],
             given_up: false,
         }
     }
@@ -65,12 +67,27 @@ impl Detector {
     pub fn gap(&mut self, direction: Direction, range: Range, cause: Cause, time: Timestamp) {
         self.heads[direction.index()].clear();
         self.from_start[direction.index()] = false;
-        self.kept.push(Kept::Gap(direction, range, cause, time));
+        if self.given_up {
+            return; // what comes next is searched from where it begins
+        }
+        // A connection of which nothing but losses is seen must not grow with them.
+        let mut gaps = self.kept.iter_mut().rev().take(2).map_while(|kept| match kept {
+            Kept::Gap(at, before, why, _) => Some((*at, before, *why)),
+            _ => None,
+        });
+        let continued =
+            |gap: &(Direction, &mut Range, Cause)| (gap.0, gap.1.to, gap.2) == (direction, range.from, cause);
+        match gaps.find(continued) {
+            Some((_, before, _)) => before.to = range.to,
+            None => self.kept.push(Kept::Gap(direction, range, cause, time)),
+        }
     }
 
     /// Keeps the end of a direction.
     pub fn finish(&mut self, direction: Direction, offset: u64, end: End, time: Timestamp) {
-        self.kept.push(Kept::Finish(direction, offset, end, time));
+        if !std::mem::replace(&mut self.finished[direction.index()], true) {
+            self.kept.push(Kept::Finish(direction, offset, end, time));
+        }
     }
 
     /// True where more is kept than should be.
@@ -139,4 +156,26 @@ pub fn explain(verdicts: &[(&'static Protocol, Verdict)]) -> String {
         Verdict::No(reason) => format!("{} no: {reason}", protocol.name),
     });
     words.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_and_repeated_ends_before_the_decision_are_not_collected() {
+        let mut detector = Detector::new(crate::protocol::ALL, Role::Client, [true; 2]);
+        for n in 0..1000 {
+            for direction in Direction::BOTH {
+                detector.gap(direction, Range::new(n * 10, n * 10 + 10), Cause::RingFull, Timestamp(n));
+            }
+        }
+        (0..1000).for_each(|n| detector.finish(Direction::Send, 10_000, End::Finished, Timestamp(n)));
+        assert_eq!(detector.kept.len(), 3);
+        for kept in detector.take() {
+            if let Kept::Gap(_, range, ..) = kept {
+                assert_eq!(range, Range::new(0, 10_000));
+            }
+        }
+    }
 }

@@ -5,6 +5,8 @@
 //! books of two vantages is the business of [`crate::compare`].
 
 pub mod catalogue;
+#[cfg(test)]
+mod conservation;
 mod ranges;
 
 pub use ranges::RangeSet;
