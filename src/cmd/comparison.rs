@@ -85,7 +85,7 @@ pub fn compare(
     if !wanted.is_empty() {
         let mut again = Capture::open(capture, pcap::Options::default())?;
         let (collector, _) = observe(&mut again, Collector::new(wanted), |_| ControlFlow::Continue(()))?;
-        report.name_missing(&collector.records);
+        report.name_missing(collector);
     }
     Ok(report)
 }

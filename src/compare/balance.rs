@@ -227,3 +227,140 @@ fn split(range: Range, at: u64) -> (Range, Range) {
     let at = at.clamp(range.from, range.to);
     (Range::new(range.from, at), Range::new(at, range.to))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Close, Open, Start, Timestamp};
+    use crate::ledger::Stopped;
+
+    /// What one vantage knows of a direction: delivered, lost.
+    fn account(delivered: &[(u64, u64)], lost: &[(u64, u64, Cause)]) -> Account {
+        let range = |&(from, to): &(u64, u64)| Range::new(from, to);
+        let stopped = |&(from, to, cause): &(u64, u64, Cause)| Stopped {
+            range: Range::new(from, to),
+            cause,
+            detail: String::new(),
+        };
+        let delivered: RangeSet = delivered.iter().map(range).collect();
+        let (framed, recorded) = (delivered.clone(), delivered.clone());
+        let lost = lost.iter().map(stopped).collect();
+        Account { delivered, lost, framed, recorded, ..Account::default() }
+    }
+
+    /// A ledger of both directions with the same account; closed with `pending` bytes where that is told.
+    fn ledger(account: &Account, start: Option<u64>, closed: Option<(CloseReason, u64)>) -> Ledger {
+        let begin = Start { offset: start.unwrap_or(0), seq: Some(1) };
+        let opened = if start.is_some() { Opened::Found } else { Opened::Fresh };
+        let open = Open { opened, exact: true, start: [begin; 2], ..Open::default() };
+        let mut ledger = Ledger { accounts: [account.clone(), account.clone()], ..Ledger::default() };
+        ledger.info.open = open;
+        (ledger.info.first, ledger.info.last) = (Timestamp(10), Timestamp(20));
+        ledger.end = closed.map(|(reason, _)| if reason.is_final() { End::Closed } else { End::TraceEnded });
+        ledger.close = closed.map(|(reason, pending)| {
+            let total = Total { pending, ..Total::default() };
+            Close { reason, call: None, totals: [total; 2] }
+        });
+        ledger
+    }
+
+    /// `direction` of a process against a flow that begins at `wire_start`: cause and range of each finding,
+    /// and the residual.
+    fn check(
+        direction: Direction,
+        process: &Ledger,
+        wire: Option<&Ledger>,
+        wire_start: u64,
+        expected: &[(Cause, u64, u64)],
+        residual: u64,
+    ) {
+        let covered = |last| Coverage { first: Some(Timestamp(0)), last: Some(Timestamp(last)), cut: false };
+        let (traced, captured) = (covered(30), covered(30));
+        let mut findings = Vec::new();
+        let wire = wire.map(|flow| (flow, flow.accounts[direction.index()].clone()));
+        let direct = Direct { direction, process, wire, wire_start, coverage: [&traced, &captured] };
+        let balance = direct.balance(&mut findings);
+        let found: Vec<_> = findings.iter().map(|one| (one.cause, one.range.from, one.range.to)).collect();
+        assert_eq!((found.as_slice(), balance.residual), (expected, residual));
+    }
+
+    #[test]
+    fn what_both_have_is_no_finding() {
+        let whole = ledger(&account(&[(0, 100)], &[]), None, Some((CloseReason::Closed, 0)));
+        check(Direction::Send, &whole, Some(&whole), 0, &[], 0);
+    }
+
+    #[test]
+    fn two_causes_at_the_same_bytes_are_both_named() {
+        let process = account(&[(0, 50)], &[(50, 100, Cause::RingFull)]);
+        let wire = account(&[(0, 40), (60, 100)], &[(40, 60, Cause::WireNotCaptured)]);
+        let closed = Some((CloseReason::Closed, 0));
+        let expected = [(Cause::RingFull, 50, 100), (Cause::WireNotCaptured, 40, 60)];
+        let (process, wire) = (ledger(&process, None, closed), ledger(&wire, None, closed));
+        check(Direction::Send, &process, Some(&wire), 0, &expected, 0);
+    }
+
+    #[test]
+    fn what_the_wire_has_behind_the_process_depends_on_direction_and_end() {
+        let wire = ledger(&account(&[(0, 100)], &[]), None, Some((CloseReason::Fin, 0)));
+        let short = account(&[(0, 70)], &[]);
+        let rows: [(Direction, CloseReason, u64, &[(Cause, u64, u64)], u64); 4] = [
+            (Direction::Recv, CloseReason::Closed, 0, &[(Cause::Unread, 70, 100)], 0),
+            (
+                Direction::Recv,
+                CloseReason::StillOpen,
+                10,
+                &[(Cause::Unread, 70, 80), (Cause::AfterDetach, 80, 100)],
+                0,
+            ),
+            (Direction::Send, CloseReason::StillOpen, 0, &[(Cause::AfterDetach, 70, 100)], 0),
+            (Direction::Send, CloseReason::Closed, 0, &[], 30), // nothing explains it
+        ];
+        for (direction, reason, pending, expected, residual) in rows {
+            let process = ledger(&short, None, Some((reason, pending)));
+            check(direction, &process, Some(&wire), 0, expected, residual);
+        }
+    }
+
+    #[test]
+    fn a_flow_found_open_began_at_its_first_byte_or_where_its_anchor_says() {
+        let process = ledger(&account(&[(0, 100)], &[]), None, Some((CloseReason::Closed, 0)));
+        let late = ledger(&account(&[(60, 100)], &[]), Some(0), None);
+        check(Direction::Send, &process, Some(&late), 60, &[(Cause::WireStartedLate, 0, 60)], 0);
+        let empty = ledger(&account(&[], &[]), Some(0), Some((CloseReason::Fin, 0)));
+        check(Direction::Send, &process, Some(&empty), 100, &[(Cause::WireStartedLate, 0, 100)], 0);
+    }
+
+    #[test]
+    fn bytes_before_both_are_missing_at_both() {
+        let process = ledger(&account(&[(40, 100)], &[]), Some(40), Some((CloseReason::Closed, 0)));
+        let wire = ledger(&account(&[(60, 100)], &[]), Some(0), None);
+        let expected = [(Cause::BeforeAttach, 0, 40), (Cause::WireStartedLate, 0, 60)];
+        check(Direction::Recv, &process, Some(&wire), 60, &expected, 0);
+        let expected = [(Cause::BeforeAttach, 0, 40), (Cause::WireNoVantage, 0, 100)];
+        check(Direction::Recv, &process, None, 0, &expected, 0);
+    }
+
+    #[test]
+    fn the_end_that_the_wire_lacks_was_not_sent_or_not_captured() {
+        let process = ledger(&account(&[(0, 100)], &[]), None, Some((CloseReason::Closed, 0)));
+        let wire = ledger(&account(&[(0, 90)], &[]), None, Some((CloseReason::Reset, 0)));
+        check(Direction::Send, &process, Some(&wire), 0, &[(Cause::WireUnsent, 90, 100)], 0);
+        check(Direction::Recv, &process, Some(&wire), 0, &[(Cause::WireNotCaptured, 90, 100)], 0);
+    }
+
+    /// A hundred thousand holes at both vantages: with work that grows with their square this would take
+    /// hours.
+    #[test]
+    fn very_many_holes_are_balanced_one_by_one() {
+        let count = 100_000u64;
+        let parts: Vec<_> = (0..count).map(|n| (n * 10, n * 10 + 5)).collect();
+        let holes: Vec<_> = (0..count).map(|n| (n * 10 + 5, n * 10 + 10, Cause::RingFull)).collect();
+        let lost: Vec<_> = holes.iter().map(|&(from, to, _)| (from, to, Cause::WireNotCaptured)).collect();
+        let process = ledger(&account(&parts, &holes), None, None);
+        let wire = ledger(&account(&parts, &lost), None, None);
+        let expected: Vec<_> =
+            holes.iter().chain(&lost).map(|&(from, to, cause)| (cause, from, to)).collect();
+        check(Direction::Send, &process, Some(&wire), 0, &expected, 0);
+    }
+}

@@ -1,103 +1,119 @@
 //! Names the records that lost bytes would have become, as the capture shows them.
 //!
 //! A second pass over the capture: the first keeps no record, so memory grows with what is missing and
-//! not with what is there.
+//! not with what is there. Of each finding no more records are kept than it lists.
 
-use super::align::Alignment;
 use super::balance::stops_before_records;
-use super::{Finding, LISTED_RECORDS, Missing, Report};
+use super::{LISTED_RECORDS, Missing, Report};
 use crate::conn::{Info, Observer};
-use crate::event::{ConnId, Range, Timestamp};
-use crate::ledger::RangeSet;
-use crate::record::Record;
+use crate::event::{ConnId, Direction, Range, Stage, Timestamp};
+use crate::record::{Message, Record};
 use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 
-/// The ranges of each flow whose records are wanted, in the flow's offsets.
-pub type Wanted = FxHashMap<ConnId, [RangeSet; 2]>;
+/// The bytes of a finding, whose records are wanted.
+#[derive(Debug)]
+struct Want {
+    /// In the flow's offsets.
+    range: Range,
+    /// Indices of the connection and the finding in the report.
+    finding: (usize, usize),
+    records: Vec<Missing>,
+    count: u64,
+}
+
+/// Of a flow, by its direction and the stage: sorted. What one stage lacks does not overlap.
+type ByStage = BTreeMap<(Direction, Stage), Vec<Want>>;
+
+/// What a second pass over the capture has to look for.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    flows: FxHashMap<ConnId, ByStage>,
+}
+
+impl Wanted {
+    /// True where nothing is missing.
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+}
 
 impl Report {
     /// What a second pass over the capture should collect; empty where nothing is missing.
     pub fn wanted(&self) -> Wanted {
         let mut wanted = Wanted::default();
-        for comparison in &self.connections {
+        for (number, comparison) in self.connections.iter().enumerate() {
             let Some(flow) = comparison.flow else { continue };
-            for finding in
-                comparison.findings.iter().filter(|finding| stops_before_records(finding.cause.stage()))
-            {
+            for (index, finding) in comparison.findings.iter().enumerate() {
+                let stage = finding.cause.stage();
+                if !stops_before_records(stage) {
+                    continue;
+                }
                 let (direction, range) = match comparison.alignment {
-                    Some(aligned) => {
-                        let range = aligned.to_flow(finding.direction, finding.range);
-                        (aligned.flow_direction(finding.direction), range)
-                    }
+                    Some(aligned) => (
+                        aligned.flow_direction(finding.direction),
+                        aligned.to_flow(finding.direction, finding.range),
+                    ),
                     None => (finding.direction, finding.range),
                 };
-                let sets = wanted.entry(flow).or_default();
-                sets[direction.index()].insert(range);
+                let finding = (number, index);
+                let want = Want { range, finding, records: Vec::new(), count: 0 };
+                wanted.flows.entry(flow).or_default().entry((direction, stage)).or_default().push(want);
             }
         }
+        let lists = wanted.flows.values_mut().flat_map(BTreeMap::values_mut);
+        lists.for_each(|wants| wants.sort_by_key(|want| want.range));
         wanted
     }
 
     /// Adds the collected records to the findings that they overlap.
-    pub fn name_missing(&mut self, collected: &FxHashMap<ConnId, Vec<Record>>) {
-        for comparison in &mut self.connections {
-            let records = comparison.flow.and_then(|flow| collected.get(&flow));
+    pub fn name_missing(&mut self, collector: Collector) {
+        for want in collector.wanted.flows.into_values().flat_map(BTreeMap::into_values).flatten() {
+            let (number, index) = want.finding;
+            let comparison = &mut self.connections[number]; // the collector was made from this report
             let alignment = comparison.alignment;
-            for record in records.into_iter().flatten() {
-                for finding in &mut comparison.findings {
-                    if let Some(range) = overlap(record, finding, alignment) {
-                        add(record, range, finding);
-                    }
+            let finding = &mut comparison.findings[index];
+            finding.record_count = want.count;
+            finding.records = want.records;
+            if let Some(aligned) = alignment {
+                for record in &mut finding.records {
+                    record.range = aligned.to_process(finding.direction, record.range);
                 }
             }
         }
     }
 }
 
-/// The range of a record's message in the process's offsets, where it overlaps what the process's side
-/// lacks.
-fn overlap(record: &Record, finding: &Finding, alignment: Option<Alignment>) -> Option<Range> {
-    if !stops_before_records(finding.cause.stage()) {
-        return None;
-    }
-    let mut ranges = record.messages().filter_map(|message| match alignment {
-        Some(aligned) if aligned.flow_direction(finding.direction) == message.direction => {
-            Some(aligned.to_process(finding.direction, message.range))
-        }
-        None if finding.direction == message.direction => Some(message.range),
-        _ => None,
-    });
-    ranges.find(|range| range.intersection(finding.range).is_some())
-}
-
-fn add(record: &Record, range: Range, finding: &mut Finding) {
-    finding.record_count += 1;
-    if finding.records.len() < LISTED_RECORDS {
-        let (protocol, started) = (record.protocol, record.started());
-        finding.records.push(Missing { protocol, summary: record.summary.clone(), started, range });
-    }
-}
-
 /// Keeps the records of a capture that overlap wanted ranges.
 pub struct Collector {
     wanted: Wanted,
-    /// What was found, by flow.
-    pub records: FxHashMap<ConnId, Vec<Record>>,
 }
 
 impl Collector {
     /// Collects what is wanted.
     pub fn new(wanted: Wanted) -> Collector {
-        Collector { wanted, records: FxHashMap::default() }
+        Collector { wanted }
     }
 }
 
 impl Observer for Collector {
     fn record(&mut self, info: &Info, _: Timestamp, record: Record) {
-        let Some(sets) = self.wanted.get(&info.id) else { return };
-        if record.messages().any(|message| !sets[message.direction.index()].within(message.range).is_empty())
-        {
-            self.records.entry(info.id).or_default().push(record);
+        let Some(wants) = self.wanted.flows.get_mut(&info.id) else { return };
+        for message in record.messages() {
+            let lists = wants.iter_mut().filter(|((direction, _), _)| *direction == message.direction);
+            lists.for_each(|(_, list)| add(&record, message, list));
+        }
+    }
+}
+
+/// Adds a record to the wanted ranges of one stage that its message overlaps.
+fn add(record: &Record, message: &Message, wants: &mut [Want]) {
+    let first = wants.partition_point(|want| want.range.to <= message.range.from);
+    for want in wants[first..].iter_mut().take_while(|want| want.range.from < message.range.to) {
+        want.count += 1;
+        if want.records.len() < LISTED_RECORDS {
+            let (protocol, started, range) = (record.protocol, record.started(), message.range);
+            want.records.push(Missing { protocol, summary: record.summary.clone(), started, range });
         }
     }
 }
