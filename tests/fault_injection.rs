@@ -19,7 +19,7 @@ use sockdbg::record::Record;
 use std::net::{IpAddr, SocketAddr};
 
 /// Seeds of a run.
-const CASES: u64 = 700;
+const CASES: u64 = 3000;
 
 const SECOND: u64 = 1_000_000_000;
 const BEGIN: u64 = 1_700_000_000 * SECOND;
@@ -69,7 +69,7 @@ fn compare(case: &Case<'_>) -> (Report, Vec<(ConnId, [Range; 2])>) {
     let wire_side = Side { ledgers: wire.into_ledgers(), coverage: case.coverage[1] };
     let mut report = Report::new(&process_side, &wire_side);
     let collector = track(Vantage::Wire, case, Collector::new(report.wanted()));
-    report.name_missing(&collector.records);
+    report.name_missing(collector);
     (report, process.pairs)
 }
 
@@ -84,9 +84,7 @@ fn check(case: &Case<'_>) -> Result<(), String> {
         });
         compared += usize::from(found.is_some());
         check_link(case, link, found)?;
-        if link.talk != Talk::Redis {
-            check_pairs(link, &pairs)?;
-        }
+        check_pairs(link, &pairs)?;
     }
     match compared == report.connections.len() {
         true => Ok(()),
@@ -104,10 +102,40 @@ fn check_link(case: &Case<'_>, link: &Link<'_>, found: Option<&Comparison>) -> R
     if actual != expected {
         return Err(format!("{:?}: named {actual:?}\n  expected {expected:?}", link.conn));
     }
-    if let Some(found) = found.filter(|found| found.residual() > 0) {
+    if let Some(found) = found.filter(|found| found.residual() > blank_lines(link)) {
         return Err(format!("{:?}: residual {:?}", link.conn, found.balances));
     }
+    check_names(link, found)?;
     check_consequences(link, &late)
+}
+
+/// Where the capture is whole, each range that the process's side lacks names the messages in it.
+fn check_names(link: &Link<'_>, found: Option<&Comparison>) -> Result<(), String> {
+    let Some(found) = found.filter(|_| link.has_whole_flow()) else { return Ok(()) };
+    for finding in &found.findings {
+        if !(Stage::Syscall..=Stage::Frame).contains(&finding.cause.stage()) {
+            continue;
+        }
+        let direction = match found.of_process {
+            true => finding.direction,
+            false => link.flow_direction(finding.direction),
+        };
+        let side = usize::from(direction != link.asks);
+        let messages = link.pairs.iter().filter(|pair| pair[side].intersection(finding.range).is_some());
+        let expected = messages.count();
+        if (finding.record_count, finding.records.len()) != (expected as u64, expected) {
+            return Err(format!("{:?}: {finding:?} should name {expected} records", link.conn));
+        }
+    }
+    Ok(())
+}
+
+/// Known to be wrong: an empty Redis command is a frame and no record, so its two bytes are a residual. Nobody
+/// sends one here, but where the beginning is not seen the replies can be taken for commands, and the end of a
+/// bulk string for an empty one.
+fn blank_lines(link: &Link<'_>) -> u64 {
+    let guessed = link.talk == Talk::Redis && !touched(link).is_empty();
+    if guessed { 2 * link.pairs.len() as u64 } else { 0 }
 }
 
 /// Frames and records: what is named there has to follow from bytes that are missing at the process.
@@ -149,11 +177,20 @@ fn touched(link: &Link<'_>) -> Vec<usize> {
 }
 
 /// No request was given another's response.
+///
+/// Two guesses of the parsers are left out, both stated where they pair. A client that pipelines from before the
+/// trace began can't be told from one that takes turns until it does so again. Of Redis, whose shortest
+/// messages look alike in both directions, only the pairs of a whole connection are held against the truth here.
 fn check_pairs(link: &Link<'_>, pairs: &[(ConnId, [Range; 2])]) -> Result<(), String> {
-    for (_, made) in pairs.iter().filter(|(conn, _)| *conn == link.conn) {
-        let right =
-            link.pairs.iter().any(|pair| (0..2).all(|side| pair[side].intersection(made[side]).is_some()));
-        if !right {
+    let found = opening(&link.process).is_some_and(|(_, open)| open.opened == Opened::Found);
+    let guessed = match link.talk {
+        Talk::KeepAlive => false,
+        Talk::Pipelined => found,
+        Talk::Redis => !touched(link).is_empty(),
+    };
+    for (_, made) in pairs.iter().filter(|(conn, _)| *conn == link.conn && !guessed) {
+        let is_made = |pair: &[Range; 2]| (0..2).all(|side| pair[side].intersection(made[side]).is_some());
+        if !link.pairs.iter().any(is_made) {
             return Err(format!("{:?}: the pair {made:?} was never made of {:?}", link.conn, link.pairs));
         }
     }
@@ -178,7 +215,10 @@ fn conversations(rng: &mut Rng) -> Vec<Conversation> {
             true => [0, 1].map(|_| rng.pick(&[1, 70_000, 5 << 30])),
             false => [0; 2],
         };
-        conversations.push(Conversation::new(talk, ends, prior, begin, rng));
+        // Of the same ports the initial sequence number goes on with the clock (RFC 9293, section 3.4.1).
+        let before = if reused { conversations.last().map(|last| last.seq) } else { None };
+        let seq = before.map(|seq| seq.map(|seq| seq.wrapping_add(250_000)));
+        conversations.push(Conversation::new(talk, ends, prior, begin, seq, rng));
     }
     conversations
 }

@@ -61,23 +61,27 @@ pub struct Conversation {
 const BODIES: &[u64] = &[0, 1, 5, 40, 300, 1459, 1460, 1461, 4096, 9000];
 
 impl Conversation {
-    /// A conversation of `talk`; `prior` tells how much moved before.
+    /// A conversation of `talk`; `prior` tells how much moved before. Without `seq`, any sequence numbers.
     pub fn new(
         talk: Talk,
         ends: [SocketAddr; 2],
         prior: [u64; 2],
         begin: u64,
+        seq: Option<[u32; 2]>,
         rng: &mut Rng,
     ) -> Conversation {
-        let seq = [0, 1].map(|_| match rng.chance(50) {
-            true => (rng.below(30_000) as u32).wrapping_neg(), // wraps soon
-            false => rng.next() as u32,
+        let random = [0, 1].map(|side: usize| {
+            let first = match rng.chance(50) {
+                true => (rng.below(30_000) as u32).wrapping_neg(), // wraps soon
+                false => rng.next() as u32,
+            };
+            first.wrapping_sub(prior[side] as u32)
         });
         let mut conversation = Conversation {
             talk,
             client: ends[0],
             server: ends[1],
-            seq: [0, 1].map(|side: usize| seq[side].wrapping_sub(prior[side] as u32)),
+            seq: seq.unwrap_or(random),
             prior,
             streams: Default::default(),
             turns: Vec::new(),

@@ -139,6 +139,18 @@ impl<'a> Link<'a> {
         self.process.push(self.event(true, time, process));
     }
 
+    /// The capture has every byte from the handshake to the end.
+    pub fn has_whole_flow(&self) -> bool {
+        let lacks = |event: &Event<'_>| match &event.kind {
+            Kind::Open(open) => open.opened == Opened::Found,
+            Kind::Data(data) => (data.payload.len() as u64) < data.length,
+            Kind::Loss(_) => true,
+            Kind::Close(_) => false,
+        };
+        let ends = self.wire.iter().any(|event| matches!(event.kind, Kind::Close(_)));
+        ends && !self.wire.iter().any(lacks)
+    }
+
     /// The range of the process's bytes that an event of either vantage moved, where it did.
     pub fn moved(&self, event: &Event<'_>) -> Option<(Direction, Range)> {
         let (direction, range) = match &event.kind {
