@@ -7,6 +7,7 @@
 mod faults;
 
 use faults::conversation::{Conversation, Rng, Talk};
+use faults::demo::Demo;
 use faults::inject::{Case, opening};
 use faults::link::Link;
 use faults::oracle;
@@ -16,6 +17,7 @@ use sockdbg::event::{Close, ConnId, Direction, Event, Kind, Opened, Range, Stage
 use sockdbg::ledger::Book;
 use sockdbg::protocol::End;
 use sockdbg::record::Record;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 /// Seeds of a run.
@@ -260,4 +262,23 @@ fn nothing_is_found_where_nothing_is_missing() {
 #[test]
 fn every_fault_is_named_with_its_cause_and_range() {
     run(0..CASES, true);
+}
+
+/// The demo's recording and capture: what is named beyond its one real finding is what was injected.
+#[test]
+fn every_fault_in_real_traffic_is_named() {
+    let demo = Demo::read();
+    let (links, coverage) = demo.links(&BTreeMap::new());
+    let whole = Case { links, coverage, log: Vec::new() };
+    let mut pairs: BTreeMap<u64, Vec<[Range; 2]>> = BTreeMap::new();
+    for (flow, pair) in track(Vantage::Wire, &whole, Watch::default()).pairs {
+        pairs.entry(flow.socket).or_default().push(pair);
+    }
+    assert_eq!(pairs.values().map(Vec::len).sum::<usize>(), 6, "the demo makes six requests");
+    for seed in 0..300 {
+        let (links, coverage) = demo.links(&pairs);
+        let mut case = Case { links, coverage, log: Vec::new() };
+        case.inject_into_connections(&mut Rng(seed));
+        check(&case).unwrap_or_else(|why| panic!("seed {seed}: {:?}\n  {why}", case.log));
+    }
 }

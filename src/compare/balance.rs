@@ -234,6 +234,9 @@ mod tests {
     use crate::event::{Close, Open, Start, Timestamp};
     use crate::ledger::Stopped;
 
+    /// Cause and range of a finding.
+    type Named = (Cause, u64, u64);
+
     /// What one vantage knows of a direction: delivered, lost.
     fn account(delivered: &[(u64, u64)], lost: &[(u64, u64, Cause)]) -> Account {
         let range = |&(from, to): &(u64, u64)| Range::new(from, to);
@@ -271,7 +274,7 @@ mod tests {
         process: &Ledger,
         wire: Option<&Ledger>,
         wire_start: u64,
-        expected: &[(Cause, u64, u64)],
+        expected: &[Named],
         residual: u64,
     ) {
         let covered = |last| Coverage { first: Some(Timestamp(0)), last: Some(Timestamp(last)), cut: false };
@@ -304,7 +307,7 @@ mod tests {
     fn what_the_wire_has_behind_the_process_depends_on_direction_and_end() {
         let wire = ledger(&account(&[(0, 100)], &[]), None, Some((CloseReason::Fin, 0)));
         let short = account(&[(0, 70)], &[]);
-        let rows: [(Direction, CloseReason, u64, &[(Cause, u64, u64)], u64); 4] = [
+        let rows: [(Direction, CloseReason, u64, &[Named], u64); 4] = [
             (Direction::Recv, CloseReason::Closed, 0, &[(Cause::Unread, 70, 100)], 0),
             (
                 Direction::Recv,

@@ -28,6 +28,11 @@ impl<'a> Case<'a> {
         if rng.chance(40) {
             self.limit_coverage(rng);
         }
+        self.inject_into_connections(rng);
+    }
+
+    /// Injects faults of single connections and events.
+    pub fn inject_into_connections(&mut self, rng: &mut Rng) {
         for index in 0..self.links.len() {
             if rng.chance(25) {
                 let fault = rng.below(5);
@@ -168,6 +173,9 @@ impl<'a> Link<'a> {
 
     /// The user's filter: one loss a direction with everything that moved.
     fn filter(&mut self) {
+        if !self.faults.is_empty() {
+            return; // the demo's connection with a finding of its own
+        }
         let Some((_, open)) = opening(&self.process) else { return };
         let (mut open, mut end) = (open.clone(), [0, 1].map(|index: usize| open.start[index].offset));
         open.filtered = true;
@@ -193,6 +201,8 @@ impl<'a> Link<'a> {
     /// The process closes, or the trace ends, with the last bytes still in the receive queue.
     fn leave_unread(&mut self, rng: &mut Rng) {
         let Some(Event { kind: Kind::Close(_), .. }) = self.process.last() else { return };
+        // Who left bytes unread has not read the end of the stream either.
+        self.process.retain(|event| !matches!(&event.kind, Kind::Data(data) if data.length == 0));
         let mut end = u64::MAX;
         for _ in 0..1 + rng.below(3) {
             let last = self.process.iter().rposition(|event| {

@@ -1,6 +1,7 @@
 //! One connection as both vantages see it: two lists of events, and what a comparison has to say of them.
 
 use super::conversation::{Conversation, Rng, Talk};
+use super::inject::opening;
 use sockdbg::event::{
     Call, Cause, Close, CloseReason, Comm, ConnId, Data, Direction, Event, Kind, Open, Opened, Range, Role,
     Start, Task, Timestamp, Total,
@@ -76,6 +77,20 @@ impl<'a> Link<'a> {
         }
         link.close(talk);
         link
+    }
+
+    /// What two sources saw of one connection, both from its handshake on. `known`: findings that are there
+    /// already.
+    pub fn of(lists: [Vec<Event<'a>>; 2], pairs: Vec<[Range; 2]>, known: Vec<Missing>) -> Link<'a> {
+        let [process, wire] = lists;
+        let (conn, flow) = (process[0].conn, wire[0].conn);
+        let open = opening(&process).expect("the listener was traced").1;
+        let server = open.role == Role::Server;
+        let seq = open.start.map(|start| start.seq.unwrap_or_default());
+        let asks = if server { Direction::Recv } else { Direction::Send };
+        let taken = [known.iter().map(|&(direction, _, range)| (direction, range)).collect(), Vec::new()];
+        let (talk, base) = (Talk::KeepAlive, [0; 2]);
+        Link { process, wire, conn, flow, server, base, seq, pairs, asks, talk, faults: known, taken }
     }
 
     fn direction(&self, side: usize) -> Direction {
