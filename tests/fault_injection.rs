@@ -145,15 +145,30 @@ fn check_consequences(link: &Link<'_>, late: &[&Finding]) -> Result<(), String> 
     let touched = touched(link);
     for finding in late {
         let side = usize::from(finding.direction != link.asks);
-        let within = |pair: &usize| link.pairs[*pair][side].intersection(finding.range).is_some();
-        let Some(last) = (0..link.pairs.len()).rfind(within) else {
-            return Err(format!("{:?}: {finding:?} is no message", link.conn));
-        };
-        if touched.first().is_none_or(|&first| last < first) {
+        let hit = |pair: &usize| link.pairs[*pair][side].intersection(finding.range).is_some();
+        let pairs: Vec<usize> = (0..link.pairs.len()).filter(hit).collect();
+        if !follows(link, finding.cause.stage(), &pairs, &touched) {
             return Err(format!("{:?}: {finding:?} follows from nothing, touched {touched:?}", link.conn));
         }
     }
     Ok(())
+}
+
+/// Whether a finding in the messages of `pairs` can follow from the `touched` ones.
+///
+/// An HTTP message begins so plainly that the search for it ends with the message that was touched, and a client
+/// that was seen to take turns twice keeps its other pairs (the rules of http1's pairing). A client that
+/// pipelines, or may, can lose every pair behind the loss, and the search for a Redis message may pass over any
+/// that looks like payload: there all that is certain is that nothing before the first loss is concerned.
+fn follows(link: &Link<'_>, stage: Stage, pairs: &[usize], touched: &[usize]) -> bool {
+    let (Some(last), Some(&first)) = (pairs.last(), touched.first()) else { return false };
+    let confined = match (link.talk, stage) {
+        (Talk::Redis, _) => false,
+        (Talk::Pipelined, Stage::Record) => false,
+        (Talk::KeepAlive, Stage::Record) => first >= 2,
+        (Talk::KeepAlive | Talk::Pipelined, _) => true,
+    };
+    if confined { pairs.iter().all(|pair| touched.contains(pair)) } else { first <= *last }
 }
 
 /// The pairs of which the process's side does not have every byte, in order. A connection that was open
