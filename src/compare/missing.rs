@@ -22,13 +22,14 @@ struct Want {
     count: u64,
 }
 
-/// Of a flow, by its direction and the stage: sorted. What one stage lacks does not overlap.
-type ByStage = BTreeMap<(Direction, Stage), Vec<Want>>;
+/// Of a flow, by its direction, the stage, and the connection: both ends of a flow may be the process's. Sorted;
+/// what one stage of one connection lacks does not overlap.
+type Wants = BTreeMap<(Direction, Stage, usize), Vec<Want>>;
 
 /// What a second pass over the capture has to look for.
 #[derive(Debug, Default)]
 pub struct Wanted {
-    flows: FxHashMap<ConnId, ByStage>,
+    flows: FxHashMap<ConnId, Wants>,
 }
 
 impl Wanted {
@@ -58,7 +59,13 @@ impl Report {
                 };
                 let finding = (number, index);
                 let want = Want { range, finding, records: Vec::new(), count: 0 };
-                wanted.flows.entry(flow).or_default().entry((direction, stage)).or_default().push(want);
+                wanted
+                    .flows
+                    .entry(flow)
+                    .or_default()
+                    .entry((direction, stage, number))
+                    .or_default()
+                    .push(want);
             }
         }
         let lists = wanted.flows.values_mut().flat_map(BTreeMap::values_mut);
@@ -100,7 +107,7 @@ impl Observer for Collector {
     fn record(&mut self, info: &Info, _: Timestamp, record: Record) {
         let Some(wants) = self.wanted.flows.get_mut(&info.id) else { return };
         for message in record.messages() {
-            let lists = wants.iter_mut().filter(|((direction, _), _)| *direction == message.direction);
+            let lists = wants.iter_mut().filter(|((direction, ..), _)| *direction == message.direction);
             lists.for_each(|(_, list)| add(&record, message, list));
         }
     }
