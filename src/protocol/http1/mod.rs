@@ -212,7 +212,11 @@ impl Parser for Http1 {
         let searching = side.searching;
         match std::mem::take(&mut side.state) {
             State::Body(mut draft) => {
-                let is_whole = matches!(draft.extent, Extent::UntilClose) && end != End::TraceEnded;
+                let is_whole = match draft.extent {
+                    Extent::UntilClose => end != End::TraceEnded,
+                    Extent::Length(left) => left == 0,
+                    _ => false,
+                };
                 if !is_whole {
                     draft.truncate(Cause::Incomplete);
                 }
