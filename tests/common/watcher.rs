@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// A sockdbg (or another program) at work.
 pub struct Watcher {
-    child: Child,
+    child: Killed,
     stdout: thread::JoinHandle<Vec<u8>>,
     stderr: thread::JoinHandle<Vec<u8>>,
     lines: mpsc::Receiver<String>,
@@ -54,7 +54,7 @@ impl Watcher {
         });
         let (send, lines) = mpsc::channel();
         let stderr = thread::spawn(move || read_lines(err, &send));
-        Watcher { child, stdout, stderr, lines }
+        Watcher { child: Killed(child), stdout, stderr, lines }
     }
 
     /// Waits for a line on stderr that contains `word`.
@@ -72,24 +72,35 @@ impl Watcher {
 
     /// Sends a signal.
     pub fn signal(&self, signal: nix::sys::signal::Signal) {
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.child.id() as i32), signal).unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.child.0.id() as i32), signal).unwrap();
     }
 
     /// Waits for its end.
     pub fn end(mut self) -> Output {
         let deadline = Instant::now() + PATIENCE;
         let status: ExitStatus = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.child.0.try_wait().unwrap() {
                 break status;
             }
             if Instant::now() > deadline {
-                self.child.kill().unwrap();
+                self.child.0.kill().unwrap();
                 panic!("the program does not end: {}", String::from_utf8_lossy(&self.stderr.join().unwrap()));
             }
             thread::sleep(Duration::from_millis(2));
         };
         let (stdout, stderr) = (self.stdout.join().unwrap(), self.stderr.join().unwrap());
         Output { status, stdout, stderr }
+    }
+}
+
+/// Ends with the test, also where that fails.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have ended before.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
