@@ -20,7 +20,7 @@ test: setup build ## Run every test; those of the kernel part need root
 check: setup-build ## Formatting, clippy, import rules, documentation
 	$(CARGO) fmt --check
 	@# rustfmt does not see modules that a macro declares.
-	rustfmt --check --edition 2024 src/cmd/*.rs src/protocol/*.rs
+	rustfmt --check --edition 2024 src/cmd/*.rs src/cmd/*/mod.rs src/protocol/*.rs src/protocol/*/mod.rs
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) test --test tidy
 	@# Private items are documented as well, so links to them resolve.
@@ -28,7 +28,7 @@ check: setup-build ## Formatting, clippy, import rules, documentation
 
 fmt: ## Format the sources
 	$(CARGO) fmt
-	rustfmt --edition 2024 src/cmd/*.rs src/protocol/*.rs
+	rustfmt --edition 2024 src/cmd/*.rs src/cmd/*/mod.rs src/protocol/*.rs src/protocol/*/mod.rs
 
 bench: setup ## Measure throughput side by side with other tools
 	scripts/setup.sh bench

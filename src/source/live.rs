@@ -221,6 +221,7 @@ impl Source for Live {
     }
 
     fn run(&mut self, sink: &mut Sink<'_>) -> Result<Summary, Error> {
+        yield_to_the_traced();
         let taker = RefCell::new(Taker::new(self.clock_offset, sink));
         let ring = ring(&self.skel.maps.events, &taker)?;
         let mut result = self.pump(&ring, &taker);
@@ -302,6 +303,15 @@ impl Roles {
 /// The kernel's default of net.ipv4.ip_local_port_range: where connect takes a port from.
 fn is_ephemeral(port: u16) -> bool {
     (32768..=60999).contains(&port)
+}
+
+/// Lets the reader wait for its turn instead of interrupting the traced process each time it wakes up
+/// (SCHED_BATCH, sched(7)). The ring has room for that long.
+fn yield_to_the_traced() {
+    let parameters = nix::libc::sched_param { sched_priority: 0 };
+    // SAFETY: the kernel reads the structure, which lives through the call. Where it refuses, the reader
+    // keeps its usual policy, which costs speed and nothing else.
+    unsafe { nix::libc::sched_setscheduler(0, nix::libc::SCHED_BATCH, &raw const parameters) };
 }
 
 fn open_process(pid: u32) -> Result<Process, Error> {

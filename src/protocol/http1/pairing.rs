@@ -142,7 +142,9 @@ impl Pairing {
             Answer::GivenUp(vec![Cause::Limit])
         } else {
             match self.unasked.take() {
-                Some((lost, cause)) if asked.arrival.order <= lost => Answer::GivenUp(cause.into_iter().collect()),
+                Some((lost, cause)) if asked.arrival.order <= lost => {
+                    Answer::GivenUp(cause.into_iter().collect())
+                }
                 _ => Answer::Open,
             }
         };

@@ -109,11 +109,15 @@ fn a_lost_response_leaves_its_request_alone() {
 /// Nobody can tell how many requests are lost, so the rest of a pipeline stays unpaired.
 #[test]
 fn an_empty_response_without_its_request_is_whole_at_the_end() {
-    let log = play(Cause::RingFull, &[
-        (')', "GET /1 HTTP/1.1\r\nHost: x\r\n\r\n"),
-        ('<', "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
-    ]);
-    assert!(log.records.iter().all(|record| !record.causes().contains(&Cause::Incomplete)), "{:?}", summaries(&log));
+    let log = play(
+        Cause::RingFull,
+        &[(')', "GET /1 HTTP/1.1\r\nHost: x\r\n\r\n"), ('<', "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")],
+    );
+    assert!(
+        log.records.iter().all(|record| !record.causes().contains(&Cause::Incomplete)),
+        "{:?}",
+        summaries(&log)
+    );
     assert_eq!(log.records.len(), 1);
 }
 
@@ -128,7 +132,8 @@ fn a_torn_request_is_not_given_the_next_response() {
         let torn = [('>', "GET /1 HTTP/1.1\r\nHo")];
         let events = [&torn, answer, &[(')', "st: x\r\n\r\n")], &NEXT].concat();
         let log = play(Cause::UntracedSyscall, &events);
-        let paired = log.records.iter().filter(|record| record.request.is_some() && record.response.is_some());
+        let paired =
+            log.records.iter().filter(|record| record.request.is_some() && record.response.is_some());
         assert!(paired.clone().all(|record| record.summary.contains("/next")), "{:?}", summaries(&log));
     }
 }
