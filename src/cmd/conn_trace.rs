@@ -75,7 +75,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let mut opened = open::subject(&subject, &args.targets, &args.limits, stop.clone())?;
     let printer = Printer::new(&args, opened.live);
     let mut tracker = Tracker::new(opened.source.vantage(), options(&args), printer);
-    let mut limiter = Limiter::new(&args.targets, &args.limits, opened.live, stop);
+    let mut limiter = Limiter::new(&args.targets, &args.limits, opened.live, stop.clone());
     let mut tally = Tally::default();
     if !args.output.quiet {
         opened.announce("watching; Ctrl-C ends it");
@@ -87,8 +87,11 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     });
     let mut printer = tracker.finish();
     let summary = ended.source.as_ref().cloned().unwrap_or_default();
-    for warning in &summary.warnings {
-        say(&format!("warning: {warning}"));
+    if !args.output.quiet && !opened.live {
+        opened.report_interruption(&stop);
+        for warning in &summary.warnings {
+            say(&format!("warning: {warning}"));
+        }
     }
     printer.check()?;
     printer.screen.flush()?;

@@ -78,7 +78,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     if opened.live {
         report_on_signal(&tally)?;
     }
-    let mut limiter = Limiter::new(&args.targets, &args.limits, opened.live, stop);
+    let mut limiter = Limiter::new(&args.targets, &args.limits, opened.live, stop.clone());
     let told = opened.live && !args.output.quiet;
     if !args.output.quiet {
         opened.announce("watching; Ctrl-C ends it");
@@ -95,6 +95,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     // After a failure the counts would sound better than it was; a gap in the input is among them.
     if !args.output.quiet && (result.is_ok() || !tally.is_complete()) {
         say(&tally.text());
+        opened.report_interruption(&stop);
         opened.report_command();
     }
     result

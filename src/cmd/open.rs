@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A source, and what belongs to it.
 pub struct Opened {
@@ -33,6 +33,13 @@ impl Opened {
     pub fn announce(&self, message: &str) {
         if self.live && !self.starts_command {
             say(message);
+        }
+    }
+
+    /// Says on stderr that a file was not read to its end, where `stop` was set on the way.
+    pub fn report_interruption(&self, stop: &AtomicBool) {
+        if !self.live && stop.load(Ordering::Relaxed) {
+            say("interrupted: the rest of the input was not read");
         }
     }
 
