@@ -7,6 +7,8 @@ pub mod netns;
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use procfs::net::TcpState;
+use procfs::{ProcError, ProcResult};
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -45,27 +47,21 @@ impl Process {
     }
 }
 
-/// TCP ports that are listened on in the network namespace of `pid`, from /proc/PID/net/tcp and tcp6.
-pub fn listening_ports(pid: u32) -> io::Result<HashSet<u16>> {
-    let mut ports = HashSet::new();
-    for table in ["tcp", "tcp6"] {
-        match std::fs::read_to_string(format!("/proc/{pid}/net/{table}")) {
-            Ok(text) => ports.extend(text.lines().filter_map(listening_port)),
-            // IPv6 may be disabled.
-            Err(error) if table == "tcp6" && error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
+/// TCP ports that are listened on in the network namespace of `pid`, over IPv4 and IPv6.
+///
+/// # Errors
+/// The process is gone, or its tables in /proc can't be read.
+pub fn listening_ports(pid: u32) -> ProcResult<HashSet<u16>> {
+    let process = procfs::process::Process::new(pid as i32)?;
+    let mut sockets = process.tcp()?;
+    match process.tcp6() {
+        Ok(more) => sockets.extend(more),
+        // IPv6 may be disabled.
+        Err(ProcError::NotFound(_)) => {}
+        Err(error) => return Err(error),
     }
-    Ok(ports)
-}
-
-/// The port of a line `sl local_address:port rem_address state ...` in state LISTEN (0A).
-fn listening_port(line: &str) -> Option<u16> {
-    let mut fields = line.split_ascii_whitespace();
-    let local = fields.nth(1)?;
-    let state = fields.nth(1)?;
-    let port = local.rsplit_once(':')?.1;
-    (state == "0A").then(|| u16::from_str_radix(port, 16).ok()).flatten()
+    let listening = sockets.into_iter().filter(|socket| socket.state == TcpState::Listen);
+    Ok(listening.map(|socket| socket.local_address.port()).collect())
 }
 
 #[cfg(test)]
