@@ -5,6 +5,7 @@
 
 use crate::event::{Cause, Direction, Range, Role, Timestamp};
 use crate::protocol::{End, Protocol, Sample, Verdict};
+use std::fmt;
 
 /// How many bytes of a connection are kept while no protocol recognises them.
 pub const KEEP_LIMIT: usize = 256 << 10;
@@ -148,14 +149,23 @@ fn best(verdicts: &[(&'static Protocol, Verdict)]) -> Option<(&'static Protocol,
     matches.max_by_key(|&(protocol, confidence)| (confidence, std::cmp::Reverse(protocol.name)))
 }
 
-/// One line for the trace: `http1 matches (100), redis: no CRLF-terminated type byte`.
-pub fn explain(verdicts: &[(&'static Protocol, Verdict)]) -> String {
-    let words = verdicts.iter().map(|(protocol, verdict)| match verdict {
-        Verdict::Match(confidence) => format!("{} matches ({confidence})", protocol.name),
-        Verdict::Maybe(missing) => format!("{} maybe: {missing}", protocol.name),
-        Verdict::No(reason) => format!("{} no: {reason}", protocol.name),
-    });
-    words.collect::<Vec<_>>().join("; ")
+/// One line for the trace: `http1 matches (100); redis no: neither an array nor a line of text`. Made only
+/// where it is shown.
+pub struct Explained<'a>(pub &'a [(&'static Protocol, Verdict)]);
+
+impl fmt::Display for Explained<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (protocol, verdict)) in self.0.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { "; " })?;
+            f.write_str(protocol.name)?;
+            match verdict {
+                Verdict::Match(confidence) => write!(f, " matches ({confidence})")?,
+                Verdict::Maybe(missing) => write!(f, " maybe: {missing}")?,
+                Verdict::No(reason) => write!(f, " no: {reason}")?,
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Drives the parser of one connection: offers bytes, keeps what was not taken, carries it over gaps,
 //! lets it search the next boundary, and makes one direction wait for the other.
 
-use super::detect::{self, Detector, Kept};
+use super::detect::{Detector, Explained, Kept};
 use super::{Entry, Info, Observer};
 use crate::event::{Cause, Direction, Range, Timestamp};
 use crate::protocol::{AfterGap, End, Gap, Input, Output, Parser, Protocol, Resync, Then, Verdict};
@@ -147,17 +147,14 @@ impl Reader {
     pub fn finish(&mut self, direction: Direction, end: End, cx: &mut Context<'_>) {
         self.unblock(direction, cx);
         let lane = &mut self.lanes[direction.index()];
-        if std::mem::replace(&mut lane.finished, true) {
-            return;
-        }
         let parser = match &mut self.state {
-            State::Detecting(detector) => {
-                lane.finished = false;
-                return detector.finish(direction, lane.offset, end, cx.time);
-            }
+            State::Detecting(detector) => return detector.finish(direction, lane.offset, end, cx.time),
             State::Parsing(parser) => parser,
             State::Switched(_) => return,
         };
+        if std::mem::replace(&mut lane.finished, true) {
+            return;
+        }
         let unread = std::mem::take(&mut lane.unread);
         let (mut rest, offset) = (unread.as_slice(), lane.offset);
         if lane.resyncing {
@@ -175,7 +172,7 @@ impl Reader {
             let verdicts = detector.verdicts();
             match detector.choose(&verdicts, true) {
                 Some(protocol) => self.decide(protocol, &verdicts, cx),
-                None => skip_unknown(detector, &detect::explain(&verdicts), cx),
+                None => skip_unknown(detector, &verdicts, cx),
             }
         }
         for direction in Direction::BOTH {
@@ -209,14 +206,12 @@ impl Reader {
         }
         detector.add(direction, offset, data, cx.time);
         let verdicts = detector.verdicts();
-        if cx.level >= 2 {
-            cx.trace(2, "detect", format_args!("{}", detect::explain(&verdicts)));
-        }
+        cx.trace(2, "detect", format_args!("{}", Explained(&verdicts)));
         if let Some(protocol) = detector.choose(&verdicts, false) {
             self.decide(protocol, &verdicts, cx);
         } else if detector.is_full() {
-            cx.trace(1, "given-up", format_args!("no protocol recognised: {}", detect::explain(&verdicts)));
-            skip_unknown(detector, &detect::explain(&verdicts), cx);
+            cx.trace(1, "given-up", format_args!("no protocol recognised: {}", Explained(&verdicts)));
+            skip_unknown(detector, &verdicts, cx);
         }
     }
 
@@ -229,7 +224,7 @@ impl Reader {
     ) {
         let State::Detecting(detector) = &mut self.state else { return };
         cx.info.protocol = Some(protocol.name);
-        cx.trace(1, "protocol", format_args!("{}: {}", protocol.name, detect::explain(verdicts)));
+        cx.trace(1, "protocol", format_args!("{}: {}", protocol.name, Explained(verdicts)));
         let (kept, from_start) = (detector.take(), detector.begins_at_start());
         let mut known = [false; 2];
         for item in &kept {
@@ -455,11 +450,11 @@ fn skip_unread(direction: Direction, end: u64, count: usize, cx: &mut Context<'_
     cx.skip(direction, range, Cause::ResyncSkipped, format_args!("on the way to the next message"));
 }
 
-fn skip_unknown(detector: &mut Detector, reasons: &str, cx: &mut Context<'_>) {
+fn skip_unknown(detector: &mut Detector, verdicts: &[(&'static Protocol, Verdict)], cx: &mut Context<'_>) {
     for item in detector.give_up() {
         if let Kept::Bytes(direction, offset, data, _) = item {
             let range = Range::new(offset, offset + data.len() as u64);
-            cx.skip(direction, range, Cause::ProtocolUnknown, format_args!("{reasons}"));
+            cx.skip(direction, range, Cause::ProtocolUnknown, format_args!("{}", Explained(verdicts)));
         }
     }
 }
