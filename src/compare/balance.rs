@@ -50,7 +50,7 @@ impl Direct<'_> {
         let stages = account.stages();
         let mut residual = stages.residual();
         for stopped in account.stopped() {
-            self.find(stopped.range, stopped.cause, stopped.detail.clone(), findings);
+            self.find(stopped.range, stopped.cause, &stopped.detail, findings);
         }
         residual += self.missing_at_process(&everything, findings);
         residual += self.missing_on_wire(&everything, findings);
@@ -77,8 +77,11 @@ impl Direct<'_> {
         self.process.close.map_or(Total::default(), |close| close.totals[self.direction.index()])
     }
 
-    fn find(&self, range: Range, cause: Cause, detail: String, findings: &mut Vec<Finding>) {
-        findings.push(Finding::new(self.direction, range, cause, detail));
+    /// Adds a finding; an empty range is none.
+    fn find(&self, range: Range, cause: Cause, detail: &str, findings: &mut Vec<Finding>) {
+        if !range.is_empty() {
+            findings.push(Finding::new(self.direction, range, cause, detail.to_owned()));
+        }
     }
 
     /// Every byte that either vantage knows of.
@@ -95,10 +98,7 @@ impl Direct<'_> {
         let mut unexplained = 0;
         for range in everything.iter().flat_map(|range| known.missing_in(range)) {
             let (before, after) = split(range, start);
-            if !before.is_empty() {
-                let detail = "moved before the probes were in place".to_owned();
-                self.find(before, Cause::BeforeAttach, detail, findings);
-            }
+            self.find(before, Cause::BeforeAttach, "moved before the probes were in place", findings);
             let (between, after) = split(after, end);
             unexplained += between.len();
             unexplained += self.after_process_end(after, findings);
@@ -113,27 +113,19 @@ impl Direct<'_> {
         }
         let open = self.process.end != Some(End::Closed);
         if open && self.coverage[0].cut {
-            let detail = "the recording ends in the middle".to_owned();
-            self.find(range, Cause::RecordingCut, detail, findings);
+            self.find(range, Cause::RecordingCut, "the recording ends in the middle", findings);
             return 0;
         }
         match self.direction {
             Direction::Recv => {
                 let unread = if open { self.total().pending } else { range.len() };
                 let (unread, later) = split(range, range.from + unread.min(range.len()));
-                if !unread.is_empty() {
-                    let detail = "arrived, and was not read by the process".to_owned();
-                    self.find(unread, Cause::Unread, detail, findings);
-                }
-                if !later.is_empty() {
-                    let detail = "on the wire after the trace ended".to_owned();
-                    self.find(later, Cause::AfterDetach, detail, findings);
-                }
+                self.find(unread, Cause::Unread, "arrived, and was not read by the process", findings);
+                self.find(later, Cause::AfterDetach, "on the wire after the trace ended", findings);
                 0
             }
             Direction::Send if open => {
-                let detail = "on the wire after the trace ended".to_owned();
-                self.find(range, Cause::AfterDetach, detail, findings);
+                self.find(range, Cause::AfterDetach, "on the wire after the trace ended", findings);
                 0
             }
             Direction::Send => range.len(),
@@ -145,12 +137,12 @@ impl Direct<'_> {
         let Some((flow, wire)) = &self.wire else {
             for range in everything.iter() {
                 let (cause, detail) = self.no_flow();
-                self.find(range, cause, detail.to_owned(), findings);
+                self.find(range, cause, detail, findings);
             }
             return 0;
         };
         for lost in &wire.lost {
-            self.find(lost.range, lost.cause, lost.detail.clone(), findings);
+            self.find(lost.range, lost.cause, &lost.detail, findings);
         }
         let known = known(wire);
         let began = self.wire_began(flow, &known);
@@ -158,15 +150,17 @@ impl Direct<'_> {
         let mut unexplained = 0;
         for range in everything.iter().flat_map(|range| known.missing_in(range)) {
             let (before, after) = split(range, began);
-            if !before.is_empty() {
-                let detail = "the capture began after these bytes were sent".to_owned();
-                self.find(before, Cause::WireStartedLate, detail, findings);
-            }
+            self.find(
+                before,
+                Cause::WireStartedLate,
+                "the capture began after these bytes were sent",
+                findings,
+            );
             let (between, after) = split(after, end);
             unexplained += between.len();
             if !after.is_empty() {
                 let (cause, detail) = self.after_wire_end(flow);
-                self.find(after, cause, detail.to_owned(), findings);
+                self.find(after, cause, detail, findings);
             }
         }
         unexplained
