@@ -3,7 +3,9 @@
 //! The layout is in [`crate::recording`]; here are the packets made up around it. One pass, no allocation per
 //! event. Not thread-safe by design: one writer, one file.
 
-use crate::event::{Cause, Close, ConnId, Data, Direction, Event, Kind, Open, Opened, Role, Task, Timestamp};
+use crate::event::{
+    Cause, Close, ConnId, Data, Direction, Event, Kind, Loss, Open, Opened, Role, Task, Timestamp,
+};
 use crate::recording::{
     DESCRIPTION, ENTERPRISE, Encoded, MAX_PART, Part, VERSION, encode, encode_part, payload_of, pcapng as ng,
 };
@@ -11,7 +13,7 @@ use crate::source::Summary;
 use rustc_hash::FxHashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -26,16 +28,24 @@ const SYN: u8 = 2;
 const PSH: u8 = 8;
 const ACK: u8 = 16;
 
+/// Length of a TCP header without options.
+const TCP_HEADER: usize = 20;
+
 /// Sequence number of the first byte of a direction of which no real one is known.
 const MADE_UP_BASE: u32 = 1;
 
 /// A recording being written.
 pub struct Writer<W: Write> {
-    out: W,
+    blocks: Blocks<W>,
     conns: FxHashMap<ConnId, Ends>,
     events: u64,
-    /// Headers of the packet and options of its block; kept for their memory.
-    headers: Vec<u8>,
+}
+
+/// Writes blocks, which is all that goes into the file.
+struct Blocks<W: Write> {
+    out: W,
+    /// Head of the block with the packet's headers, and what follows the payload; kept for their memory.
+    head: Vec<u8>,
     options: Vec<u8>,
 }
 
@@ -88,60 +98,44 @@ impl Writer<BufWriter<File>> {
 impl<W: Write> Writer<W> {
     /// Begins a recording. Each event takes several small writes, so `out` has to buffer.
     pub fn new(out: W) -> io::Result<Writer<W>> {
-        let (conns, headers, options) = Default::default();
-        let mut writer = Writer { out, conns, events: 0, headers, options };
-        writer.section_header()?;
-        writer.interface()?;
-        Ok(writer)
+        let (head, options, conns) = Default::default();
+        let mut blocks = Blocks { out, head, options };
+        blocks.section_header()?;
+        blocks.interface()?;
+        Ok(Writer { blocks, conns, events: 0 })
     }
 
     /// Adds an event.
     pub fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
         self.events += 1;
-        let mut ends = self.conns.get(&event.conn).copied().unwrap_or_default();
+        let ends = self.conns.entry(event.conn).or_default();
         match &event.kind {
-            Kind::Open(open) => self.open(event, open, &mut ends)?,
-            Kind::Data(data) => self.data(event, data, &mut ends)?,
-            Kind::Close(close) => self.close(event, close, &mut ends)?,
-            Kind::Loss(loss) => {
-                let end = &mut ends.end[loss.direction.index()];
-                *end = (*end).max(loss.range.to);
-                self.bare(event, loss.direction, ACK, ends.seq(loss.direction, loss.range.from), &ends)?;
+            Kind::Open(open) => self.blocks.open(event, open, ends),
+            Kind::Data(data) => self.blocks.data(event, data, ends),
+            Kind::Loss(loss) => self.blocks.loss(event, loss, ends),
+            Kind::Close(close) => {
+                let written = self.blocks.close(event, close, ends);
+                if close.reason.is_final() {
+                    self.conns.remove(&event.conn);
+                }
+                written
             }
         }
-        if matches!(&event.kind, Kind::Close(close) if close.reason.is_final()) {
-            self.conns.remove(&event.conn);
-        } else {
-            self.conns.insert(event.conn, ends);
-        }
-        Ok(())
     }
 
     /// Hands everything so far to the system.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        self.blocks.out.flush()
     }
 
     /// Ends the recording with what the source says of itself.
     pub fn finish(mut self, summary: &Summary) -> io::Result<()> {
-        self.options.clear();
-        for warning in &summary.warnings {
-            put_text(&mut self.options, ng::OPT_COMMENT, warning);
-        }
-        let times = [(ng::ISB_STARTTIME, summary.first), (ng::ISB_ENDTIME, summary.last)];
-        for (code, time) in times {
-            if let Some(time) = time {
-                put_option(&mut self.options, code, &split(time));
-            }
-        }
-        put_option(&mut self.options, ng::ISB_IFRECV, &self.events.to_le_bytes());
-        put_option(&mut self.options, ng::ISB_IFDROP, &summary.dropped.to_le_bytes());
-        put_option(&mut self.options, ng::OPT_ENDOFOPT, &[]);
-        let body = [&[0; 4][..], &split(summary.last.unwrap_or_default())].concat();
-        self.block(ng::INTERFACE_STATISTICS, &body)?;
-        self.out.flush()
+        self.blocks.statistics(self.events, summary)?;
+        self.flush()
     }
+}
 
+impl<W: Write> Blocks<W> {
     fn section_header(&mut self) -> io::Result<()> {
         self.options.clear();
         let application = concat!("sockdbg ", env!("CARGO_PKG_VERSION"));
@@ -161,6 +155,24 @@ impl<W: Write> Writer<W> {
         put_option(&mut self.options, ng::OPT_ENDOFOPT, &[]);
         let [low, high] = ng::LINKTYPE_RAW.to_le_bytes();
         self.block(ng::INTERFACE_DESCRIPTION, &[low, high, 0, 0, 0, 0, 0, 0])
+    }
+
+    fn statistics(&mut self, events: u64, summary: &Summary) -> io::Result<()> {
+        self.options.clear();
+        for warning in &summary.warnings {
+            put_text(&mut self.options, ng::OPT_COMMENT, warning);
+        }
+        let times = [(ng::ISB_STARTTIME, summary.first), (ng::ISB_ENDTIME, summary.last)];
+        for (code, time) in times {
+            if let Some(time) = time {
+                put_option(&mut self.options, code, &split(time));
+            }
+        }
+        put_option(&mut self.options, ng::ISB_IFRECV, &events.to_le_bytes());
+        put_option(&mut self.options, ng::ISB_IFDROP, &summary.dropped.to_le_bytes());
+        put_option(&mut self.options, ng::OPT_ENDOFOPT, &[]);
+        let body = [&[0; 4][..], &split(summary.last.unwrap_or_default())].concat();
+        self.block(ng::INTERFACE_STATISTICS, &body)
     }
 
     /// A block with the options at hand.
@@ -253,6 +265,13 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
+    fn loss(&mut self, event: &Event<'_>, loss: &Loss, ends: &mut Ends) -> io::Result<()> {
+        let end = &mut ends.end[loss.direction.index()];
+        *end = (*end).max(loss.range.to);
+        let seq = ends.seq(loss.direction, loss.range.from);
+        self.bare(event, loss.direction, ACK, seq, ends)
+    }
+
     fn close(&mut self, event: &Event<'_>, close: &Close, ends: &mut Ends) -> io::Result<()> {
         let flags = if close.reason.is_final() { FIN | ACK } else { ACK };
         let seq = ends.seq(Direction::Send, ends.end[0]);
@@ -284,26 +303,26 @@ impl<W: Write> Writer<W> {
 
     /// One Enhanced Packet Block.
     fn packet(&mut self, packet: &Packet<'_>, ends: &Ends) -> io::Result<()> {
-        self.headers.clear();
-        put_headers(&mut self.headers, packet, ends);
+        let headers = if ends.local.is_ipv4() { 20 + TCP_HEADER } else { 40 + TCP_HEADER };
+        let captured = headers + packet.payload.len();
+        let padding = captured.next_multiple_of(4) - captured;
         self.options.clear();
         put_packet_options(&mut self.options, packet);
-        let captured = self.headers.len() + packet.payload.len();
-        let original = self.headers.len() + packet.length;
-        let padding = captured.next_multiple_of(4) - captured;
-        let total = (32 + captured + padding + self.options.len()) as u32;
+        let total = (28 + captured + padding + self.options.len() + 4) as u32;
+        self.options.extend_from_slice(&total.to_le_bytes());
         let mut head = [0; 28];
         head[..4].copy_from_slice(&ng::ENHANCED_PACKET.to_le_bytes());
         head[4..8].copy_from_slice(&total.to_le_bytes());
         head[12..20].copy_from_slice(&split(packet.time));
         head[20..24].copy_from_slice(&(captured as u32).to_le_bytes());
-        head[24..28].copy_from_slice(&(original as u32).to_le_bytes());
-        self.out.write_all(&head)?;
-        self.out.write_all(&self.headers)?;
-        self.out.write_all(packet.payload)?;
-        self.out.write_all(&[0; 3][..padding])?;
-        self.out.write_all(&self.options)?;
-        self.out.write_all(&total.to_le_bytes())
+        head[24..28].copy_from_slice(&((headers + packet.length) as u32).to_le_bytes());
+        self.head.clear();
+        self.head.extend_from_slice(&head);
+        put_headers(&mut self.head, packet, ends);
+        for part in [&self.head, packet.payload, &[0; 3][..padding], &self.options] {
+            self.out.write_all(part)?;
+        }
+        Ok(())
     }
 }
 
@@ -327,7 +346,7 @@ impl Ends {
     }
 }
 
-fn mapped(ip: IpAddr) -> std::net::Ipv6Addr {
+fn mapped(ip: IpAddr) -> Ipv6Addr {
     match ip {
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),
         IpAddr::V6(ip) => ip,
@@ -340,38 +359,49 @@ fn put_headers(out: &mut Vec<u8>, packet: &Packet<'_>, ends: &Ends) {
         Direction::Send => (ends.local, ends.remote),
         Direction::Recv => (ends.remote, ends.local),
     };
-    let tcp = (20 + packet.length) as u16;
+    let length = TCP_HEADER + packet.length;
     match (source.ip(), destination.ip()) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let [high, low] = (20 + tcp).to_be_bytes();
-            // Version 4, five words; not to be fragmented; 64 hops; TCP.
-            out.extend([0x45, 0, high, low, 0, 0, 0x40, 0, 64, 6, 0, 0]);
-            out.extend(from.octets());
-            out.extend(to.octets());
-            let sum = checksum(out);
-            out[10..12].copy_from_slice(&sum.to_be_bytes());
-        }
-        (from, to) => {
-            let [high, low] = tcp.to_be_bytes();
-            out.extend([0x60, 0, 0, 0, high, low, 6, 64]);
-            out.extend(mapped(from).octets());
-            out.extend(mapped(to).octets());
-        }
+        (IpAddr::V4(from), IpAddr::V4(to)) => out.extend_from_slice(&ipv4_header(from, to, 20 + length)),
+        (from, to) => out.extend_from_slice(&ipv6_header(mapped(from), mapped(to), length)),
     }
     let reverse = packet.direction.reverse().index();
     let acknowledged = ends.base[reverse].map(|base| base.wrapping_add(ends.end[reverse] as u32));
     // Nothing can be acknowledged of a direction whose numbers are not known yet, nor in the first SYN.
     let acknowledged = acknowledged.filter(|_| packet.flags & ACK != 0);
     let flags = if acknowledged.is_some() { packet.flags } else { packet.flags & !ACK };
-    out.extend(source.port().to_be_bytes());
-    out.extend(destination.port().to_be_bytes());
-    out.extend(packet.seq.to_be_bytes());
-    out.extend(acknowledged.unwrap_or(0).to_be_bytes());
-    out.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    let mut header = [0; TCP_HEADER];
+    header[..2].copy_from_slice(&source.port().to_be_bytes());
+    header[2..4].copy_from_slice(&destination.port().to_be_bytes());
+    header[4..8].copy_from_slice(&packet.seq.to_be_bytes());
+    header[8..12].copy_from_slice(&acknowledged.unwrap_or(0).to_be_bytes());
+    header[12..16].copy_from_slice(&[0x50, flags, 0xff, 0xff]); // five words; the window is as large as can be
+    out.extend_from_slice(&header);
+}
+
+fn ipv4_header(from: Ipv4Addr, to: Ipv4Addr, length: usize) -> [u8; 20] {
+    let [high, low] = (length as u16).to_be_bytes();
+    let mut header = [0; 20];
+    // Version 4, five words; not to be fragmented; 64 hops; TCP.
+    header[..12].copy_from_slice(&[0x45, 0, high, low, 0, 0, 0x40, 0, 64, 6, 0, 0]);
+    header[12..16].copy_from_slice(&from.octets());
+    header[16..].copy_from_slice(&to.octets());
+    let sum = checksum(&header);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    header
+}
+
+fn ipv6_header(from: Ipv6Addr, to: Ipv6Addr, length: usize) -> [u8; 40] {
+    let [high, low] = (length as u16).to_be_bytes();
+    let mut header = [0; 40];
+    // Version 6; TCP; 64 hops.
+    header[..8].copy_from_slice(&[0x60, 0, 0, 0, high, low, 6, 64]);
+    header[8..24].copy_from_slice(&from.octets());
+    header[24..].copy_from_slice(&to.octets());
+    header
 }
 
 /// RFC 1071.
-fn checksum(header: &[u8]) -> u16 {
+fn checksum(header: &[u8; 20]) -> u16 {
     let words = header.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
     let sum: u32 = words.sum();
     let folded = (sum & 0xffff) + (sum >> 16);
@@ -385,33 +415,36 @@ fn put_packet_options(out: &mut Vec<u8>, packet: &Packet<'_>) {
     let direction = if packet.direction == Direction::Send { ng::OUTBOUND } else { ng::INBOUND };
     put_option(out, ng::EPB_FLAGS, &direction.to_le_bytes());
     if let Some(task) = packet.task {
-        let mut ids = [0; 8];
-        ids[..4].copy_from_slice(&task.pid.to_le_bytes());
-        ids[4..].copy_from_slice(&task.tid.to_le_bytes());
-        put_option(out, ng::EPB_PROCESSID_THREADID, &ids);
+        let ids = u64::from(task.tid) << 32 | u64::from(task.pid);
+        put_option(out, ng::EPB_PROCESSID_THREADID, &ids.to_le_bytes());
     }
     let data = packet.encoded.as_bytes();
     put_head(out, ng::OPT_CUSTOM_BINARY, 4 + data.len());
-    out.extend(ENTERPRISE.to_le_bytes());
-    out.extend(data);
+    out.extend_from_slice(&ENTERPRISE.to_le_bytes());
+    out.extend_from_slice(data);
     pad(out);
     put_option(out, ng::OPT_ENDOFOPT, &[]);
 }
 
+#[inline]
 fn put_option(out: &mut Vec<u8>, code: u16, value: &[u8]) {
     put_head(out, code, value.len());
-    out.extend(value);
+    out.extend_from_slice(value);
     pad(out);
 }
 
+#[inline]
 fn put_head(out: &mut Vec<u8>, code: u16, length: usize) {
-    out.extend(code.to_le_bytes());
-    out.extend((length as u16).to_le_bytes());
+    let head = u32::from(length as u16) << 16 | u32::from(code);
+    out.extend_from_slice(&head.to_le_bytes());
 }
 
 /// Every option before was padded, so the length of all is a multiple of four again.
+#[inline]
 fn pad(out: &mut Vec<u8>) {
-    out.resize(out.len().next_multiple_of(4), 0);
+    while !out.len().is_multiple_of(4) {
+        out.push(0);
+    }
 }
 
 fn put_text(out: &mut Vec<u8>, code: u16, text: &str) {
