@@ -3,11 +3,13 @@
 mod common;
 
 use common::peer::{Python, Server, eventually, exchange, listen};
-use common::trace::{Trace, require_bpf};
-use sockdbg::event::{CloseReason, Direction, Kind};
+use common::trace::{Trace, What, require_bpf};
+use sockdbg::event::{CloseReason, Direction, Kind, Opened, Role};
 use sockdbg::process::netns::in_netns_of;
 use sockdbg::source::live::{Live, Options};
 use sockdbg::source::{Error, Source};
+use std::io::Write;
+use std::net::TcpStream;
 use std::ops::ControlFlow;
 use std::process::Command;
 use std::sync::atomic::Ordering;
@@ -190,4 +192,45 @@ fn work_in_another_network_namespace() {
     child.wait().expect("a child");
     let error = in_netns_of(8_388_608, || ()).expect_err("no such process");
     assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+}
+
+#[test]
+fn accepted_connections_on_which_no_call_moves_anything_are_known() {
+    if !require_bpf() {
+        return;
+    }
+    let program = "
+l = socket.socket(); l.bind(('127.0.0.1', 0)); l.listen(); print(l.getsockname()[1], flush=True); pause()
+idle = l.accept()[0]; unused = l.accept()[0]; pause(); unused.close(); pause()";
+    let (_, unused_port) = listen();
+    let mut python = Python::start(program, unused_port);
+    let port: u16 = python.line().parse().expect("a port");
+    python.paused();
+    let trace = Trace::of(python.pid());
+    let mut idle = TcpStream::connect(("127.0.0.1", port)).expect("the workload listens");
+    let mut unused = TcpStream::connect(("127.0.0.1", port)).expect("the workload listens");
+    unused.write_all(b"never read").expect("sent");
+    python.go();
+    python.paused();
+    eventually("the idle one is known", || {
+        let local = Some(idle.local_addr().expect("connected"));
+        trace.so_far().iter().any(|seen| matches!(&seen.what, What::Open(open) if open.remote == local))
+    });
+    python.go();
+    python.paused();
+    // What moves on it later has its place from the first byte on.
+    idle.write_all(b"late").expect("sent");
+    let report = trace.stop();
+    let of = |stream: &TcpStream| {
+        let remote = Some(stream.local_addr().expect("connected"));
+        report.all().find(|connection| connection.open().remote == remote).expect("known")
+    };
+    for (stream, reason) in [(&idle, CloseReason::StillOpen), (&unused, CloseReason::Closed)] {
+        let (connection, open) = (of(stream), of(stream).open());
+        assert_eq!((open.opened, open.role), (Opened::Fresh, Role::Server));
+        assert_eq!(open.start.map(|start| start.offset), [0, 0]);
+        assert_eq!(connection.reason(), reason);
+    }
+    assert_eq!(of(&unused).close().totals[Direction::Recv.index()].pending, 10);
+    python.kill();
 }

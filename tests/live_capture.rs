@@ -6,15 +6,20 @@ mod common;
 use common::peer::{Python, Server, eventually, exchange, listen, listen_at, noise};
 use common::trace::{Connection, Report, Trace, What, require_bpf};
 use sockdbg::event::{Call, Cause, CloseReason, Direction, Opened, Role};
+use sockdbg::source::live::{Hooks, Options};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 /// Runs `program`, traced from its first `pause()` on, against a peer that sends `reply`. Returns what the peer got.
 fn traced(program: &str, reply: &[u8]) -> (Report, Vec<u8>) {
+    traced_with(Options::default(), program, reply)
+}
+
+fn traced_with(options: Options, program: &str, reply: &[u8]) -> (Report, Vec<u8>) {
     let (listener, port) = listen();
     let mut python = Python::start(program, port);
     python.paused();
-    let trace = Trace::of(python.pid());
+    let trace = Trace::with(Options { pids: vec![python.pid()], ..options });
     python.go();
     let received = exchange(&listener, reply);
     python.ended();
@@ -419,21 +424,23 @@ fn descriptors_of_one_socket_are_one_connection() {
     if !require_bpf() {
         return;
     }
-    let (report, received) = traced(
-        "pause(); s = connect(); d = s.dup(); s.send(b'one'); s.close(); d.send(b'two'); d.close()",
-        b"",
-    );
+    let program = "pause(); s = connect(); d = s.dup(); s.send(b'one'); s.close(); d.send(b'two'); d.close()";
+    let last = (CloseReason::Closed, 6);
+    assert_eq!(closes(Hooks::Cheapest, program).pop(), Some(last));
+    // Only where calls are hooked is the close of one descriptor among several told.
+    assert_eq!(closes(Hooks::Calls, program), [(CloseReason::Descriptor, 3), last]);
+}
+
+/// What is told of the closes of the one connection of `program`, and of the bytes it had sent by then.
+fn closes(hooks: Hooks, program: &str) -> Vec<(CloseReason, u64)> {
+    let (report, received) = traced_with(Options { hooks, ..Options::default() }, program, b"");
     let connection = report.only();
     assert_eq!(connection.bytes(Direction::Send), received);
-    let closes: Vec<_> = connection
-        .0
-        .iter()
-        .filter_map(|seen| match &seen.what {
-            What::Close(close) => Some((close.reason, close.totals[0].moved)),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(closes, [(CloseReason::Descriptor, 3), (CloseReason::Closed, 6)]);
+    let told = connection.0.iter().filter_map(|seen| match &seen.what {
+        What::Close(close) => Some((close.reason, close.totals[0].moved)),
+        _ => None,
+    });
+    told.collect()
 }
 
 #[test]

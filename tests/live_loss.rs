@@ -495,6 +495,29 @@ receive(s); s.close()";
 }
 
 #[test]
+fn a_trace_that_ends_between_the_bytes_and_the_return_of_a_call_blames_nothing() {
+    if !require_bpf() {
+        return;
+    }
+    // Is in a call most of the time, so that the end of a trace meets it there sooner or later.
+    let (listener, port) = listen();
+    let python = Python::start("s = connect()\nwhile True: s.send(b'x'); s.recv(1)", port);
+    let (mut peer, _) = listener.accept().expect("the workload connects");
+    let echo = std::thread::spawn(move || std::io::copy(&mut peer.try_clone()?, &mut peer));
+    for _ in 0..20 {
+        let trace = Trace::of(python.pid());
+        eventually("bytes move", || trace.so_far().len() > 50);
+        let report = trace.stop();
+        for direction in [Direction::Send, Direction::Recv] {
+            assert_eq!(report.only().losses(direction), []);
+        }
+        assert_eq!(report.summary.warnings, Vec::<String>::new());
+    }
+    python.kill();
+    echo.join().expect("the peer does not panic").ok();
+}
+
+#[test]
 fn descriptor_replaced_or_closed_in_bulk() {
     if !require_bpf() {
         return;

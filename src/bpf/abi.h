@@ -67,6 +67,8 @@ enum sd_flags {
 	SD_NOT_SENT = 32, /* open: the payload is filtered out */
 };
 
+#define COMM_LENGTH 16
+
 struct sd_head {
 	__u64 time;   /* CLOCK_MONOTONIC, ns */
 	__u64 inode;  /* of the socket */
@@ -74,7 +76,7 @@ struct sd_head {
 	__u32 pid;    /* 0: no task of the targets made this happen */
 	__u32 tid;
 	__s32 fd;     /* -1: none */
-	__u8 comm[16];
+	__u8 comm[COMM_LENGTH];
 	__u8 kind;
 	__u8 call;
 	__u8 direction;

@@ -43,7 +43,8 @@ struct conn {
 	u8 reset;     /* reset by the peer; the end is reported once no call can add to it */
 	u8 fin_queued; /* our FIN took a sequence number, or is about to */
 	u8 gone;       /* TCP destroyed the socket before its end could be reported */
-	u8 padding[2];
+	u8 connecting; /* a handshake of ours is on its way; `open` lacks what only its end tells */
+	u8 padding;
 	u32 reason;    /* of an end that the ring refused; 0: none */
 	struct sd_head end; /* who ended it, and when */
 	struct sd_open open; /* as sent, or to be sent */
@@ -105,6 +106,16 @@ static __always_inline struct sock *socket_of_file(struct file *file, u64 *ino)
 	*ino = READ(inode, i_ino);
 	socket = READ(file, private_data);
 	return READ(socket, sk);
+}
+
+/* Of a socket that a descriptor refers to. */
+static __always_inline u64 inode_of(struct sock *sk)
+{
+	struct socket *socket = READ(sk, sk_socket);
+	struct file *file = socket ? READ(socket, file) : NULL;
+	struct inode *inode = file ? READ(file, f_inode) : NULL;
+
+	return inode ? READ(inode, i_ino) : 0;
 }
 
 static __always_inline struct file *file_of_fd(struct task_struct *task, u32 fd)
@@ -282,31 +293,6 @@ static __always_inline struct conn *enter(struct sock *sk, struct conn *conn)
 	return conn;
 }
 
-/*
- * A connection whose beginning was not seen. Where a call made it known, the `bytes` that the call moved in
- * the direction of `head` are the first ones seen: they lie before what is the present now.
- */
-static __noinline struct conn *found(struct sock *sk, u64 inode, const struct sd_head *head, u32 slot,
-				     u64 bytes)
-{
-	u64 received = head->direction == SD_RECV ? bytes : 0;
-	u64 sent = bytes - received;
-	struct conn *conn;
-	u32 seq;
-
-	if (ending)
-		return NULL;
-	conn = blank(slot, sk, inode, head);
-	if (!conn)
-		return NULL;
-	conn->open.head.flags |= SD_FOUND;
-	seq = send_anchor(sk, NULL);
-	start(conn, SD_SEND, offset_of(sk, SD_SEND, seq) - sent, seq - (u32)sent);
-	seq = recv_anchor(sk);
-	start(conn, SD_RECV, offset_of(sk, SD_RECV, seq) - received, seq - (u32)received);
-	return enter(sk, conn);
-}
-
 /* Sends the open event that the ring refused before. False: refused again. */
 static __noinline bool announce(struct conn *conn)
 {
@@ -321,6 +307,12 @@ static __noinline bool announce(struct conn *conn)
 	conn->announced = 1;
 	bpf_ringbuf_submit(open, wakeup(sizeof(*open)));
 	return true;
+}
+
+/* Neither an open event nor a range waits to be sent: so it is at most calls. */
+static __always_inline bool is_told(const struct conn *conn, u32 direction)
+{
+	return conn->announced && !conn->account[direction & 1].pending;
 }
 
 /* Reports the ranges noted. False: the ring refused one; it stays noted. */
@@ -447,7 +439,8 @@ static __always_inline u32 held(struct sock *sk, u32 direction, u32 seq)
 	return (s32)left > 0 ? left : 0;
 }
 
-static __noinline void measure(struct sock *sk, struct conn *conn, u32 direction)
+/* `told`: where the last call that was seen has left it, else where it is now. */
+static __noinline void measure(struct sock *sk, struct conn *conn, u32 direction, bool told)
 {
 	struct account *account = &conn->account[direction & 1];
 	struct sd_total *total = &conn->total[direction & 1];
@@ -458,7 +451,7 @@ static __noinline void measure(struct sock *sk, struct conn *conn, u32 direction
 	total->known = account->known;
 	if (!account->known)
 		return;
-	total->end = account->next + (s32)(seq - account->seq);
+	total->end = account->next + (told ? 0 : (s32)(seq - account->seq));
 	total->pending = held(sk, direction, seq);
 }
 
@@ -506,14 +499,19 @@ static __noinline bool send_close(struct conn *conn, u32 reason, const struct sd
  */
 static __noinline bool finish(struct sock *sk, struct conn *conn, u32 reason, const struct sd_head *head)
 {
+	/* While calls may still tell of more, the trace ends with the last one that has. */
+	bool told = reason == SD_STILL_OPEN && waiting;
+
 	if (conn->ended)
 		return true;
-	if (reason != SD_DESCRIPTOR) {
+	if (conn->connecting)
+		read_addresses(sk, &conn->open);
+	if (reason != SD_DESCRIPTOR && !told) {
 		settle(sk, conn, SD_SEND);
 		settle(sk, conn, SD_RECV);
 	}
-	measure(sk, conn, SD_SEND);
-	measure(sk, conn, SD_RECV);
+	measure(sk, conn, SD_SEND, told);
+	measure(sk, conn, SD_RECV, told);
 	if (conn->reason)
 		return send_close(conn, conn->reason, &conn->end);
 	if (send_close(conn, reason, head))
@@ -525,16 +523,19 @@ static __noinline bool finish(struct sock *sk, struct conn *conn, u32 reason, co
 	return false;
 }
 
-/* Bytes can still be read, or a call has moved some and has not returned yet. */
-static __always_inline bool in_motion(struct sock *sk, struct conn *conn)
+/* Bytes have moved that no call told of: it has not returned yet, or it is none that is traced. */
+static __noinline bool is_behind(struct sock *sk, struct conn *conn)
 {
 	struct account *send = &conn->account[SD_SEND];
 	struct account *recv = &conn->account[SD_RECV];
-	u32 read = recv_anchor(sk);
 
-	if (send->known && send_anchor(sk, conn) != send->seq)
-		return true;
-	return recv->known && (read != recv->seq || held(sk, SD_RECV, read));
+	return (send->known && send_anchor(sk, conn) != send->seq) || (recv->known && recv_anchor(sk) != recv->seq);
+}
+
+/* Bytes can still be read, or a call has moved some and has not returned yet. */
+static __always_inline bool in_motion(struct sock *sk, struct conn *conn)
+{
+	return is_behind(sk, conn) || (conn->account[SD_RECV].known && held(sk, SD_RECV, recv_anchor(sk)));
 }
 
 /* Reports the end of a connection that the peer has reset. */

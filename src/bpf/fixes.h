@@ -78,6 +78,26 @@ static __always_inline u64 call_argument(struct pt_regs *regs, int index)
 #endif
 }
 
+/*
+ * The registers of the call that the current task is in, or of the one that a task of the kernel's own was made in.
+ * For kernels from 5.15 on.
+ */
+static __always_inline struct pt_regs *registers_under_way(void)
+{
+	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+}
+
+static __always_inline long call_under_way(void)
+{
+	return call_number(registers_under_way());
+}
+
+/* The first argument of that call. */
+static __always_inline s32 argument_under_way(void)
+{
+	return call_argument(registers_under_way(), 0);
+}
+
 /* Up to 6.12 the reference count is `f_count`, which holds the number of references. */
 struct file___until_6_12 {
 	struct {

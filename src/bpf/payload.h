@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * Copies what one call moved from user memory into the ring, once, in chunks.
+ * Copies what one call moved from user memory into the ring, in chunks.
  *
- * The kernel reserves ring space only in sizes known when the program is loaded, so a chunk takes the smallest
- * of the classes below that holds it. A chunk never spans two buffers of an iovec: each is one copy.
+ * A small call is gathered from its buffers in a scratch area, which stays in the processor's cache, and goes to the
+ * ring as one chunk of exactly its size. What is larger is copied once, into space reserved in the ring: in sizes
+ * known when the program is loaded, so a chunk takes the smallest of the classes below that holds it, and never spans
+ * two buffers of an iovec.
  */
 #ifndef SD_PAYLOAD_H
 #define SD_PAYLOAD_H
@@ -16,6 +18,11 @@
 #define ROUNDS_MAX (1024 + 32768)
 #define ROUNDS_AT_ONCE 128
 
+/* A call of at most this many bytes to be captured is small. */
+#define SMALL_MAX 4096
+/* Buffers that are gathered at once. */
+#define SMALL_BUFFERS 8
+
 /* A data call, as its arguments describe it. */
 struct call {
 	u32 number; /* enum sd_call */
@@ -27,13 +34,15 @@ struct call {
 
 struct walk {
 	struct call call;
-	struct sd_data data; /* head of the next chunk */
 	u64 iov;	     /* user address of the next struct user_iovec */
 	u64 iov_left;
 	u64 base; /* user address of the next byte */
 	u64 left; /* bytes in this buffer */
 	u64 skip; /* bytes at the call's beginning that are not to be sent */
 	u64 refused;
+	struct sd_data data; /* head of the next chunk */
+	u8 payload[2 * SMALL_MAX]; /* of a small call; the verifier bounds place and length each on its own */
+	struct user_iovec buffers[SMALL_BUFFERS];
 };
 
 /*
@@ -55,12 +64,15 @@ static __always_inline struct walk *this_walk(void)
 	return bpf_map_lookup_elem(&walks, &zero);
 }
 
-static __always_inline struct walk *new_walk(void)
+static __always_inline struct walk *new_walk(const struct call *call, s64 result)
 {
 	struct walk *walk = this_walk();
 
-	if (walk)
-		__builtin_memset(walk, 0, sizeof(*walk));
+	if (!walk)
+		return NULL;
+	__builtin_memset(walk, 0, offsetof(struct walk, payload));
+	walk->call = *call;
+	walk->call.result = result;
 	return walk;
 }
 
@@ -172,10 +184,80 @@ static __noinline void end_at_limit(struct walk *walk)
 	bpf_ringbuf_submit(data, wakeup(sizeof(*data)));
 }
 
+/* Reads where the next buffers are. How many; 0: they can't be read. */
+static __always_inline u32 take_buffers(struct walk *walk)
+{
+	u64 count = walk->iov_left < SMALL_BUFFERS ? walk->iov_left : SMALL_BUFFERS;
+
+	asm volatile("" : "+r"(count));
+	if (count > SMALL_BUFFERS ||
+	    bpf_probe_read_user(walk->buffers, count * sizeof(walk->buffers[0]), (void *)walk->iov))
+		return 0;
+	walk->iov += count * sizeof(walk->buffers[0]);
+	walk->iov_left -= count;
+	return count;
+}
+
+/* Copies `n` bytes behind the `at` that were gathered before. False: they can't be read. */
+static __always_inline bool gather(struct walk *walk, u64 at, u64 n)
+{
+	asm volatile("" : "+r"(at));
+	asm volatile("" : "+r"(n));
+	if (at >= SMALL_MAX || n > SMALL_MAX)
+		return false;
+	return bpf_probe_read_user(walk->payload + at, n, (void *)walk->base) == 0;
+}
+
+/* Sends the first chunk of a small call, mostly its only one. 1: nothing more to send. Not static: see ROUNDS_MAX. */
+__noinline int send_small(void)
+{
+	struct walk *walk = this_walk();
+	u32 buffers = 0;
+	u64 size, n, at = 0;
+
+	if (!walk)
+		return 1;
+	if (walk->iov_left)
+		buffers = take_buffers(walk);
+	for (u32 i = 0; i <= SMALL_BUFFERS && at < walk->data.wanted; i++) {
+		if (!walk->left) {
+			if (i >= buffers || i >= SMALL_BUFFERS)
+				break;
+			walk->base = walk->buffers[i].base;
+			walk->left = walk->buffers[i].length;
+		}
+		n = walk->data.wanted - at;
+		if (n > walk->left)
+			n = walk->left;
+		if (!gather(walk, at, n)) {
+			walk->data.head.flags |= SD_FAULT;
+			break;
+		}
+		at += n;
+		walk->base += n;
+		walk->left -= n;
+	}
+	if (!at && !(walk->data.head.flags & SD_FAULT))
+		return 0; /* left to send_chunk, which tells why */
+	walk->data.captured = at;
+	size = sizeof(walk->data) + at;
+	asm volatile("" : "+r"(size));
+	if (size > sizeof(walk->data) + SMALL_MAX)
+		return 1;
+	if (bpf_ringbuf_output(&events, &walk->data, size, wakeup(size))) {
+		walk->refused = 1;
+		return 1;
+	}
+	walk->data.at = at;
+	return at >= walk->data.wanted || (walk->data.head.flags & SD_FAULT);
+}
+
 /* Sends all chunks of a call. Most calls need one. */
 static __always_inline void send_payload(struct walk *walk)
 {
-	if (send_chunk())
+	bool small = walk->data.wanted <= SMALL_MAX && !walk->skip;
+
+	if (small ? send_small() : send_chunk())
 		return;
 	for (int i = 0; i < ROUNDS_MAX / ROUNDS_AT_ONCE; i++)
 		if (send_chunks())

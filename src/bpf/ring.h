@@ -29,6 +29,8 @@ struct {
 
 enum { FDS_ALL = 0, FDS_LISTED = 1, FDS_NOT_LISTED = 2 };
 
+const volatile u32 cfg_target = 0; /* the only process traced; 0: those in the table */
+const volatile bool cfg_traffic = false; /* sockets tell of their traffic, no call is hooked */
 const volatile u32 cfg_fds = FDS_ALL;
 const volatile u64 cfg_snaplen = ~0ULL;
 const volatile u64 cfg_chunk_max = 65536; /* a quarter of the ring at most, or large chunks never fit */
@@ -36,6 +38,9 @@ const volatile u64 cfg_wakeup = 65536;	  /* bytes waiting in the ring before the
 
 /* Set by user space: the trace is ending. No connection is added any more; those known are reported, and are over. */
 u32 ending;
+
+/* Set by user space while the trace is ending: a call may be about to tell of what has moved already. */
+u32 waiting;
 
 struct sd_counters counters;
 
@@ -52,8 +57,18 @@ static __always_inline u64 wakeup(u64 size)
 	return waiting >= cfg_wakeup && waiting < cfg_wakeup + size ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
+/*
+ * Set by user space once every hook is in place: a connection that one hook made known, while another one did not
+ * see it yet, would seem to have lost what moved there.
+ */
+u32 attached;
+
 static __always_inline bool is_target(u32 tgid)
 {
+	if (!attached)
+		return false;
+	if (cfg_target)
+		return tgid == cfg_target;
 	return bpf_map_lookup_elem(&targets, &tgid) != NULL;
 }
 
@@ -63,6 +78,20 @@ static __always_inline bool fd_filtered(s32 fd)
 	if (cfg_fds == FDS_ALL)
 		return false;
 	return (bpf_map_lookup_elem(&fds, &fd) != NULL) == (cfg_fds == FDS_NOT_LISTED);
+}
+
+/* The helper pads and measures; where its caller may look into a task, two loads do. */
+static __always_inline void comm_of_current(u8 *comm)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	if (bpf_ksym_exists(bpf_rdonly_cast)) {
+		task = bpf_rdonly_cast(task, bpf_core_type_id_kernel(struct task_struct));
+		((u64 *)comm)[0] = ((u64 *)task->comm)[0];
+		((u64 *)comm)[1] = ((u64 *)task->comm)[1];
+	} else {
+		bpf_get_current_comm(comm, COMM_LENGTH);
+	}
 }
 
 /* Who made it happen, and when. */
@@ -75,7 +104,7 @@ static __always_inline void head_of_current(struct sd_head *head, u8 call, s32 f
 	head->tid = id;
 	head->fd = fd;
 	head->call = call;
-	bpf_get_current_comm(head->comm, sizeof(head->comm));
+	comm_of_current(head->comm);
 }
 
 /* The kernel did it by itself. */

@@ -3,7 +3,9 @@
  * The probes on socket calls: which hooks, and what each of them reports. The account of bytes is in conn.h, the
  * copying of payload in payload.h.
  *
- * Only hooks that every kernel from 5.10 on grants: tp_btf, one tracepoint, iterators; no kprobe, no fentry.
+ * Only hooks that need neither kprobe nor fentry: tp_btf, tracepoints, iterators. A hook on the exit of every system
+ * call (5.10 on) costs each call of the machine, whoever makes it. Where sockets tell of their own traffic (6.3 on)
+ * no call is hooked at all: data is seen there, and TCP's change of state tells of beginnings and ends.
  */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
@@ -15,6 +17,7 @@
 #include "fixes.h"
 #include "ring.h"
 #include "conn.h"
+#include "beginning.h"
 #include "payload.h"
 
 /* Makes the record types part of the object's type information. */
@@ -22,13 +25,6 @@ const struct sd_open *type_open __attribute__((unused));
 const struct sd_data *type_data __attribute__((unused));
 const struct sd_loss *type_loss __attribute__((unused));
 const struct sd_close *type_close __attribute__((unused));
-
-/* Not a failure: nothing happened, and the program tries again or the kernel does it for the program. */
-static __always_inline bool is_retry(s64 result)
-{
-	return result == -EAGAIN || result == -EINTR ||
-	       (result <= -ERESTARTSYS && result >= -ERESTART_RESTARTBLOCK);
-}
 
 /* The kernel took no record of the call: note its bytes, so that the next record says so. */
 static __always_inline void refuse(struct conn *conn, const struct walk *walk, bool peek)
@@ -52,7 +48,7 @@ static __always_inline bool is_end_of_stream(struct sock *sk)
 }
 
 /* Brings a connection's account up to date with a call, and sends what the call moved. */
-static __noinline void account_for(struct sock *sk, struct conn *conn, struct walk *walk)
+static __always_inline void account_for(struct sock *sk, struct conn *conn, struct walk *walk)
 {
 	const struct call *call = &walk->call;
 	struct sd_data *data = &walk->data;
@@ -80,13 +76,15 @@ static __noinline void account_for(struct sock *sk, struct conn *conn, struct wa
 	data->length = bytes;
 	data->wanted = bytes < cfg_snaplen ? bytes : cfg_snaplen;
 	data->offset = conn->account[direction].next - moved;
+	if (conn->connecting)
+		read_addresses(sk, &conn->open);
 	if (conn->filtered) {
 		note(conn, direction, data->offset, data->offset + moved, SD_FILTERED);
 		if (conn->account[direction].pending >= PENDING_MAX / 2 && announce(conn))
 			report(conn, direction, &data->head);
 		return;
 	}
-	if (!announce(conn) || !report(conn, direction, &data->head)) {
+	if (!is_told(conn, direction) && !(announce(conn) && report(conn, direction, &data->head))) {
 		refuse(conn, walk, peek);
 		return;
 	}
@@ -100,56 +98,42 @@ static __noinline void account_for(struct sock *sk, struct conn *conn, struct wa
 		refuse(conn, walk, peek);
 }
 
-static __noinline int on_data(struct sock *sk, u64 inode, struct walk *walk)
+/* A connection that a data call makes known. */
+static __noinline struct conn *found_by_call(struct sock *sk, struct walk *walk)
 {
 	const struct call *call = &walk->call;
-	struct conn *conn = conn_of(sk);
 	u64 moved = call->result > 0 && !(call->flags & MSG_PEEK) ? call->result : 0;
 
-	walk->data.head.kind = SD_DATA;
-	walk->data.head.direction = call->direction;
-	if (!conn) {
-		if (!is_connected(sk) || (call->result <= 0 && state_of(sk) == TCP_CLOSE))
-			return 0;
-		conn = found(sk, inode, &walk->data.head, 0, moved);
-		if (!conn)
-			return 0;
-	}
-	if (conn->ended && (call->result <= 0 || ending))
-		return 0;
-	account_for(sk, conn, walk);
-	end_if_reset(sk, conn);
-	return 0;
+	if (!is_tcp(sk) || !is_connected(sk) || (call->result <= 0 && state_of(sk) == TCP_CLOSE))
+		return NULL;
+	return found(sk, inode_of(sk), &walk->data.head, 0, moved);
 }
 
-/* A connection whose handshake this call made or began. */
-static __noinline int on_open(struct sock *sk, u64 inode, const struct sd_head *head, s64 result)
+/* Nothing moved and nothing failed. */
+static __noinline bool is_idle(struct sock *sk, const struct call *call)
 {
-	bool client = head->call == SD_CONNECT;
-	struct conn *conn = conn_of(sk);
-	u8 state = state_of(sk);
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	u64 key = (u64)sk;
+	if (call->result)
+		return is_retry(call->result);
+	return call->direction == SD_SEND || !is_end_of_stream(sk);
+}
 
-	if (ending || (conn && !conn->ended))
+/* A call of `fd` that moved bytes on the socket, failed, or met the end of the stream. */
+static __always_inline int on_data(struct sock *sk, struct conn *conn, struct walk *walk, s32 fd)
+{
+	const struct call *call = &walk->call;
+
+	if (call->result <= 0 && is_idle(sk, call))
 		return 0;
-	if (conn)
-		bpf_map_delete_elem(&conns, &key);
-	conn = blank(0, sk, inode, head);
+	head_of_current(&walk->data.head, call->number, fd);
+	walk->data.head.kind = SD_DATA;
+	walk->data.head.direction = call->direction;
 	if (!conn)
+		conn = found_by_call(sk, walk);
+	if (!conn || (conn->ended && (call->result <= 0 || ending)))
 		return 0;
-	conn->open.role = client ? SD_CLIENT : SD_SERVER;
-	conn->open.error = result < 0 && result != -EINPROGRESS && !is_retry(result) ? -result : 0;
-	if (client && state == TCP_CLOSE && !conn->open.error)
-		conn->open.error = READ(sk, sk_err); /* refused before the call returned */
-	if (state != TCP_CLOSE)
-		start(conn, SD_SEND, 0, READ(tp, write_seq));
-	if (state != TCP_CLOSE && state != TCP_SYN_SENT)
-		start(conn, SD_RECV, 0, READ(tp, copied_seq));
-	conn = enter(sk, conn);
-	/* A connect that failed leaves no connection; the next one on this socket is another. */
-	if (conn && conn->open.error)
-		conn->ended = 1;
+	account_for(sk, conn, walk);
+	if (conn->reset)
+		end_if_reset(sk, conn);
 	return 0;
 }
 
@@ -193,8 +177,8 @@ static __always_inline bool classify(struct call *call, long number)
 	}
 }
 
-/* Reads from the arguments where the call's buffers are, and its flags. */
-static __always_inline void take_arguments(struct walk *walk, struct pt_regs *regs)
+/* Reads from the arguments where the call's buffers are, and its flags. False: what it moved is not the stream. */
+static __always_inline bool take_arguments(struct walk *walk, struct pt_regs *regs)
 {
 	switch (walk->call.number) {
 	case SD_READ:
@@ -217,38 +201,29 @@ static __always_inline void take_arguments(struct walk *walk, struct pt_regs *re
 		take_message(walk, call_argument(regs, 1));
 		walk->call.flags = message_flags(call_argument(regs, 2));
 	}
+	/* Copies of sent packets, errors, urgent bytes. */
+	return walk->call.direction == SD_SEND || !(walk->call.flags & (MSG_ERRQUEUE | MSG_OOB));
 }
 
-/* Nothing moved and nothing failed. */
-static __always_inline bool is_idle(struct sock *sk, const struct call *call)
+static __always_inline bool opens(const struct call *call)
 {
-	if (call->result)
-		return is_retry(call->result);
-	return call->direction == SD_SEND || !is_end_of_stream(sk);
+	return call->number >= SD_CONNECT;
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
+/* The call has just returned, and its descriptor tells the socket. */
+static __always_inline int on_return(struct task_struct *task, struct pt_regs *regs, struct call *call, s64 result)
 {
-	struct task_struct *task;
-	struct call call = {};
+	struct sd_head head = {};
 	struct walk *walk;
 	struct file *file;
 	struct sock *sk;
 	u64 inode = 0;
-	bool opens;
 	s32 fd;
 
-	/* Most calls end here: the number is at hand, while the table of targets has to be searched. */
-	if (!classify(&call, call_number(regs)) || !is_target(bpf_get_current_pid_tgid() >> 32))
+	if (is_compat(task))
 		return 0;
-	task = (struct task_struct *)bpf_get_current_task();
-	walk = is_compat(task) ? NULL : new_walk();
-	if (!walk)
-		return 0;
-	walk->call = call;
 	fd = call_argument(regs, 0);
-	if (walk->call.number == SD_ACCEPT || walk->call.number == SD_ACCEPT4)
+	if (call->number == SD_ACCEPT || call->number == SD_ACCEPT4)
 		fd = result; /* of a failed accept: none */
 	file = file_of_fd(task, fd);
 	if (!file)
@@ -256,17 +231,76 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	sk = socket_of_file(file, &inode);
 	if (!sk || !is_tcp(sk))
 		return 0;
-	opens = walk->call.number >= SD_CONNECT;
-	walk->call.result = result;
-	if (!opens && is_idle(sk, &walk->call))
+	if (opens(call)) {
+		head_of_current(&head, call->number, fd);
+		return on_open(sk, inode, &head, result);
+	}
+	walk = new_walk(call, result);
+	if (!walk || !take_arguments(walk, regs))
 		return 0;
-	head_of_current(&walk->data.head, walk->call.number, fd);
-	if (opens)
-		return on_open(sk, inode, &walk->data.head, result);
-	take_arguments(walk, regs);
-	if (walk->call.direction == SD_RECV && walk->call.flags & (MSG_ERRQUEUE | MSG_OOB))
-		return 0; /* copies of sent packets, errors, urgent bytes: not the stream */
-	return on_data(sk, inode, walk);
+	return on_data(sk, conn_of(sk), walk, fd);
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
+{
+	struct call call = {};
+
+	/* Most calls end here: the number is at hand, while the table of targets has to be searched. */
+	if (!classify(&call, call_number(regs)) || !is_target(bpf_get_current_pid_tgid() >> 32))
+		return 0;
+	return on_return((struct task_struct *)bpf_get_current_task(), regs, &call, result);
+}
+
+/*
+ * The system call that the current task is in moved bytes on this socket: it is a data call, and it was not
+ * made on something else whose driver has the socket in use.
+ */
+static __always_inline bool is_own(struct task_struct *task, struct sock *sk, const struct call *call, s32 fd)
+{
+	struct socket *socket = READ(sk, sk_socket);
+	struct file *file;
+
+	if (call->number >= SD_SENDTO)
+		return true; /* these are made on sockets only */
+	file = file_of_fd(task, fd);
+	return file && (struct socket *)READ(file, private_data) == socket;
+}
+
+/* A socket's own word of what was sent or received through it, while the call is still under way. */
+static __always_inline int on_traffic(struct sock *sk, s64 result, u32 direction)
+{
+	struct task_struct *task;
+	struct call call = {};
+	struct pt_regs *regs;
+	struct walk *walk;
+	s32 fd;
+
+	if (!is_target(bpf_get_current_pid_tgid() >> 32))
+		return 0;
+	task = bpf_get_current_task_btf();
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	if (!classify(&call, call_number(regs)) || opens(&call) || call.direction != direction || is_compat(task))
+		return 0;
+	fd = call_argument(regs, 0);
+	if (!is_own(task, sk, &call, fd))
+		return 0;
+	walk = new_walk(&call, result);
+	if (!walk || !take_arguments(walk, regs))
+		return 0;
+	return on_data(sk, conn_of(sk), walk, fd);
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(on_send, struct sock *sk, int result)
+{
+	return on_traffic(sk, result, SD_SEND);
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(on_receive, struct sock *sk, int result)
+{
+	return on_traffic(sk, result, SD_RECV);
 }
 
 /* The descriptor is gone when the call returns, so it is looked at before. */
@@ -315,37 +349,78 @@ int BPF_PROG(on_sys_enter, struct pt_regs *regs, long number)
 	return on_close(call_argument(regs, 0));
 }
 
-/* No descriptor refers to the socket any more: its file is being released. */
-static __always_inline bool is_released(struct sock *sk)
+/* The last descriptor is gone: the socket's file is being released. */
+static __always_inline bool is_released(struct socket *socket)
 {
-	struct socket *socket = READ(sk, sk_socket);
-	struct file *file;
+	struct file *file = READ(socket, file);
 
-	if (!socket)
-		return true;
-	file = READ(socket, file);
 	return !file || file_references(file) <= 0;
 }
 
-/* Names the task where it is one of the targets' own doing, e.g. the end of the process. */
+/* No descriptor refers to the socket any more, or none has yet. */
+static __always_inline bool is_orphan(struct sock *sk)
+{
+	struct socket *socket = READ(sk, sk_socket);
+
+	return !socket || is_released(socket);
+}
+
+/* It was accepted, and is released without any call that would have made it known. */
+static __always_inline bool is_unused(struct sock *sk)
+{
+	struct socket *socket = READ(sk, sk_socket);
+
+	return socket && is_released(socket) && is_accepted(sk) && is_target(bpf_get_current_pid_tgid() >> 32);
+}
+
+/* Names the task where it is one of the targets' own doing: a close, or the end of the process. */
 static __always_inline void head_of_end(struct sd_head *head)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 
 	head_of_nobody(head);
-	if (is_target(bpf_get_current_pid_tgid() >> 32)) {
-		head_of_current(head, SD_KERNEL, -1);
-		if (READ(task, flags) & PF_EXITING)
-			head->call = SD_EXIT;
+	if (!is_target(bpf_get_current_pid_tgid() >> 32))
+		return;
+	head_of_current(head, SD_KERNEL, -1);
+	if (READ(task, flags) & PF_EXITING)
+		head->call = SD_EXIT;
+	else if (cfg_traffic && call_under_way() == NR_close) {
+		head->call = SD_CLOSE_CALL;
+		head->fd = argument_under_way();
 	}
+}
+
+/* What is known of the socket that changes its state; where its state was all that told of it, from now on. */
+static __noinline struct conn *conn_of_change(struct sock *sk, int old, int new)
+{
+	struct conn *conn = conn_of(sk);
+	struct sd_head head = {};
+
+	if (!cfg_traffic || !attached || ending)
+		return conn;
+	if (old == TCP_SYN_RECV && new == TCP_ESTABLISHED) {
+		on_accepted(sk);
+	} else if (new == TCP_SYN_SENT && is_target(bpf_get_current_pid_tgid() >> 32)) {
+		head_of_current(&head, SD_CONNECT, call_under_way() == NR_connect ? argument_under_way() : -1);
+		conn = on_connecting(sk, &head);
+	} else if (old == TCP_SYN_SENT && conn && conn->connecting) {
+		on_connected(sk, conn, new);
+	} else if (!conn && is_unused(sk)) {
+		head_of_end(&head);
+		conn = found(sk, inode_of(sk), &head, 0, 0);
+	}
+	return conn;
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(on_set_state, struct sock *sk, int old, int new)
 {
-	struct conn *conn = conn_of(sk);
 	struct sd_head head = {};
+	struct conn *conn;
 
+	if (!is_tcp(sk))
+		return 0;
+	conn = conn_of_change(sk, old, new);
 	if (!conn)
 		return 0;
 	/* A connection that was found may have been past its FIN already. */
@@ -353,7 +428,7 @@ int BPF_PROG(on_set_state, struct sock *sk, int old, int new)
 		conn->fin_queued = 1;
 	if (conn->ended)
 		return 0;
-	if (is_released(sk)) {
+	if (is_orphan(sk)) {
 		head_of_end(&head);
 		finish(sk, conn, conn->reset ? SD_RESET : SD_CLOSED, &head);
 		return 0;
@@ -373,6 +448,8 @@ int BPF_PROG(on_destroy, struct sock *sk)
 	struct sd_head head = {};
 	u64 key = (u64)sk;
 
+	if (cfg_traffic)
+		forget_accepted(sk);
 	if (!conn)
 		return 0;
 	head_of_end(&head);
@@ -417,7 +494,7 @@ int list_sockets(struct bpf_iter__task_file *ctx)
 	return 0;
 }
 
-/* Connections that the ring had no room for in this listing. Set to 0 by user space before. */
+/* Connections that this listing left out, also for want of room in the ring. Set to 0 by user space before. */
 u32 unlisted;
 
 /* Reports what the ring refused before. At the end of the trace: where each connection stands. */
@@ -446,6 +523,10 @@ int list_conns(struct bpf_iter__bpf_map_elem *ctx)
 	}
 	if (!ending)
 		return 0;
+	if (waiting && is_behind(sk, conn)) {
+		unlisted++;
+		return 0;
+	}
 	head_of_nobody(&head);
 	head.call = SD_LISTING;
 	if (!finish(sk, conn, SD_STILL_OPEN, &head))

@@ -123,7 +123,8 @@ fn cannot_run(words: &[OsString], error: &std::io::Error) -> Error {
 
 fn live_options(pids: Vec<u32>, targets: &Targets, limits: &Limits, stop: Arc<AtomicBool>) -> live::Options {
     let Limits { snaplen, duration, ring_size, .. } = *limits;
-    live::Options { pids, fds: targets.fd.as_ref().map(fd_filter), snaplen, ring_size, duration, stop }
+    let fds = targets.fd.as_ref().map(fd_filter);
+    live::Options { pids, fds, snaplen, ring_size, duration, stop, ..live::Options::default() }
 }
 
 fn fd_filter(list: &FdList) -> FdFilter {

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 /// Bytes worth a write call.
-const CHUNK: usize = 512 << 10;
+const CHUNK: usize = 128 << 10;
 
 /// How long an event may wait for others before it is written, in nanoseconds of the events' time.
 const PATIENCE: u64 = 1_000_000_000;

@@ -6,6 +6,7 @@ use crate::event::{Event, Kind, Open, Opened, Role, Timestamp, Vantage};
 use crate::process::{Process, listening_ports};
 use crate::source::decode::{self, Decoder};
 use crate::source::{Error, Sink, Source, Summary, tracepoint};
+use libbpf_rs::btf::{self, Btf};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{ErrorKind, IterOpts, Link, MapCore, MapFlags, ProgramMut, RingBuffer, RingBufferBuilder};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -26,8 +27,24 @@ use std::time::{Duration, Instant};
 /// Size of the ring buffer where the user gives none: room for the bursts of a fast server.
 pub const DEFAULT_RING_SIZE: usize = 16 << 20;
 
-/// How long records may wait in the ring before they are read, unless many wait.
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// How long records may wait in the ring before they are read, unless many wait: while they keep coming, and at
+/// most. Short, so that each reading is: the longer the reader keeps a processor, the longer do the traced process
+/// and its peer, one of which runs there, wait for each other; and what was just written is still in the cache.
+const POLL_INTERVAL_BUSY: Duration = Duration::from_millis(1);
+const POLL_INTERVAL_IDLE: Duration = Duration::from_millis(20);
+
+/// Records read before others may have the processor.
+const PORTION: usize = 256;
+
+/// How long after one listing of the open sockets the next one comes, as long as there are connections of which it
+/// is not known who accepted them: after one that showed some, and at most.
+const LISTING_INTERVAL: Duration = Duration::from_millis(500);
+const LISTING_INTERVAL_MAX: Duration = Duration::from_secs(8);
+
+/// At the end of a trace, how long bytes that no call has told of may wait for theirs to return, and how many
+/// listings at least: to empty the ring between them may take longer.
+const RETURN_TIME: Duration = Duration::from_millis(50);
+const PATIENT_ROUNDS: usize = 16;
 
 /// Each listing empties the ring, and the smallest ring has room for the ends of several connections.
 const LISTINGS_MAX: usize = 32_768;
@@ -49,6 +66,17 @@ pub struct FdFilter {
     pub negate: bool,
 }
 
+/// Where calls are seen, see `src/bpf/socket.bpf.c`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hooks {
+    /// Where the kernel offers it, in the sockets: costs nobody but the traced process.
+    #[default]
+    Cheapest,
+    /// At the exit of every system call of the machine, as on kernels before 6.3. Tells, beyond the rest, which
+    /// call accepted a connection, and of the close of a descriptor that was not the last one.
+    Calls,
+}
+
 /// What to observe, and for how long.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -61,6 +89,8 @@ pub struct Options {
     pub snaplen: Option<u64>,
     /// Bytes of the ring buffer; rounded up to a power of two of at least a page.
     pub ring_size: usize,
+    /// Where to look.
+    pub hooks: Hooks,
     /// End after this time.
     pub duration: Option<Duration>,
     /// End when another thread, or a signal handler, sets it.
@@ -74,6 +104,7 @@ impl Default for Options {
             fds: None,
             snaplen: None,
             ring_size: DEFAULT_RING_SIZE,
+            hooks: Hooks::default(),
             duration: None,
             stop: Arc::default(),
         }
@@ -109,6 +140,9 @@ impl Live {
         let links = attach_probes(&skel)?;
         let clock_offset = clock_offset();
         let mut live = Live { options, skel, links, processes, attached: now(), clock_offset };
+        if let Some(bss) = live.skel.maps.bss_data.as_mut() {
+            bss.attached = 1;
+        }
         live.list_sockets()?;
         Ok(live)
     }
@@ -126,20 +160,36 @@ impl Live {
     }
 
     /// Waits for records and hands them on, until it is time to end.
-    fn pump(&mut self, ring: &RingBuffer<'_>, taker: &RefCell<Taker<'_>>) -> Result<(), Error> {
+    fn pump(&mut self, ring: &Ring<'_>, taker: &RefCell<Taker<'_>>) -> Result<(), Error> {
         let waker = waker(&self.skel.maps.events).map_err(|errno| Error::Attach(errno.to_string()))?;
         let deadline = self.options.duration.map(|duration| Instant::now() + duration);
         let mut refused_ends = 0;
+        let mut interval = POLL_INTERVAL_IDLE;
+        let mut listing_interval = LISTING_INTERVAL;
+        let mut next_listing = Instant::now() + listing_interval;
         loop {
-            let left = deadline.map_or(POLL_INTERVAL, |at| at.saturating_duration_since(Instant::now()));
-            wait(&waker, left.min(POLL_INTERVAL));
+            let left = deadline.map_or(interval, |at| at.saturating_duration_since(Instant::now()));
+            wait(&waker, left.min(interval));
             // Looked at before the ring: what a process did before its end is in the ring by then.
             let over = self.options.stop.load(Ordering::Relaxed)
                 || deadline.is_some_and(|at| Instant::now() >= at)
                 || self.processes.iter().all(Process::has_ended);
-            consume(ring, taker)?;
+            let before = taker.borrow().records;
+            ring.consume(taker)?;
             if over || taker.borrow().broken {
                 return Ok(());
+            }
+            let came = taker.borrow().records != before;
+            interval = if came { POLL_INTERVAL_BUSY } else { (interval * 2).min(POLL_INTERVAL_IDLE) };
+            if Instant::now() >= next_listing && self.unclaimed() > 0 {
+                // Shows connections on which nothing moves; the others show themselves.
+                let known = taker.borrow().records;
+                self.list_sockets()?;
+                ring.consume(taker)?;
+                let showed = taker.borrow().records != known;
+                listing_interval =
+                    if showed { LISTING_INTERVAL } else { (listing_interval * 2).min(LISTING_INTERVAL_MAX) };
+                next_listing = Instant::now() + listing_interval;
             }
             let counted = self.counters().refused_ends;
             if counted != refused_ends {
@@ -151,15 +201,12 @@ impl Live {
 
     /// Has the probes report the ends that a full ring refused and, when the trace is `ending`, where each
     /// connection stands. Where the ring takes no more, empties it and goes on.
-    fn list_conns(
-        &mut self,
-        ending: bool,
-        ring: &RingBuffer<'_>,
-        taker: &RefCell<Taker<'_>>,
-    ) -> Result<(), Error> {
-        for _ in 0..LISTINGS_MAX {
+    fn list_conns(&mut self, ending: bool, ring: &Ring<'_>, taker: &RefCell<Taker<'_>>) -> Result<(), Error> {
+        let patient_until = Instant::now() + RETURN_TIME;
+        for round in 0..LISTINGS_MAX {
+            let waits = round < PATIENT_ROUNDS || Instant::now() < patient_until;
             if let Some(bss) = self.skel.maps.bss_data.as_mut() {
-                (bss.ending, bss.unlisted) = (u32::from(ending), 0);
+                (bss.ending, bss.waiting, bss.unlisted) = (u32::from(ending), u32::from(waits), 0);
             }
             let link = self
                 .skel
@@ -168,7 +215,8 @@ impl Live {
                 .attach_iter(self.skel.maps.conns.as_fd())
                 .map_err(|error| refused("iter/bpf_map_elem", &error))?;
             run_iterator(&link)?;
-            consume(ring, taker)?;
+            let before = taker.borrow().records;
+            ring.consume(taker)?;
             let unlisted = self.skel.maps.bss_data.as_ref().map_or(0, |bss| {
                 // SAFETY: as in `counters`.
                 unsafe { std::ptr::read_volatile(&raw const bss.unlisted) }
@@ -176,8 +224,19 @@ impl Live {
             if unlisted == 0 || taker.borrow().broken {
                 return Ok(());
             }
+            if taker.borrow().records == before {
+                std::thread::sleep(POLL_INTERVAL_BUSY);
+            }
         }
         Ok(())
+    }
+
+    /// Connections of which it is not known who accepted them, and whether anybody has.
+    fn unclaimed(&self) -> i32 {
+        self.skel.maps.bss_data.as_ref().map_or(0, |bss| {
+            // SAFETY: as in `counters`.
+            unsafe { std::ptr::read_volatile(&raw const bss.unclaimed) }
+        })
     }
 
     /// What the probes have counted so far.
@@ -223,7 +282,7 @@ impl Source for Live {
     fn run(&mut self, sink: &mut Sink<'_>) -> Result<Summary, Error> {
         yield_to_the_traced();
         let taker = RefCell::new(Taker::new(self.clock_offset, sink));
-        let ring = ring(&self.skel.maps.events, &taker)?;
+        let ring = Ring::new(&self.skel.maps.events, ring_size(self.options.ring_size), &taker)?;
         let mut result = self.pump(&ring, &taker);
         if result.is_ok() && !taker.borrow().broken {
             // The probes stay until each connection's end is told: what moves meanwhile is still seen.
@@ -343,6 +402,7 @@ fn load(options: &Options) -> Result<SocketSkel<'static>, Error> {
     let mut open = SocketSkelBuilder::default().open(room).map_err(|error| cannot_load(&error))?;
     let ring_size = ring_size(options.ring_size);
     configure(&mut open, options, ring_size);
+    select_hooks(&mut open, options.hooks == Hooks::Cheapest && sockets_tell_of_traffic());
     open.maps.events.set_max_entries(ring_size as u32).map_err(|error| cannot_load(&error))?;
     open.load().map_err(|error| cannot_load(&error))
 }
@@ -350,6 +410,7 @@ fn load(options: &Options) -> Result<SocketSkel<'static>, Error> {
 fn configure(open: &mut skeleton::OpenSocketSkel<'_>, options: &Options, ring_size: usize) {
     let Some(settings) = open.maps.rodata_data.as_deref_mut() else { return };
     let quarter = ring_size as u64 / 4;
+    settings.cfg_target = if let [pid] = options.pids[..] { pid } else { 0 };
     settings.cfg_fds = match &options.fds {
         None => 0,
         Some(filter) => 1 + u32::from(filter.negate),
@@ -374,29 +435,56 @@ fn page_size() -> usize {
         .unwrap_or(4096)
 }
 
+/// Loads only what the way of tracing needs, see `src/bpf/socket.bpf.c`.
+fn select_hooks(open: &mut skeleton::OpenSocketSkel<'_>, traffic: bool) {
+    if let Some(settings) = open.maps.rodata_data.as_deref_mut() {
+        settings.cfg_traffic = traffic;
+    }
+    let progs = &mut open.progs;
+    for program in [&mut progs.on_send, &mut progs.on_receive] {
+        program.set_autoload(traffic);
+    }
+    for program in [&mut progs.on_sys_enter_close, &mut progs.on_sys_enter, &mut progs.on_sys_exit] {
+        program.set_autoload(!traffic);
+    }
+}
+
 fn attach_probes(skel: &SocketSkel<'_>) -> Result<Vec<Link>, Error> {
     let progs = &skel.progs;
     let attach = |hook, program: &ProgramMut<'_>| program.attach().map_err(|error| refused(hook, &error));
     // Ends first: an end that is seen early is known, a call before its connection's end must be.
-    Ok(vec![
+    let mut links = vec![
         attach("tp_btf/tcp_destroy_sock", &progs.on_destroy)?,
         attach("tp_btf/inet_sock_set_state", &progs.on_set_state)?,
-        match attach_to_close(&progs.on_sys_enter_close) {
+    ];
+    if progs.on_send.autoload() {
+        links.push(attach("tp_btf/sock_send_length", &progs.on_send)?);
+        links.push(attach("tp_btf/sock_recv_length", &progs.on_receive)?);
+    } else {
+        links.push(match attach_to_close(&progs.on_sys_enter_close) {
             Some(link) => link,
             None => attach("tp_btf/sys_enter", &progs.on_sys_enter)?,
-        },
-        attach("tp_btf/sys_exit", &progs.on_sys_exit)?,
-    ])
+        });
+        links.push(attach("tp_btf/sys_exit", &progs.on_sys_exit)?);
+    }
+    Ok(links)
 }
 
-/// The tracepoint of close(2) alone costs the other calls of the machine next to nothing. `None` where
-/// the kernel or its tracefs can't be brought to grant it.
+/// The tracepoint of close(2) alone costs the other calls of the machine less. `None` where the kernel or its
+/// tracefs can't be brought to grant it.
 fn attach_to_close(program: &ProgramMut<'_>) -> Option<Link> {
     let event = tracepoint::open("syscalls/sys_enter_close")
         .inspect_err(|error| log::debug!("no tracepoint of close: {error}"))
         .ok()?;
     // The link owns the descriptor from here on.
     program.attach_perf_event(event.into_raw_fd()).ok()
+}
+
+/// True where the kernel has the tracepoints sock_send_length and sock_recv_length (Linux 6.3).
+fn sockets_tell_of_traffic() -> bool {
+    let Ok(btf) = Btf::from_vmlinux() else { return false };
+    let has = |name: &str| btf.type_by_name::<btf::types::Typedef<'_>>(name).is_some();
+    has("btf_trace_sock_send_length") && has("btf_trace_sock_recv_length")
 }
 
 fn add(map: &impl MapCore, key: &[u8]) -> Result<(), Error> {
@@ -431,25 +519,40 @@ fn run_iterator(link: &Link) -> Result<(), Error> {
     Ok(())
 }
 
-fn ring<'a>(events: &impl MapCore, taker: &'a RefCell<Taker<'_>>) -> Result<RingBuffer<'a>, Error> {
-    let mut builder = RingBufferBuilder::new();
-    builder
-        .add(events, |record| {
-            let mut taker = taker.borrow_mut();
-            taker.take(record);
-            // A negative number ends the reading; this record counts as read.
-            if taker.broken { -nix::libc::ECANCELED } else { 0 }
-        })
-        .map_err(|error| cannot_load(&error))?;
-    builder.build().map_err(|error| cannot_load(&error))
+/// The ring buffer, from user space.
+struct Ring<'a> {
+    ring: RingBuffer<'a>,
+    /// As many records as it can hold.
+    capacity: usize,
 }
 
-fn consume(ring: &RingBuffer<'_>, taker: &RefCell<Taker<'_>>) -> Result<(), Error> {
-    match ring.consume() {
-        Err(error) if !taker.borrow().broken => {
-            Err(Error::Attach(format!("reading the kernel's ring buffer: {error}")))
+impl<'a> Ring<'a> {
+    fn new(events: &impl MapCore, size: usize, taker: &'a RefCell<Taker<'_>>) -> Result<Ring<'a>, Error> {
+        let mut builder = RingBufferBuilder::new();
+        builder
+            .add(events, |record| {
+                let mut taker = taker.borrow_mut();
+                taker.take(record);
+                // A negative number ends the reading; this record counts as read.
+                if taker.broken { -nix::libc::ECANCELED } else { 0 }
+            })
+            .map_err(|error| cannot_load(&error))?;
+        let ring = builder.build().map_err(|error| cannot_load(&error))?;
+        Ok(Ring { ring, capacity: size / size_of::<decode::Head>() })
+    }
+
+    /// Reads what waits now. Not all that comes: a process that is faster than the reader would never let it go.
+    fn consume(&self, taker: &RefCell<Taker<'_>>) -> Result<(), Error> {
+        for _ in 0..self.capacity.div_ceil(PORTION) {
+            match usize::try_from(self.ring.consume_raw_n(PORTION)) {
+                Ok(PORTION) => std::thread::yield_now(),
+                Err(_) if !taker.borrow().broken => {
+                    return Err(Error::Attach("the kernel's ring buffer can't be read".into()));
+                }
+                _ => break,
+            }
         }
-        _ => Ok(()),
+        Ok(())
     }
 }
 

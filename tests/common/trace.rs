@@ -3,7 +3,7 @@
 use sockdbg::event::{
     Call, Cause, Close, CloseReason, ConnId, Direction, Event, Kind, Loss, Open, Range, Task, Timestamp,
 };
-use sockdbg::source::live::{Live, Options};
+use sockdbg::source::live::{Hooks, Live, Options};
 use sockdbg::source::{Error, Source, Summary};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -123,6 +123,9 @@ impl Trace {
 
     /// Attaches, but takes no event out of the ring before [`Trace::release`].
     pub fn held(mut options: Options) -> Trace {
+        if std::env::var_os("SOCKDBG_TEST_HOOKS").is_some_and(|value| value == "calls") {
+            options.hooks = Hooks::Calls;
+        }
         let stop = Arc::new(AtomicBool::new(false));
         options.stop = stop.clone();
         let mut live = Live::attach(options).expect("probes can be put in place");

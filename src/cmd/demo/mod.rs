@@ -122,11 +122,9 @@ fn trace(files: &Files) -> anyhow::Result<Side> {
     let stop = Arc::new(AtomicBool::new(false));
     let mut live = Live::attach(live::Options {
         pids: vec![server.child.id()],
-        fds: None,
-        snaplen: None,
-        ring_size: live::DEFAULT_RING_SIZE,
         duration: Some(PATIENCE),
         stop: Arc::clone(&stop),
+        ..live::Options::default()
     })?;
     let mut recorder = Recorder::create(&files.recording, None)?;
     let packets = packets.run(&files.capture)?;

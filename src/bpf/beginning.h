@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * How a connection comes to be known: by the call that opens it, by TCP's change of state, or later, by what it does.
+ */
+#ifndef SD_BEGINNING_H
+#define SD_BEGINNING_H
+
+/*
+ * Sockets whose handshake a listener has completed since the probes are in place, whoever will accept them. Which
+ * process that is shows when one uses its descriptor. One that falls out of the table is found, as if it were older.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32768);
+	__type(key, u64); /* address of struct sock */
+	__type(value, u8);
+} accepted SEC(".maps");
+
+/* How many are in that table, at most: user space lists the open descriptors as long as there are some. */
+s32 unclaimed;
+
+static __noinline bool is_accepted(struct sock *sk)
+{
+	u64 key = (u64)sk;
+
+	return cfg_traffic && bpf_map_lookup_elem(&accepted, &key);
+}
+
+static __always_inline void on_accepted(struct sock *sk)
+{
+	u64 key = (u64)sk;
+	u8 value = 1;
+
+	if (!bpf_map_update_elem(&accepted, &key, &value, BPF_ANY))
+		__sync_fetch_and_add(&unclaimed, 1);
+}
+
+/* It is known as a connection now, or is no more. */
+static __always_inline void forget_accepted(struct sock *sk)
+{
+	u64 key = (u64)sk;
+
+	if (!bpf_map_delete_elem(&accepted, &key))
+		__sync_fetch_and_add(&unclaimed, -1);
+}
+
+/* Where the stream begins to be seen: `bytes` before the present, or where the connection is new, with its first one. */
+static __always_inline void start_before(struct sock *sk, struct conn *conn, u32 direction, u64 bytes, bool fresh)
+{
+	u32 seq = anchor(sk, NULL, direction);
+	u64 offset = offset_of(sk, direction, seq);
+
+	if (fresh)
+		bytes = offset;
+	start(conn, direction, offset - bytes, seq - (u32)bytes);
+}
+
+/*
+ * A connection whose opening no call told. Where a call made it known, the `bytes` that the call moved in the
+ * direction of `head` are the first ones seen: they lie before what is the present now.
+ */
+static __noinline struct conn *found(struct sock *sk, u64 inode, const struct sd_head *head, u32 slot,
+				     u64 bytes)
+{
+	u64 received = head->direction == SD_RECV ? bytes : 0;
+	bool fresh = is_accepted(sk);
+	struct conn *conn;
+
+	if (ending)
+		return NULL;
+	conn = blank(slot, sk, inode, head);
+	if (!conn)
+		return NULL;
+	if (fresh) {
+		conn->open.role = SD_SERVER;
+		conn->open.head.call = SD_ACCEPT;
+	} else {
+		conn->open.head.flags |= SD_FOUND;
+	}
+	start_before(sk, conn, SD_SEND, bytes - received, fresh);
+	start_before(sk, conn, SD_RECV, received, fresh);
+	conn = enter(sk, conn);
+	if (fresh)
+		forget_accepted(sk);
+	return conn;
+}
+
+/* Not a failure: nothing happened, and the program tries again or the kernel does it for the program. */
+static __always_inline bool is_retry(s64 result)
+{
+	return result == -EAGAIN || result == -EINTR ||
+	       (result <= -ERESTARTSYS && result >= -ERESTART_RESTARTBLOCK);
+}
+
+/* A connection whose handshake this call made or began. */
+static __noinline int on_open(struct sock *sk, u64 inode, const struct sd_head *head, s64 result)
+{
+	bool client = head->call == SD_CONNECT;
+	struct conn *conn = conn_of(sk);
+	u8 state = state_of(sk);
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	u64 key = (u64)sk;
+
+	if (ending || (conn && !conn->ended))
+		return 0;
+	if (conn)
+		bpf_map_delete_elem(&conns, &key);
+	conn = blank(0, sk, inode, head);
+	if (!conn)
+		return 0;
+	conn->open.role = client ? SD_CLIENT : SD_SERVER;
+	conn->open.error = result < 0 && result != -EINPROGRESS && !is_retry(result) ? -result : 0;
+	if (client && state == TCP_CLOSE && !conn->open.error)
+		conn->open.error = READ(sk, sk_err); /* refused before the call returned */
+	if (state != TCP_CLOSE)
+		start(conn, SD_SEND, 0, READ(tp, write_seq));
+	if (state != TCP_CLOSE && state != TCP_SYN_SENT)
+		start(conn, SD_RECV, 0, READ(tp, copied_seq));
+	conn = enter(sk, conn);
+	/* A connect that failed leaves no connection; the next one on this socket is another. */
+	if (conn && conn->open.error)
+		conn->ended = 1;
+	return 0;
+}
+
+/* Our SYN is about to be sent. What the connection is called and where it begins shows when the handshake ends. */
+static __always_inline struct conn *on_connecting(struct sock *sk, const struct sd_head *head)
+{
+	struct conn *conn = conn_of(sk);
+	u64 key = (u64)sk;
+
+	if (conn)
+		bpf_map_delete_elem(&conns, &key);
+	conn = blank(0, sk, inode_of(sk), head);
+	if (!conn)
+		return NULL;
+	conn->open.role = SD_CLIENT;
+	conn->connecting = 1;
+	if (bpf_map_update_elem(&conns, &key, conn, BPF_NOEXIST))
+		count(table_full, 1);
+	return conn_of(sk);
+}
+
+/* The handshake that on_connecting saw begin has ended, in the state `new`. */
+static __always_inline void on_connected(struct sock *sk, struct conn *conn, int new)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	conn->connecting = 0;
+	read_addresses(sk, &conn->open);
+	if (new == TCP_CLOSE) {
+		conn->open.error = READ(sk, sk_err);
+	} else {
+		start(conn, SD_SEND, 0, READ(tp, write_seq));
+		start(conn, SD_RECV, 0, READ(tp, copied_seq));
+	}
+	announce(conn);
+	/* A connect that failed leaves no connection; the next one on this socket is another. */
+	conn->ended = conn->open.error != 0;
+}
+
+#endif
