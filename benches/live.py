@@ -192,6 +192,7 @@ def main():
         print(f"live: nginx, 1 worker, {BODY} B bodies; wrk, {CONNECTIONS} connections, {SECONDS} s a round")
         for number in range(1, ROUNDS + 1):
             for name, variant in VARIANTS.items():
+                os.sync()  # what was written before is not to be written during this round
                 (rate, cost), remark = variant(nginx, directory)
                 rates[name].append(rate)
                 costs[name].append(cost)

@@ -33,8 +33,10 @@ pub const DEFAULT_RING_SIZE: usize = 16 << 20;
 const POLL_INTERVAL_BUSY: Duration = Duration::from_millis(1);
 const POLL_INTERVAL_IDLE: Duration = Duration::from_millis(20);
 
-/// Records read before others may have the processor.
+/// Records read before others may have the processor, and how often they may in one reading: a reader that is behind
+/// must catch up.
 const PORTION: usize = 256;
+const YIELDS_MAX: usize = 8;
 
 /// How long after one listing of the open sockets the next one comes, as long as there are connections of which it
 /// is not known who accepted them: after one that showed some, and at most.
@@ -543,9 +545,12 @@ impl<'a> Ring<'a> {
 
     /// Reads what waits now. Not all that comes: a process that is faster than the reader would never let it go.
     fn consume(&self, taker: &RefCell<Taker<'_>>) -> Result<(), Error> {
-        for _ in 0..self.capacity.div_ceil(PORTION) {
+        // A small ring is full before the others are done.
+        let yields = YIELDS_MAX.min(self.capacity / PORTION / 32);
+        for portion in 0..self.capacity.div_ceil(PORTION) {
             match usize::try_from(self.ring.consume_raw_n(PORTION)) {
-                Ok(PORTION) => std::thread::yield_now(),
+                Ok(PORTION) if portion < yields => std::thread::yield_now(),
+                Ok(PORTION) => {}
                 Err(_) if !taker.borrow().broken => {
                     return Err(Error::Attach("the kernel's ring buffer can't be read".into()));
                 }
