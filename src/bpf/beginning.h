@@ -92,6 +92,16 @@ static __always_inline bool is_retry(s64 result)
 	       (result <= -ERESTARTSYS && result >= -ERESTART_RESTARTBLOCK);
 }
 
+/* A connection that begins now, in the scratch area. What the socket was before is over. */
+static __always_inline struct conn *anew(struct sock *sk, u64 inode, const struct sd_head *head)
+{
+	u64 key = (u64)sk;
+
+	if (conn_of(sk))
+		bpf_map_delete_elem(&conns, &key);
+	return blank(0, sk, inode, head);
+}
+
 /* A connection whose handshake this call made or began. */
 static __noinline int on_open(struct sock *sk, u64 inode, const struct sd_head *head, s64 result)
 {
@@ -99,13 +109,10 @@ static __noinline int on_open(struct sock *sk, u64 inode, const struct sd_head *
 	struct conn *conn = conn_of(sk);
 	u8 state = state_of(sk);
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	u64 key = (u64)sk;
 
 	if (ending || (conn && !conn->ended))
 		return 0;
-	if (conn)
-		bpf_map_delete_elem(&conns, &key);
-	conn = blank(0, sk, inode, head);
+	conn = anew(sk, inode, head);
 	if (!conn)
 		return 0;
 	conn->open.role = client ? SD_CLIENT : SD_SERVER;
@@ -126,12 +133,9 @@ static __noinline int on_open(struct sock *sk, u64 inode, const struct sd_head *
 /* Our SYN is about to be sent. What the connection is called and where it begins shows when the handshake ends. */
 static __always_inline struct conn *on_connecting(struct sock *sk, const struct sd_head *head)
 {
-	struct conn *conn = conn_of(sk);
+	struct conn *conn = anew(sk, inode_of(sk), head);
 	u64 key = (u64)sk;
 
-	if (conn)
-		bpf_map_delete_elem(&conns, &key);
-	conn = blank(0, sk, inode_of(sk), head);
 	if (!conn)
 		return NULL;
 	conn->open.role = SD_CLIENT;

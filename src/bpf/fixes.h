@@ -79,23 +79,20 @@ static __always_inline u64 call_argument(struct pt_regs *regs, int index)
 }
 
 /*
- * The registers of the call that the current task is in, or of the one that a task of the kernel's own was made in.
- * For kernels from 5.15 on.
+ * The registers of the call that the task is in, or of the one that a task of the kernel's own was made in. `task` is
+ * what bpf_get_current_task_btf gave. For kernels from 5.15 on.
  */
-static __always_inline struct pt_regs *registers_under_way(void)
+static __always_inline struct pt_regs *registers_of(struct task_struct *task)
 {
-	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	return (struct pt_regs *)bpf_task_pt_regs(task);
 }
 
-static __always_inline long call_under_way(void)
+/* The descriptor that the current task's call is about, where that is the call `number`; else -1, none. */
+static __always_inline s32 fd_of_call(long number)
 {
-	return call_number(registers_under_way());
-}
+	struct pt_regs *regs = registers_of(bpf_get_current_task_btf());
 
-/* The first argument of that call. */
-static __always_inline s32 argument_under_way(void)
-{
-	return call_argument(registers_under_way(), 0);
+	return call_number(regs) == number ? (s32)call_argument(regs, 0) : -1;
 }
 
 /* Up to 6.12 the reference count is `f_count`, which holds the number of references. */

@@ -47,14 +47,14 @@ struct sd_counters counters;
 #define count(field, n) __sync_fetch_and_add(&counters.field, (n))
 
 /*
- * The reader polls every few milliseconds. It is woken before that only when much is waiting, and once:
+ * The reader looks by itself every few milliseconds. It is woken before that only when much is waiting, and once:
  * when the record that crosses the mark is submitted.
  */
 static __always_inline u64 wakeup(u64 size)
 {
-	u64 waiting = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
+	u64 unread = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
 
-	return waiting >= cfg_wakeup && waiting < cfg_wakeup + size ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	return unread >= cfg_wakeup && unread < cfg_wakeup + size ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 /*

@@ -117,26 +117,6 @@ static __noinline bool is_idle(struct sock *sk, const struct call *call)
 	return call->direction == SD_SEND || !is_end_of_stream(sk);
 }
 
-/* A call of `fd` that moved bytes on the socket, failed, or met the end of the stream. */
-static __always_inline int on_data(struct sock *sk, struct conn *conn, struct walk *walk, s32 fd)
-{
-	const struct call *call = &walk->call;
-
-	if (call->result <= 0 && is_idle(sk, call))
-		return 0;
-	head_of_current(&walk->data.head, call->number, fd);
-	walk->data.head.kind = SD_DATA;
-	walk->data.head.direction = call->direction;
-	if (!conn)
-		conn = found_by_call(sk, walk);
-	if (!conn || (conn->ended && (call->result <= 0 || ending)))
-		return 0;
-	account_for(sk, conn, walk);
-	if (conn->reset)
-		end_if_reset(sk, conn);
-	return 0;
-}
-
 static __always_inline u32 message_flags(u64 flags)
 {
 	return flags & (MSG_OOB | MSG_PEEK | MSG_TRUNC | MSG_ERRQUEUE);
@@ -205,25 +185,52 @@ static __always_inline bool take_arguments(struct walk *walk, struct pt_regs *re
 	return walk->call.direction == SD_SEND || !(walk->call.flags & (MSG_ERRQUEUE | MSG_OOB));
 }
 
+/* A call of `fd` that moved bytes on the socket, failed, or met the end of the stream. */
+static __always_inline int on_data(struct sock *sk, struct pt_regs *regs, const struct call *call, s64 result, s32 fd)
+{
+	struct walk *walk = new_walk(call, result);
+	struct conn *conn;
+
+	if (!walk || !take_arguments(walk, regs) || (result <= 0 && is_idle(sk, &walk->call)))
+		return 0;
+	head_of_current(&walk->data.head, call->number, fd);
+	walk->data.head.kind = SD_DATA;
+	walk->data.head.direction = call->direction;
+	conn = conn_of(sk);
+	if (!conn)
+		conn = found_by_call(sk, walk);
+	if (!conn || (conn->ended && (result <= 0 || ending)))
+		return 0;
+	account_for(sk, conn, walk);
+	if (conn->reset)
+		end_if_reset(sk, conn);
+	return 0;
+}
+
 static __always_inline bool opens(const struct call *call)
 {
 	return call->number >= SD_CONNECT;
 }
 
-/* The call has just returned, and its descriptor tells the socket. */
-static __always_inline int on_return(struct task_struct *task, struct pt_regs *regs, struct call *call, s64 result)
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 {
 	struct sd_head head = {};
-	struct walk *walk;
+	struct task_struct *task;
+	struct call call = {};
 	struct file *file;
 	struct sock *sk;
 	u64 inode = 0;
 	s32 fd;
 
+	/* Most calls end here: the number is at hand, while the table of targets has to be searched. */
+	if (!classify(&call, call_number(regs)) || !is_target(bpf_get_current_pid_tgid() >> 32))
+		return 0;
+	task = (struct task_struct *)bpf_get_current_task();
 	if (is_compat(task))
 		return 0;
 	fd = call_argument(regs, 0);
-	if (call->number == SD_ACCEPT || call->number == SD_ACCEPT4)
+	if (call.number == SD_ACCEPT || call.number == SD_ACCEPT4)
 		fd = result; /* of a failed accept: none */
 	file = file_of_fd(task, fd);
 	if (!file)
@@ -231,25 +238,10 @@ static __always_inline int on_return(struct task_struct *task, struct pt_regs *r
 	sk = socket_of_file(file, &inode);
 	if (!sk || !is_tcp(sk))
 		return 0;
-	if (opens(call)) {
-		head_of_current(&head, call->number, fd);
-		return on_open(sk, inode, &head, result);
-	}
-	walk = new_walk(call, result);
-	if (!walk || !take_arguments(walk, regs))
-		return 0;
-	return on_data(sk, conn_of(sk), walk, fd);
-}
-
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
-{
-	struct call call = {};
-
-	/* Most calls end here: the number is at hand, while the table of targets has to be searched. */
-	if (!classify(&call, call_number(regs)) || !is_target(bpf_get_current_pid_tgid() >> 32))
-		return 0;
-	return on_return((struct task_struct *)bpf_get_current_task(), regs, &call, result);
+	if (!opens(&call))
+		return on_data(sk, regs, &call, result, fd);
+	head_of_current(&head, call.number, fd);
+	return on_open(sk, inode, &head, result);
 }
 
 /*
@@ -273,22 +265,16 @@ static __always_inline int on_traffic(struct sock *sk, s64 result, u32 direction
 	struct task_struct *task;
 	struct call call = {};
 	struct pt_regs *regs;
-	struct walk *walk;
 	s32 fd;
 
 	if (!is_target(bpf_get_current_pid_tgid() >> 32))
 		return 0;
 	task = bpf_get_current_task_btf();
-	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	regs = registers_of(task);
 	if (!classify(&call, call_number(regs)) || opens(&call) || call.direction != direction || is_compat(task))
 		return 0;
 	fd = call_argument(regs, 0);
-	if (!is_own(task, sk, &call, fd))
-		return 0;
-	walk = new_walk(&call, result);
-	if (!walk || !take_arguments(walk, regs))
-		return 0;
-	return on_data(sk, conn_of(sk), walk, fd);
+	return is_own(task, sk, &call, fd) ? on_data(sk, regs, &call, result, fd) : 0;
 }
 
 SEC("tp_btf/sock_send_length")
@@ -382,11 +368,12 @@ static __always_inline void head_of_end(struct sd_head *head)
 	if (!is_target(bpf_get_current_pid_tgid() >> 32))
 		return;
 	head_of_current(head, SD_KERNEL, -1);
-	if (READ(task, flags) & PF_EXITING)
+	if (READ(task, flags) & PF_EXITING) {
 		head->call = SD_EXIT;
-	else if (cfg_traffic && call_under_way() == NR_close) {
-		head->call = SD_CLOSE_CALL;
-		head->fd = argument_under_way();
+	} else if (cfg_traffic) {
+		head->fd = fd_of_call(NR_close);
+		if (head->fd >= 0)
+			head->call = SD_CLOSE_CALL;
 	}
 }
 
@@ -401,7 +388,7 @@ static __noinline struct conn *conn_of_change(struct sock *sk, int old, int new)
 	if (old == TCP_SYN_RECV && new == TCP_ESTABLISHED) {
 		on_accepted(sk);
 	} else if (new == TCP_SYN_SENT && is_target(bpf_get_current_pid_tgid() >> 32)) {
-		head_of_current(&head, SD_CONNECT, call_under_way() == NR_connect ? argument_under_way() : -1);
+		head_of_current(&head, SD_CONNECT, fd_of_call(NR_connect));
 		conn = on_connecting(sk, &head);
 	} else if (old == TCP_SYN_SENT && conn && conn->connecting) {
 		on_connected(sk, conn, new);

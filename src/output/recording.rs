@@ -28,6 +28,9 @@ const SYN: u8 = 2;
 const PSH: u8 = 8;
 const ACK: u8 = 16;
 
+/// Length of what an Enhanced Packet Block has before its packet.
+const BLOCK_HEAD: usize = 28;
+
 /// Length of a TCP header without options.
 const TCP_HEADER: usize = 20;
 
@@ -303,22 +306,23 @@ impl<W: Write> Blocks<W> {
 
     /// One Enhanced Packet Block.
     fn packet(&mut self, packet: &Packet<'_>, ends: &Ends) -> io::Result<()> {
-        let headers = if ends.local.is_ipv4() { 20 + TCP_HEADER } else { 40 + TCP_HEADER };
+        // Filled in when its lengths are known.
+        self.head.clear();
+        self.head.extend_from_slice(&[0; BLOCK_HEAD]);
+        put_headers(&mut self.head, packet, ends);
+        let headers = self.head.len() - BLOCK_HEAD;
         let captured = headers + packet.payload.len();
         let padding = captured.next_multiple_of(4) - captured;
         self.options.clear();
         put_packet_options(&mut self.options, packet);
-        let total = (28 + captured + padding + self.options.len() + 4) as u32;
+        let total = (BLOCK_HEAD + captured + padding + self.options.len() + 4) as u32;
         self.options.extend_from_slice(&total.to_le_bytes());
-        let mut head = [0; 28];
+        let head = &mut self.head;
         head[..4].copy_from_slice(&ng::ENHANCED_PACKET.to_le_bytes());
         head[4..8].copy_from_slice(&total.to_le_bytes());
         head[12..20].copy_from_slice(&split(packet.time));
         head[20..24].copy_from_slice(&(captured as u32).to_le_bytes());
         head[24..28].copy_from_slice(&((headers + packet.length) as u32).to_le_bytes());
-        self.head.clear();
-        self.head.extend_from_slice(&head);
-        put_headers(&mut self.head, packet, ends);
         for part in [&self.head, packet.payload, &[0; 3][..padding], &self.options] {
             self.out.write_all(part)?;
         }

@@ -206,7 +206,7 @@ impl Live {
     fn list_conns(&mut self, ending: bool, ring: &Ring<'_>, taker: &RefCell<Taker<'_>>) -> Result<(), Error> {
         let patient_until = Instant::now() + RETURN_TIME;
         for round in 0..LISTINGS_MAX {
-            let waits = round < PATIENT_ROUNDS || Instant::now() < patient_until;
+            let waits = ending && (round < PATIENT_ROUNDS || Instant::now() < patient_until);
             if let Some(bss) = self.skel.maps.bss_data.as_mut() {
                 (bss.ending, bss.waiting, bss.unlisted) = (u32::from(ending), u32::from(waits), 0);
             }
@@ -219,11 +219,7 @@ impl Live {
             run_iterator(&link)?;
             let before = taker.borrow().records;
             ring.consume(taker)?;
-            let unlisted = self.skel.maps.bss_data.as_ref().map_or(0, |bss| {
-                // SAFETY: as in `counters`.
-                unsafe { std::ptr::read_volatile(&raw const bss.unlisted) }
-            });
-            if unlisted == 0 || taker.borrow().broken {
+            if self.shared(|bss| &bss.unlisted) == 0 || taker.borrow().broken {
                 return Ok(());
             }
             if taker.borrow().records == before {
@@ -235,20 +231,22 @@ impl Live {
 
     /// Connections of which it is not known who accepted them, and whether anybody has.
     fn unclaimed(&self) -> i32 {
-        self.skel.maps.bss_data.as_ref().map_or(0, |bss| {
-            // SAFETY: as in `counters`.
-            unsafe { std::ptr::read_volatile(&raw const bss.unclaimed) }
-        })
+        self.shared(|bss| &bss.unclaimed)
     }
 
     /// What the probes have counted so far.
     fn counters(&self) -> types::sd_counters {
+        self.shared(|bss| &bss.counters)
+    }
+
+    /// A variable that the probes write to.
+    fn shared<T: Copy + Default>(&self, variable: impl FnOnce(&types::bss) -> &T) -> T {
         // SAFETY: the section is mapped, of this type, for as long as the skeleton lives; the kernel writes to it.
         self.skel
             .maps
             .bss_data
             .as_ref()
-            .map_or_else(Default::default, |bss| unsafe { std::ptr::read_volatile(&raw const bss.counters) })
+            .map_or_else(T::default, |bss| unsafe { std::ptr::read_volatile(variable(bss)) })
     }
 
     fn summary(&self, malformed: u64) -> Summary {
@@ -548,11 +546,13 @@ impl<'a> Ring<'a> {
         // A small ring is full before the others are done.
         let yields = YIELDS_MAX.min(self.capacity / PORTION / 32);
         for portion in 0..self.capacity.div_ceil(PORTION) {
-            match usize::try_from(self.ring.consume_raw_n(PORTION)) {
+            let code = self.ring.consume_raw_n(PORTION);
+            match usize::try_from(code) {
                 Ok(PORTION) if portion < yields => std::thread::yield_now(),
                 Ok(PORTION) => {}
                 Err(_) if !taker.borrow().broken => {
-                    return Err(Error::Attach("the kernel's ring buffer can't be read".into()));
+                    let error = std::io::Error::from_raw_os_error(-code);
+                    return Err(Error::Attach(format!("reading the kernel's ring buffer: {error}")));
                 }
                 _ => break,
             }
