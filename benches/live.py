@@ -1,7 +1,12 @@
 """Requests per second of nginx: untraced, under `sockdbg events -w`, under strace.
 
-One worker, its own configuration, a free port. The three variants take turns, so that whatever else the
-machine does hits all of them. strace gets the same task: every payload byte into a file.
+Two set-ups, each with one worker, a configuration of its own and a free port. "stock": nginx and wrk with their
+built-in defaults (an access log, the file opened for each request; 2 threads, 10 connections). "bare": whatever can
+be saved is saved (no log, the file kept open; 1 thread, 32 connections that last), so a request costs nginx as
+little as it can and tracing it weighs the most.
+
+Traced and untraced rounds take turns and are short and many, for the machine may be faster or slower a few seconds
+later; what is compared is the mean of all. strace gets the same task: every payload byte into a file.
 
 Usage: live.py DIRECTORY
 """
@@ -17,10 +22,9 @@ import time
 from pathlib import Path
 
 SOCKDBG = os.environ["SOCKDBG"]
-SECONDS = int(os.environ.get("BENCH_SECONDS", "5"))
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
+SECONDS = int(os.environ.get("BENCH_SECONDS", "1"))
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "30"))
 BODY = 1024
-CONNECTIONS = 32
 CALLS = "network,read,write,readv,writev,pread64,sendfile,close"
 DEADLINE = 20
 
@@ -31,10 +35,8 @@ pid {directory}/nginx.pid;
 error_log {directory}/error.log;
 events {{ worker_connections 512; }}
 http {{
-    access_log off;
-    sendfile off;
-    keepalive_requests 1000000000;
-    open_file_cache max=10;
+    access_log {directory}/access.log;
+    {settings}
     client_body_temp_path {directory}/body;
     proxy_temp_path {directory}/proxy;
     fastcgi_temp_path {directory}/fastcgi;
@@ -43,6 +45,12 @@ http {{
     server {{ listen 127.0.0.1:{port}; root {directory}/root; }}
 }}
 """
+
+# Settings of nginx beyond its defaults, options of wrk beyond its own.
+SETUPS = {
+    "stock": ("", []),
+    "bare": ("access_log off; open_file_cache max=10; keepalive_requests 1000000000;", ["-t1", "-c32"]),
+}
 
 
 def until(condition, what):
@@ -64,7 +72,7 @@ def free_port():
 class Nginx:
     """A server with one worker."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, settings):
         self.port = free_port()
         root = directory / "root"
         root.mkdir()
@@ -73,7 +81,7 @@ class Nginx:
         directory.chmod(0o755)
         directory.parent.chmod(0o755)
         configuration = directory / "nginx.conf"
-        configuration.write_text(CONFIGURATION.format(directory=directory, port=self.port))
+        configuration.write_text(CONFIGURATION.format(directory=directory, port=self.port, settings=settings))
         command = ["nginx", "-c", configuration, "-e", directory / "error.log", "-p", directory]
         self.master = subprocess.Popen(command)
         self.url = f"http://127.0.0.1:{self.port}/"
@@ -103,17 +111,22 @@ class Nginx:
         self.master.wait()
 
 
-def load(nginx):
-    """One round: requests per second, and microseconds of the worker's CPU time for each request. The
-    second figure stands even where other programs compete for the machine."""
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", nginx.url]
-    before = nginx.cpu()
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    cpu = nginx.cpu() - before
-    if errors := re.search(r"(Socket errors|Non-2xx).*", output):
-        sys.exit(f"bench: wrk: {errors.group()}")
-    requests = int(re.search(r"(\d+) requests in", output).group(1))
-    return float(re.search(r"Requests/sec:\s*([\d.]+)", output).group(1)), cpu / requests * 1e6
+class Load:
+    """What drives the server, one round after the other."""
+
+    def __init__(self, nginx, options):
+        self.nginx = nginx
+        self.command = ["wrk", *options, f"-d{SECONDS}s", nginx.url]
+
+    def round(self):
+        """Requests per second, and microseconds of the worker's CPU time for each request."""
+        before = self.nginx.cpu()
+        output = subprocess.run(self.command, check=True, capture_output=True, text=True).stdout
+        cpu = self.nginx.cpu() - before
+        if errors := re.search(r"(Socket errors|Non-2xx).*", output):
+            sys.exit(f"bench: wrk: {errors.group()}")
+        requests = int(re.search(r"(\d+) requests in", output).group(1))
+        return float(re.search(r"Requests/sec:\s*([\d.]+)", output).group(1)), cpu / requests * 1e6
 
 
 def is_traced(pid):
@@ -143,72 +156,82 @@ def stable(count):
     return condition
 
 
-def untraced(nginx, _):
-    return load(nginx), None
-
-
-def under_sockdbg(nginx, directory):
+def under_sockdbg(load, directory):
+    """One round, and what sockdbg says at its end."""
     recording = directory / "events.pcapng"
-    command = [SOCKDBG, "events", "-p", nginx.worker, "-w", recording]
+    command = [SOCKDBG, "events", "-p", load.nginx.worker, "-w", recording]
     tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         until(stable(lambda: bpf_links(tracer.pid)), "sockdbg to attach")
-        rate = load(nginx)
+        result = load.round()
     finally:
         tracer.send_signal(signal.SIGINT)
         summary = tracer.communicate()[1].strip().splitlines()
     if tracer.returncode != 0:
         sys.exit(f"bench: sockdbg ended with {tracer.returncode}: {summary}")
-    size = recording.stat().st_size
     recording.unlink()
-    return rate, f"{summary[-1] if summary else 'no summary'} ({size / 1e6:.0f} MB)"
+    return result, summary[-1] if summary else "no summary"
 
 
-def under_strace(nginx, directory):
+def under_strace(load, directory):
     log = directory / "strace.log"
-    command = ["strace", "-f", "-qq", "-p", nginx.worker, "-e", f"trace={CALLS}", "-s", "1048576", "-o", log]
+    command = ["strace", "-f", "-qq", "-p", load.nginx.worker, "-e", f"trace={CALLS}", "-s", "1048576", "-o", log]
     tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        until(lambda: is_traced(nginx.worker), "strace to attach")
-        rate = load(nginx)
+        until(lambda: is_traced(load.nginx.worker), "strace to attach")
+        result = load.round()
     finally:
         tracer.send_signal(signal.SIGINT)
         tracer.wait()
     log.unlink()
-    return rate, None
+    return result
 
 
-VARIANTS = {"untraced": untraced, "sockdbg events -w": under_sockdbg, "strace -f": under_strace}
+def settled(variant):
+    """A round after which nothing of what was written before is still to be written."""
+    os.sync()
+    return variant()
+
+
+def compare(name, directory):
+    """All rounds of one set-up."""
+    settings, options = SETUPS[name]
+    directory = directory / name
+    directory.mkdir()
+    nginx = Nginx(directory, settings)
+    losses = []
+    try:
+        load = Load(nginx, options)
+        print(f"live, {name}: nginx, 1 worker, {BODY} B bodies; wrk {' '.join(load.command[1:-1])}; {ROUNDS} rounds")
+        untraced, traced = [settled(load.round)], []
+        for _ in range(ROUNDS):
+            result, remark = settled(lambda: under_sockdbg(load, directory))
+            traced.append(result)
+            if "nothing lost" not in remark:
+                losses.append(remark)
+            untraced.append(settled(load.round))
+        straced = [settled(lambda: under_strace(load, directory)) for _ in range(3)]
+    finally:
+        nginx.stop()
+    base = statistics.mean(rate for rate, _ in untraced)
+    for variant, rounds in {"untraced": untraced, "sockdbg events -w": traced, "strace -f": straced}.items():
+        rates, costs = zip(*rounds)
+        rate = statistics.mean(rates)
+        # How far the mean may be off, from how far the rounds are.
+        error = statistics.stdev(rates) / len(rates) ** 0.5 if len(rates) > 1 else 0
+        print(
+            f"  {variant:18} {rate:9.0f} +- {error:4.0f} requests/s  {rate / base:6.1%} of untraced"
+            f"  {statistics.mean(costs):6.1f} us CPU each",
+            flush=True,
+        )
+    print("  sockdbg lost nothing in any round" if not losses else f"  sockdbg lost EVENTS: {losses}")
 
 
 def main():
     directory = Path(sys.argv[1]) / "live"
     directory.mkdir()
-    nginx = Nginx(directory)
-    rates = {name: [] for name in VARIANTS}
-    costs = {name: [] for name in VARIANTS}
-    lossless = True
-    try:
-        print(f"live: nginx, 1 worker, {BODY} B bodies; wrk, {CONNECTIONS} connections, {SECONDS} s a round")
-        for number in range(1, ROUNDS + 1):
-            for name, variant in VARIANTS.items():
-                os.sync()  # what was written before is not to be written during this round
-                (rate, cost), remark = variant(nginx, directory)
-                rates[name].append(rate)
-                costs[name].append(cost)
-                if remark:
-                    lossless &= "nothing lost" in remark
-                print(f"  round {number}: {name:18} {rate:9.0f} requests/s  {cost:6.1f} us CPU each", flush=True)
-                if remark:
-                    print(f"    {remark}")
-    finally:
-        nginx.stop()
-    print("  medians:")
-    base = statistics.median(rates["untraced"])
-    for name in VARIANTS:
-        rate, cost = statistics.median(rates[name]), statistics.median(costs[name])
-        print(f"    {name:18} {rate:9.0f} requests/s  {rate / base:6.1%} of untraced  {cost:6.1f} us CPU each")
-    print(f"  sockdbg lost {'nothing in any round' if lossless else 'EVENTS'}")
+    for name in SETUPS:
+        compare(name, directory)
 
 
 main()

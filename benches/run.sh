@@ -2,7 +2,7 @@
 # Measures sockdbg side by side with other tools, on this machine and in one run: live against strace
 # (live.py), offline against tshark (offline.py). Called by `make bench`, after the release build.
 #
-# BENCH_SECONDS (5): how long each live round lasts.   BENCH_ROUNDS (3): how many there are.
+# BENCH_SECONDS (1): how long each live round lasts.   BENCH_ROUNDS (30): how many traced ones.
 # BENCH_MB (300): size of the capture.                 BENCH_DIR: where its files go (a new directory).
 set -euo pipefail
 
