@@ -123,11 +123,8 @@ static __always_inline struct file *file_of_fd(struct task_struct *task, u32 fd)
 	struct files_struct *open_files = READ(task, files);
 	struct fdtable *table = READ(open_files, fdt);
 	struct file **files = READ(table, fd);
-	struct file *file = NULL;
 
-	if (fd < READ(table, max_fds))
-		bpf_probe_read_kernel(&file, sizeof(file), files + fd);
-	return file;
+	return fd < READ(table, max_fds) ? (struct file *)read_pointer(files + fd) : NULL;
 }
 
 /* Our FIN has been counted in write_seq in these states (RFC 9293, 3.3.2). In CLOSE it depends on the one before. */

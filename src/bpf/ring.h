@@ -35,6 +35,7 @@ const volatile u32 cfg_fds = FDS_ALL;
 const volatile u64 cfg_snaplen = ~0ULL;
 const volatile u64 cfg_chunk_max = 65536; /* a quarter of the ring at most, or large chunks never fit */
 const volatile u64 cfg_wakeup = 65536;	  /* bytes waiting in the ring before the reader is woken */
+const volatile u64 cfg_look = 4096;	  /* bytes after which a processor looks how many are waiting */
 
 /* Set by user space: the trace is ending. No connection is added any more; those known are reported, and are over. */
 u32 ending;
@@ -46,15 +47,30 @@ struct sd_counters counters;
 
 #define count(field, n) __sync_fetch_and_add(&counters.field, (n))
 
+/* Bytes that each processor has put into the ring since it last looked how many are waiting. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u64);
+} unseen SEC(".maps");
+
 /*
- * The reader looks by itself every few milliseconds. It is woken before that only when much is waiting, and once:
- * when the record that crosses the mark is submitted.
+ * The reader looks by itself once in a while. It is woken before that only when much is waiting, and each
+ * processor looks at how much only after so many bytes of its own.
  */
 static __always_inline u64 wakeup(u64 size)
 {
-	u64 unread = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
+	u32 zero = 0;
+	u64 *bytes = bpf_map_lookup_elem(&unseen, &zero);
 
-	return unread >= cfg_wakeup && unread < cfg_wakeup + size ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	if (!bytes)
+		return BPF_RB_FORCE_WAKEUP;
+	*bytes += size;
+	if (*bytes < cfg_look)
+		return BPF_RB_NO_WAKEUP;
+	*bytes = 0;
+	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= cfg_wakeup ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 /*
@@ -80,11 +96,27 @@ static __always_inline bool fd_filtered(s32 fd)
 	return (bpf_map_lookup_elem(&fds, &fd) != NULL) == (cfg_fds == FDS_NOT_LISTED);
 }
 
-/* The helper pads and measures; where its caller may look into a task, two loads do. */
-static __always_inline void comm_of_current(u8 *comm)
+static __always_inline struct task_struct *current_task(void)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	return (struct task_struct *)bpf_get_current_task();
+}
 
+/* tgid in the upper half, pid in the lower one. */
+static __always_inline u64 ids_of_current(struct task_struct *task)
+{
+	if (bpf_ksym_exists(bpf_rdonly_cast))
+		return (u64)READ(task, tgid) << 32 | (u32)READ(task, pid);
+	return bpf_get_current_pid_tgid();
+}
+
+static __always_inline bool is_traced(struct task_struct *task)
+{
+	return is_target(ids_of_current(task) >> 32);
+}
+
+/* The helper pads and measures; where its caller may look into a task, two loads do. */
+static __always_inline void comm_of_current(struct task_struct *task, u8 *comm)
+{
 	if (bpf_ksym_exists(bpf_rdonly_cast)) {
 		task = bpf_rdonly_cast(task, bpf_core_type_id_kernel(struct task_struct));
 		((u64 *)comm)[0] = ((u64 *)task->comm)[0];
@@ -94,17 +126,17 @@ static __always_inline void comm_of_current(u8 *comm)
 	}
 }
 
-/* Who made it happen, and when. */
-static __always_inline void head_of_current(struct sd_head *head, u8 call, s32 fd)
+/* The current task made it happen, now. */
+static __always_inline void head_of_current(struct sd_head *head, struct task_struct *task, u8 call, s32 fd)
 {
-	u64 id = bpf_get_current_pid_tgid();
+	u64 id = ids_of_current(task);
 
 	head->time = bpf_ktime_get_ns();
 	head->pid = id >> 32;
 	head->tid = id;
 	head->fd = fd;
 	head->call = call;
-	comm_of_current(head->comm);
+	comm_of_current(task, head->comm);
 }
 
 /* The kernel did it by itself. */

@@ -186,14 +186,15 @@ static __always_inline bool take_arguments(struct walk *walk, struct pt_regs *re
 }
 
 /* A call of `fd` that moved bytes on the socket, failed, or met the end of the stream. */
-static __always_inline int on_data(struct sock *sk, struct pt_regs *regs, const struct call *call, s64 result, s32 fd)
+static __always_inline int on_data(struct sock *sk, struct task_struct *task, struct pt_regs *regs,
+				   const struct call *call, s64 result, s32 fd)
 {
 	struct walk *walk = new_walk(call, result);
 	struct conn *conn;
 
 	if (!walk || !take_arguments(walk, regs) || (result <= 0 && is_idle(sk, &walk->call)))
 		return 0;
-	head_of_current(&walk->data.head, call->number, fd);
+	head_of_current(&walk->data.head, task, call->number, fd);
 	walk->data.head.kind = SD_DATA;
 	walk->data.head.direction = call->direction;
 	conn = conn_of(sk);
@@ -215,8 +216,8 @@ static __always_inline bool opens(const struct call *call)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 {
+	struct task_struct *task = current_task();
 	struct sd_head head = {};
-	struct task_struct *task;
 	struct call call = {};
 	struct file *file;
 	struct sock *sk;
@@ -224,10 +225,7 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	s32 fd;
 
 	/* Most calls end here: the number is at hand, while the table of targets has to be searched. */
-	if (!classify(&call, call_number(regs)) || !is_target(bpf_get_current_pid_tgid() >> 32))
-		return 0;
-	task = (struct task_struct *)bpf_get_current_task();
-	if (is_compat(task))
+	if (!classify(&call, call_number(regs)) || !is_traced(task) || is_compat(task))
 		return 0;
 	fd = call_argument(regs, 0);
 	if (call.number == SD_ACCEPT || call.number == SD_ACCEPT4)
@@ -239,8 +237,8 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	if (!sk || !is_tcp(sk))
 		return 0;
 	if (!opens(&call))
-		return on_data(sk, regs, &call, result, fd);
-	head_of_current(&head, call.number, fd);
+		return on_data(sk, task, regs, &call, result, fd);
+	head_of_current(&head, task, call.number, fd);
 	return on_open(sk, inode, &head, result);
 }
 
@@ -262,19 +260,18 @@ static __always_inline bool is_own(struct task_struct *task, struct sock *sk, co
 /* A socket's own word of what was sent or received through it, while the call is still under way. */
 static __always_inline int on_traffic(struct sock *sk, s64 result, u32 direction)
 {
-	struct task_struct *task;
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct call call = {};
 	struct pt_regs *regs;
 	s32 fd;
 
-	if (!is_target(bpf_get_current_pid_tgid() >> 32))
+	if (!is_traced(task))
 		return 0;
-	task = bpf_get_current_task_btf();
 	regs = registers_of(task);
 	if (!classify(&call, call_number(regs)) || opens(&call) || call.direction != direction || is_compat(task))
 		return 0;
 	fd = call_argument(regs, 0);
-	return is_own(task, sk, &call, fd) ? on_data(sk, regs, &call, result, fd) : 0;
+	return is_own(task, sk, &call, fd) ? on_data(sk, task, regs, &call, result, fd) : 0;
 }
 
 SEC("tp_btf/sock_send_length")
@@ -292,7 +289,7 @@ int BPF_PROG(on_receive, struct sock *sk, int result)
 /* The descriptor is gone when the call returns, so it is looked at before. */
 static __noinline int on_close(u32 fd)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct task_struct *task = current_task();
 	struct file *file = file_of_fd(task, fd);
 	struct sd_head head = {};
 	struct conn *conn;
@@ -305,7 +302,7 @@ static __noinline int on_close(u32 fd)
 	sk = socket_of_file(file, &inode);
 	if (!sk || !is_tcp(sk))
 		return 0;
-	head_of_current(&head, SD_CLOSE_CALL, fd);
+	head_of_current(&head, task, SD_CLOSE_CALL, fd);
 	conn = conn_of(sk);
 	if (!conn && is_connected(sk) && state_of(sk) != TCP_CLOSE)
 		conn = found(sk, inode, &head, 0, 0);
@@ -321,16 +318,16 @@ static __noinline int on_close(u32 fd)
 SEC("tracepoint/syscalls/sys_enter_close")
 int on_sys_enter_close(struct trace_event_raw_sys_enter *ctx)
 {
-	return is_target(bpf_get_current_pid_tgid() >> 32) ? on_close(ctx->args[0]) : 0;
+	return is_traced(current_task()) ? on_close(ctx->args[0]) : 0;
 }
 
 /* The same where tracefs is not mounted, at a cost for every call of the machine. */
 SEC("tp_btf/sys_enter")
 int BPF_PROG(on_sys_enter, struct pt_regs *regs, long number)
 {
-	if (number != NR_close || !is_target(bpf_get_current_pid_tgid() >> 32))
-		return 0;
-	if (is_compat((struct task_struct *)bpf_get_current_task()))
+	struct task_struct *task = current_task();
+
+	if (number != NR_close || !is_traced(task) || is_compat(task))
 		return 0;
 	return on_close(call_argument(regs, 0));
 }
@@ -356,18 +353,18 @@ static __always_inline bool is_unused(struct sock *sk)
 {
 	struct socket *socket = READ(sk, sk_socket);
 
-	return socket && is_released(socket) && is_accepted(sk) && is_target(bpf_get_current_pid_tgid() >> 32);
+	return socket && is_released(socket) && is_accepted(sk) && is_traced(current_task());
 }
 
 /* Names the task where it is one of the targets' own doing: a close, or the end of the process. */
 static __always_inline void head_of_end(struct sd_head *head)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct task_struct *task = current_task();
 
 	head_of_nobody(head);
-	if (!is_target(bpf_get_current_pid_tgid() >> 32))
+	if (!is_traced(task))
 		return;
-	head_of_current(head, SD_KERNEL, -1);
+	head_of_current(head, task, SD_KERNEL, -1);
 	if (READ(task, flags) & PF_EXITING) {
 		head->call = SD_EXIT;
 	} else if (cfg_traffic) {
@@ -387,8 +384,8 @@ static __noinline struct conn *conn_of_change(struct sock *sk, int old, int new)
 		return conn;
 	if (old == TCP_SYN_RECV && new == TCP_ESTABLISHED) {
 		on_accepted(sk);
-	} else if (new == TCP_SYN_SENT && is_target(bpf_get_current_pid_tgid() >> 32)) {
-		head_of_current(&head, SD_CONNECT, fd_of_call(NR_connect));
+	} else if (new == TCP_SYN_SENT && is_traced(current_task())) {
+		head_of_current(&head, current_task(), SD_CONNECT, fd_of_call(NR_connect));
 		conn = on_connecting(sk, &head);
 	} else if (old == TCP_SYN_SENT && conn && conn->connecting) {
 		on_connected(sk, conn, new);

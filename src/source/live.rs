@@ -27,16 +27,15 @@ use std::time::{Duration, Instant};
 /// Size of the ring buffer where the user gives none: room for the bursts of a fast server.
 pub const DEFAULT_RING_SIZE: usize = 16 << 20;
 
-/// How long records may wait in the ring before they are read, unless many wait: while they keep coming, and at
-/// most. Short, so that each reading is: the longer the reader keeps a processor, the longer do the traced process
-/// and its peer, one of which runs there, wait for each other; and what was just written is still in the cache.
-const POLL_INTERVAL_BUSY: Duration = Duration::from_millis(1);
-const POLL_INTERVAL_IDLE: Duration = Duration::from_millis(20);
+/// How long records may wait in the ring before they are read, unless many wait. Longer than a tick of the kernel's
+/// clock: a timer that is due sooner keeps an idle processor from its usual way into sleep, and whoever is traced
+/// pays for waking it up (in a virtual machine, much).
+const POLL_INTERVAL: Duration = Duration::from_millis(40);
 
-/// Records read before others may have the processor, and how often they may in one reading: a reader that is behind
-/// must catch up.
+/// Records read before others may have the processor, on which the traced process or its peer waits, and how often
+/// they may in one reading: a reader that is behind must catch up.
 const PORTION: usize = 256;
-const YIELDS_MAX: usize = 8;
+const YIELDS_MAX: usize = 64;
 
 /// How long after one listing of the open sockets the next one comes, as long as there are connections of which it
 /// is not known who accepted them: after one that showed some, and at most.
@@ -44,9 +43,10 @@ const LISTING_INTERVAL: Duration = Duration::from_millis(500);
 const LISTING_INTERVAL_MAX: Duration = Duration::from_secs(8);
 
 /// At the end of a trace, how long bytes that no call has told of may wait for theirs to return, and how many
-/// listings at least: to empty the ring between them may take longer.
+/// listings at least (to empty the ring between them may take longer); how long after one comes the next.
 const RETURN_TIME: Duration = Duration::from_millis(50);
 const PATIENT_ROUNDS: usize = 16;
+const END_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Each listing empties the ring, and the smallest ring has room for the ends of several connections.
 const LISTINGS_MAX: usize = 32_768;
@@ -166,23 +166,19 @@ impl Live {
         let waker = waker(&self.skel.maps.events).map_err(|errno| Error::Attach(errno.to_string()))?;
         let deadline = self.options.duration.map(|duration| Instant::now() + duration);
         let mut refused_ends = 0;
-        let mut interval = POLL_INTERVAL_IDLE;
         let mut listing_interval = LISTING_INTERVAL;
         let mut next_listing = Instant::now() + listing_interval;
         loop {
-            let left = deadline.map_or(interval, |at| at.saturating_duration_since(Instant::now()));
-            wait(&waker, left.min(interval));
+            let left = deadline.map_or(POLL_INTERVAL, |at| at.saturating_duration_since(Instant::now()));
+            wait(&waker, left.min(POLL_INTERVAL));
             // Looked at before the ring: what a process did before its end is in the ring by then.
             let over = self.options.stop.load(Ordering::Relaxed)
                 || deadline.is_some_and(|at| Instant::now() >= at)
                 || self.processes.iter().all(Process::has_ended);
-            let before = taker.borrow().records;
             ring.consume(taker)?;
             if over || taker.borrow().broken {
                 return Ok(());
             }
-            let came = taker.borrow().records != before;
-            interval = if came { POLL_INTERVAL_BUSY } else { (interval * 2).min(POLL_INTERVAL_IDLE) };
             if Instant::now() >= next_listing && self.unclaimed() > 0 {
                 // Shows connections on which nothing moves; the others show themselves.
                 let known = taker.borrow().records;
@@ -223,7 +219,7 @@ impl Live {
                 return Ok(());
             }
             if taker.borrow().records == before {
-                std::thread::sleep(POLL_INTERVAL_BUSY);
+                std::thread::sleep(END_INTERVAL);
             }
         }
         Ok(())
@@ -420,6 +416,8 @@ fn configure(open: &mut skeleton::OpenSocketSkel<'_>, options: &Options, ring_si
     settings.cfg_chunk_max = CHUNK_MAX.min(quarter / 2);
     // Waking up costs the traced process more than the ring's memory: polls alone keep up with most.
     settings.cfg_wakeup = quarter;
+    // All processors together pass the mark by an eighth at most.
+    settings.cfg_look = quarter / 8 / processors();
 }
 
 /// A power of two of at least a page, at most what the kernel's ring can be (2^31).
@@ -433,6 +431,11 @@ fn page_size() -> usize {
         .flatten()
         .and_then(|size| usize::try_from(size).ok())
         .unwrap_or(4096)
+}
+
+/// How many processors the kernel may run programs on.
+fn processors() -> u64 {
+    libbpf_rs::num_possible_cpus().map_or(1, |count| count as u64)
 }
 
 /// Loads only what the way of tracing needs, see `src/bpf/socket.bpf.c`.
