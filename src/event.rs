@@ -220,10 +220,20 @@ pub enum Call {
     Packet = 15,
     /// The kernel changed the state of the connection by itself, e.g. after a reset by the peer.
     Kernel = 16,
+    Sendmmsg = 17,
+    Recvmmsg = 18,
+    Preadv2 = 19,
+    Pwritev2 = 20,
+    Sendfile = 21,
+    Splice = 22,
+    /// An operation of io_uring, whichever task of the process carried it out.
+    IoUring = 23,
+    /// A call of another kind, or one of a 32-bit program.
+    Other = 24,
 }
 
 impl Call {
-    const ALL: [Call; 16] = [
+    const ALL: [Call; 24] = [
         Call::Read,
         Call::Write,
         Call::Readv,
@@ -240,6 +250,14 @@ impl Call {
         Call::Exit,
         Call::Packet,
         Call::Kernel,
+        Call::Sendmmsg,
+        Call::Recvmmsg,
+        Call::Preadv2,
+        Call::Pwritev2,
+        Call::Sendfile,
+        Call::Splice,
+        Call::IoUring,
+        Call::Other,
     ];
 
     /// The call with this discriminant.
@@ -266,6 +284,14 @@ impl Call {
             Call::Exit => "exit",
             Call::Packet => "packet",
             Call::Kernel => "kernel",
+            Call::Sendmmsg => "sendmmsg",
+            Call::Recvmmsg => "recvmmsg",
+            Call::Preadv2 => "preadv2",
+            Call::Pwritev2 => "pwritev2",
+            Call::Sendfile => "sendfile",
+            Call::Splice => "splice",
+            Call::IoUring => "io_uring",
+            Call::Other => "other",
         }
     }
 }
@@ -510,6 +536,9 @@ causes! {
     UntracedSyscall = 12 "untraced-syscall" Syscall,
     NotThisProcess = 13 "not-this-process" Syscall,
     Unread = 14 "unread" Syscall,
+    IoUring = 15 "io-uring" Syscall,
+    InKernelTransfer = 16 "in-kernel-transfer" Syscall,
+    OtherProcess = 17 "other-process" Syscall,
     Filtered = 20 "filtered" Capture,
     Snaplen = 21 "snaplen" Capture,
     IovecLimit = 22 "iovec-limit" Capture,

@@ -272,7 +272,7 @@ fn filtered() {
 }
 
 #[test]
-fn untraced_syscall() {
+fn in_kernel_transfer() {
     if !require_bpf() {
         return;
     }
@@ -288,14 +288,14 @@ fn untraced_syscall() {
     exchange(&mut puppet, fd, &mut peer, 'b', 10);
     let report = finish(puppet, watcher);
     let (from, to) = (head.len(), head.len() + 5000);
-    assert_eq!(report.findings(), [format!("send {from} {to} syscall untraced-syscall")]);
+    assert_eq!(report.findings(), [format!("send {from} {to} syscall in-kernel-transfer")]);
     let finding = &report.connection()["findings"][0];
     assert!(finding["records"][0]["summary"].as_str().unwrap().contains("GET /a"), "{finding}");
     assert_eq!(report.connection()["records"], 2);
 }
 
 #[test]
-fn untraced_syscall_at_the_end_of_the_connection() {
+fn in_kernel_transfer_at_the_end_of_the_connection() {
     if !require_bpf() {
         return;
     }
@@ -309,7 +309,29 @@ fn untraced_syscall_at_the_end_of_the_connection() {
     puppet.tell(&format!("close {fd}"));
     let report = finish(puppet, watcher);
     let (from, to) = (head.len(), head.len() + 5000);
+    assert_eq!(report.findings(), [format!("send {from} {to} syscall in-kernel-transfer")]);
+}
+
+/// A response whose body of 1000 bytes goes out as a 32-bit program sends it, and what comes of it.
+#[test]
+fn untraced_syscall() {
+    if !require_bpf() {
+        return;
+    }
+    let mut puppet = Puppet::new();
+    let watcher = verify(&puppet, &[]);
+    let (fd, mut peer) = puppet.accepted();
+    puppet.recv(fd, &mut peer, REQUEST);
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
+    puppet.send(fd, &mut peer, head);
+    assert_eq!(puppet.tell(&format!("send32 {fd} {}", "66".repeat(1000))), "1000");
+    let mut body = vec![0; 1000];
+    peer.read_exact(&mut body).unwrap();
+    exchange(&mut puppet, fd, &mut peer, 'b', 10);
+    let report = finish(puppet, watcher);
+    let (from, to) = (head.len(), head.len() + 1000);
     assert_eq!(report.findings(), [format!("send {from} {to} syscall untraced-syscall")]);
+    assert_eq!(report.connection()["records"], 2);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use common::trace::require_bpf;
 use std::process::{Command, Output};
 
 /// What the workload does: one answer of 10000 bytes by sendfile, 6 requests, 2 connections.
-const LOSS: &str = "untraced-syscall (at syscall): 10000 bytes in 1 range, 1 record affected";
+const LOSS: &str = "in-kernel-transfer (at syscall): 10000 bytes in 1 range, 1 record affected";
 const VERDICT: &str = "incomplete: 1 of 2 connections differ (30673 bytes moved, 6 records); residual 0";
 
 fn check(output: &Output) {

@@ -3,9 +3,9 @@
 mod common;
 
 use common::peer::{Python, Server, eventually, exchange, listen, noise};
-use common::trace::{Report, Trace, What, require_bpf};
+use common::trace::{Report, Trace, What, hooks, require_bpf};
 use sockdbg::event::{Call, Cause, CloseReason, Direction, Range};
-use sockdbg::source::live::{FdFilter, Options};
+use sockdbg::source::live::{FdFilter, Hooks, Options};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
@@ -73,7 +73,7 @@ fn sendfile_is_an_exact_range() {
     let connection = report.only();
     agrees(&connection.stream(Direction::Send), &received);
     assert_eq!(received.len(), 40_008);
-    assert_eq!(connection.losses(Direction::Send), [(Range::new(4, 40_004), Cause::UntracedSyscall)]);
+    assert_eq!(connection.losses(Direction::Send), [(Range::new(4, 40_004), Cause::InKernelTransfer)]);
     assert_eq!(connection.bytes(Direction::Recv), b"ok");
 }
 
@@ -93,7 +93,7 @@ fn sendfile_after_the_last_event_is_reported_before_the_close() {
         agrees(&connection.stream(Direction::Send), &received);
         assert_eq!(
             connection.losses(Direction::Send),
-            [(Range::new(4, 40_004), Cause::UntracedSyscall)],
+            [(Range::new(4, 40_004), Cause::InKernelTransfer)],
             "{ending}"
         );
         assert_eq!(connection.reason(), CloseReason::Closed);
@@ -129,8 +129,8 @@ pause(); s.close()";
     python.ended();
     let connection = report.only();
     agrees(&connection.stream(Direction::Recv), &reply);
-    let untraced = |from, to| (Range::new(from, to), Cause::UntracedSyscall);
-    assert_eq!(connection.losses(Direction::Recv), [untraced(10, 20_010), untraced(20_040, 20_050)]);
+    let spliced = |from, to| (Range::new(from, to), Cause::InKernelTransfer);
+    assert_eq!(connection.losses(Direction::Recv), [spliced(10, 20_010), spliced(20_040, 20_050)]);
     assert_eq!(connection.reason(), CloseReason::StillOpen);
 }
 
@@ -146,10 +146,11 @@ os.wait(); s.send(b'parent'); s.recv(1); s.close()";
     let (report, received) = traced(program, b"parentchild!", Options::default());
     let connection = report.only();
     assert_eq!(received, b"parentchildparent");
-    let untraced = [(Range::new(6, 11), Cause::UntracedSyscall)];
+    // The hooks on calls see those of the traced process only.
+    let cause = if hooks() == Hooks::Calls { Cause::UntracedSyscall } else { Cause::OtherProcess };
     for direction in Direction::BOTH {
         connection.stream(direction);
-        assert_eq!(connection.losses(direction), untraced);
+        assert_eq!(connection.losses(direction), [(Range::new(6, 11), cause)]);
     }
 }
 
@@ -173,7 +174,7 @@ fn nginx_with_sendfile_loses_exactly_the_body() {
     let lost: u64 = connection.losses(Direction::Send).iter().map(|(range, _)| range.len()).sum();
     assert_eq!(connection.losses(Direction::Send)[0].0.from, head);
     assert_eq!(lost, body.len() as u64);
-    assert!(connection.losses(Direction::Send).iter().all(|&(_, cause)| cause == Cause::UntracedSyscall));
+    assert!(connection.losses(Direction::Send).iter().all(|&(_, cause)| cause == Cause::InKernelTransfer));
 }
 
 #[test]
@@ -488,7 +489,7 @@ receive(s); s.close()";
     let (report, _) = traced(program, b"0123456789tossed and kept", Options::default());
     let connection = report.only();
     let tossed = connection.data(Direction::Recv).nth(1).expect("the second read");
-    assert_eq!((tossed.range, tossed.cause), (Range::new(10, 15), Some(Cause::UserMemoryFault)));
+    assert_eq!((tossed.range, tossed.cause), (Range::new(10, 15), Some(Cause::InKernelTransfer)));
     let stream = connection.stream(Direction::Recv);
     agrees(&stream, b"0123456789tossed and kept");
     assert_eq!(lost(&stream), 5);

@@ -35,11 +35,22 @@ enum sd_call {
 	SD_LISTING = 13,
 	SD_EXIT = 14,
 	SD_KERNEL = 16,
+	SD_SENDMMSG = 17,
+	SD_RECVMMSG = 18,
+	SD_PREADV2 = 19,
+	SD_PWRITEV2 = 20,
+	SD_SENDFILE = 21,
+	SD_SPLICE = 22,
+	SD_IO_URING = 23,
+	SD_OTHER = 24,
 };
 
 /* Numbers of event::Cause. */
 enum sd_cause {
 	SD_UNTRACED_SYSCALL = 12,
+	SD_THROUGH_IO_URING = 15,
+	SD_IN_KERNEL_TRANSFER = 16,
+	SD_OTHER_PROCESS = 17,
 	SD_FILTERED = 20,
 	SD_RING_FULL = 30,
 };
@@ -113,7 +124,7 @@ struct sd_data {
 	__u32 captured; /* bytes in this chunk */
 	__u32 seq;    /* anchor of offset */
 	__s32 error;  /* errno of a failed call, else 0 */
-	__u32 padding;
+	__u32 cause;  /* why none of the payload can be captured; 0: it can */
 };
 
 struct sd_loss {

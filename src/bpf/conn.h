@@ -44,7 +44,7 @@ struct conn {
 	u8 fin_queued; /* our FIN took a sequence number, or is about to */
 	u8 gone;       /* TCP destroyed the socket before its end could be reported */
 	u8 connecting; /* a handshake of ours is on its way; `open` lacks what only its end tells */
-	u8 padding;
+	u8 uring;      /* a task that uses io_uring has used it: where no hook tells of what io_uring moves */
 	u32 reason;    /* of an end that the ring refused; 0: none */
 	struct sd_head end; /* who ended it, and when */
 	struct sd_open open; /* as sent, or to be sent */
@@ -398,7 +398,8 @@ static __noinline u64 advance(struct conn *conn, u32 direction, u32 seq, u64 byt
 	if (known && account->next - known >= conn->open.start[direction & 1].offset)
 		count(misplaced, 1);
 	if (jump > 0)
-		note(conn, direction, account->next, account->next + jump, SD_UNTRACED_SYSCALL);
+		note(conn, direction, account->next, account->next + jump,
+		     conn->uring ? SD_THROUGH_IO_URING : SD_UNTRACED_SYSCALL);
 	account->moved += bytes - known;
 	if (jump + (s64)bytes > 0) {
 		account->next += jump + bytes;
@@ -434,6 +435,13 @@ static __always_inline u32 held(struct sock *sk, u32 direction, u32 seq)
 	else
 		left = READ(tp, rcv_nxt) - fin - seq;
 	return (s32)left > 0 ? left : 0;
+}
+
+/* Where the sockets tell of what io_uring moves, there is nothing to conclude. */
+static __always_inline void note_io_uring(struct conn *conn, struct task_struct *task)
+{
+	if (!cfg_traffic && uses_io_uring(task))
+		conn->uring = 1;
 }
 
 /* `told`: where the last call that was seen has left it, else where it is now. */
@@ -503,6 +511,8 @@ static __noinline bool finish(struct sock *sk, struct conn *conn, u32 reason, co
 		return true;
 	if (conn->connecting)
 		read_addresses(sk, &conn->open);
+	if (head->pid)
+		note_io_uring(conn, current_task());
 	if (reason != SD_DESCRIPTOR && !told) {
 		settle(sk, conn, SD_SEND);
 		settle(sk, conn, SD_RECV);

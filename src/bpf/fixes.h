@@ -13,17 +13,25 @@
 #define NR_writev 20
 #define NR_connect 42
 #define NR_accept 43
+#define NR_sendfile 40
 #define NR_sendto 44
 #define NR_recvfrom 45
 #define NR_sendmsg 46
 #define NR_recvmsg 47
+#define NR_splice 275
 #define NR_accept4 288
+#define NR_recvmmsg 299
+#define NR_sendmmsg 307
+#define NR_preadv2 327
+#define NR_pwritev2 328
 #else
 #define NR_close 57
 #define NR_read 63
 #define NR_write 64
 #define NR_readv 65
 #define NR_writev 66
+#define NR_sendfile 71
+#define NR_splice 76
 #define NR_accept 202
 #define NR_connect 203
 #define NR_sendto 206
@@ -31,7 +39,13 @@
 #define NR_sendmsg 211
 #define NR_recvmsg 212
 #define NR_accept4 242
+#define NR_recvmmsg 243
+#define NR_sendmmsg 269
+#define NR_preadv2 286
+#define NR_pwritev2 287
 #endif
+
+#define NR_io_uring_enter 426
 
 /* Number of the system call. `regs` are a tracepoint's own: the verifier knows what they point to. */
 static __always_inline long call_number(struct pt_regs *regs)
@@ -40,6 +54,19 @@ static __always_inline long call_number(struct pt_regs *regs)
 	return regs->orig_ax;
 #else
 	return regs->syscallno;
+#endif
+}
+
+/*
+ * True while the call is being carried out. What the kernel does for the task on its way back to user mode, such as the
+ * work of io_uring, sees the result of the call in its place.
+ */
+static __always_inline bool in_call(struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+	return (s64)regs->ax == -ENOSYS; /* set at the entry: arch/x86/entry/entry_64.S */
+#else
+	return regs->regs[0] == regs->orig_x0;
 #endif
 }
 
@@ -66,14 +93,14 @@ static __always_inline u64 call_argument(struct pt_regs *regs, int index)
 	case 0: return regs->di;
 	case 1: return regs->si;
 	case 2: return regs->dx;
-	default: return regs->r10;
+	case 3: return regs->r10;
+	default: return regs->r8;
 	}
 #else
 	switch (index) {
 	case 0: return regs->orig_x0;
 	case 1: return regs->regs[1];
-	case 2: return regs->regs[2];
-	default: return regs->regs[3];
+	default: return regs->regs[index];
 	}
 #endif
 }
@@ -93,6 +120,12 @@ static __always_inline s32 fd_of_call(long number)
 	struct pt_regs *regs = registers_of(bpf_get_current_task_btf());
 
 	return call_number(regs) == number ? (s32)call_argument(regs, 0) : -1;
+}
+
+/* The task has submitted something to io_uring, or is one of its workers. */
+static __always_inline bool uses_io_uring(struct task_struct *task)
+{
+	return (bpf_core_field_exists(task->io_uring) && READ(task, io_uring)) || READ(task, flags) & PF_IO_WORKER;
 }
 
 /* Up to 6.12 the reference count is `f_count`, which holds the number of references. */

@@ -52,12 +52,14 @@ enum {
 #define SOCK_DONE 1 /* enum sock_flags, include/net/sock.h: the peer's FIN arrived */
 #define RCV_SHUTDOWN 1
 #define PF_EXITING 0x00000004
+#define PF_IO_WORKER 0x00000010 /* a thread of io_uring's own, include/linux/sched.h */
 #define MSG_OOB 0x1
 #define MSG_PEEK 0x2
 #define MSG_TRUNC 0x20
 #define MSG_ERRQUEUE 0x2000
 #define EINTR 4
 #define EAGAIN 11
+#define ENOSYS 38
 #define EISCONN 106
 #define EALREADY 114
 #define EINPROGRESS 115
@@ -90,6 +92,7 @@ struct pt_regs {
 	unsigned long r10;
 	unsigned long r9;
 	unsigned long r8;
+	unsigned long ax;
 	unsigned long dx;
 	unsigned long si;
 	unsigned long di;
@@ -130,6 +133,14 @@ struct sock {
 	u16 sk_type;
 	u16 sk_protocol;
 	u8 sk_shutdown;
+};
+
+struct tcp_ulp_ops {
+	int id;
+};
+
+struct inet_connection_sock {
+	const struct tcp_ulp_ops *icsk_ulp_ops;
 };
 
 struct tcp_sock {
@@ -174,6 +185,7 @@ struct task_struct {
 	int tgid;
 	char comm[16];
 	struct files_struct *files;
+	struct io_uring_task *io_uring;
 };
 
 struct bpf_map;
@@ -212,6 +224,12 @@ struct user_msghdr {
 	u64 control_length;
 	u32 flags;
 	u32 padding2;
+};
+
+struct user_mmsghdr {
+	struct user_msghdr header;
+	u32 length; /* what was moved */
+	u32 padding;
 };
 
 #endif

@@ -40,6 +40,11 @@ struct walk {
 	u64 left; /* bytes in this buffer */
 	u64 skip; /* bytes at the call's beginning that are not to be sent */
 	u64 refused;
+	u64 behind;   /* bytes that later messages of the same call have moved already */
+	u64 messages; /* user address of the next struct user_mmsghdr */
+	u64 messages_left;
+	struct user_mmsghdr message;
+	u64 sk;
 	struct sd_data data; /* head of the next chunk */
 	u8 payload[2 * SMALL_MAX]; /* of a small call; the verifier bounds place and length each on its own */
 	struct user_iovec buffers[SMALL_BUFFERS];

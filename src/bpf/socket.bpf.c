@@ -19,6 +19,7 @@
 #include "conn.h"
 #include "beginning.h"
 #include "payload.h"
+#include "calls.h"
 
 /* Makes the record types part of the object's type information. */
 const struct sd_open *type_open __attribute__((unused));
@@ -47,6 +48,12 @@ static __always_inline bool is_end_of_stream(struct sock *sk)
 	return ended && !held(sk, SD_RECV, recv_anchor(sk));
 }
 
+/* What goes over the wire is made in the kernel (TLS): other bytes than those that calls move, and more. */
+static __always_inline bool is_transformed(struct sock *sk)
+{
+	return READ((struct inet_connection_sock *)sk, icsk_ulp_ops) != NULL;
+}
+
 /* Brings a connection's account up to date with a call, and sends what the call moved. */
 static __always_inline void account_for(struct sock *sk, struct conn *conn, struct walk *walk)
 {
@@ -58,8 +65,14 @@ static __always_inline void account_for(struct sock *sk, struct conn *conn, stru
 	u64 moved = peek ? 0 : bytes;
 	u32 seq;
 
-	seq = anchor(sk, conn, direction);
+	seq = anchor(sk, conn, direction) - (u32)walk->behind;
 	learn(sk, conn, direction, seq);
+	if (is_transformed(sk) && conn->account[direction].known) {
+		data->cause = SD_IN_KERNEL_TRANSFER;
+		bytes = moved = seq - conn->account[direction].seq;
+		if (!moved || peek)
+			return;
+	}
 	data->head.inode = conn->inode;
 	data->head.opened = conn->opened;
 	data->head.flags = peek ? SD_PEEK : 0;
@@ -73,8 +86,12 @@ static __always_inline void account_for(struct sock *sk, struct conn *conn, stru
 		data->seq = conn->account[direction].seq - (u32)moved;
 		data->head.flags |= SD_SEQ;
 	}
+	if (call->flags & MSG_TRUNC && call->direction == SD_RECV)
+		data->cause = SD_IN_KERNEL_TRANSFER; /* thrown away by the kernel, see tcp(7): never in user memory */
 	data->length = bytes;
 	data->wanted = bytes < cfg_snaplen ? bytes : cfg_snaplen;
+	if (data->cause)
+		data->wanted = 0;
 	data->offset = conn->account[direction].next - moved;
 	if (conn->connecting)
 		read_addresses(sk, &conn->open);
@@ -88,9 +105,7 @@ static __always_inline void account_for(struct sock *sk, struct conn *conn, stru
 		refuse(conn, walk, peek);
 		return;
 	}
-	if (call->flags & MSG_TRUNC && call->direction == SD_RECV)
-		data->head.flags |= SD_FAULT; /* thrown away by the kernel, see tcp(7): never in user memory */
-	if (data->wanted && !(data->head.flags & SD_FAULT))
+	if (data->wanted)
 		send_payload(walk);
 	else
 		send_bare(walk);
@@ -117,109 +132,178 @@ static __noinline bool is_idle(struct sock *sk, const struct call *call)
 	return call->direction == SD_SEND || !is_end_of_stream(sk);
 }
 
-static __always_inline u32 message_flags(u64 flags)
+/* Reports what a call of `fd` did on the socket: it moved bytes, failed, or met the end of the stream. */
+static __always_inline int deliver(struct sock *sk, struct task_struct *task, struct walk *walk, s32 fd)
 {
-	return flags & (MSG_OOB | MSG_PEEK | MSG_TRUNC | MSG_ERRQUEUE);
-}
-
-/* Reads where a message's buffers are. */
-static __always_inline void take_message(struct walk *walk, u64 address)
-{
-	struct user_msghdr message = {};
-
-	bpf_probe_read_user(&message, sizeof(message), (void *)address);
-	walk->iov = message.iov;
-	walk->iov_left = message.iov_count;
-}
-
-static __always_inline void set_call(struct call *call, u8 number, u8 direction)
-{
-	call->number = number;
-	call->direction = direction;
-}
-
-/* Which of the calls it is, if any. */
-static __always_inline bool classify(struct call *call, long number)
-{
-	switch (number) {
-	case NR_read: set_call(call, SD_READ, SD_RECV); return true;
-	case NR_write: set_call(call, SD_WRITE, SD_SEND); return true;
-	case NR_readv: set_call(call, SD_READV, SD_RECV); return true;
-	case NR_writev: set_call(call, SD_WRITEV, SD_SEND); return true;
-	case NR_sendto: set_call(call, SD_SENDTO, SD_SEND); return true;
-	case NR_recvfrom: set_call(call, SD_RECVFROM, SD_RECV); return true;
-	case NR_sendmsg: set_call(call, SD_SENDMSG, SD_SEND); return true;
-	case NR_recvmsg: set_call(call, SD_RECVMSG, SD_RECV); return true;
-	case NR_connect: set_call(call, SD_CONNECT, SD_SEND); return true;
-	case NR_accept: set_call(call, SD_ACCEPT, SD_SEND); return true;
-	case NR_accept4: set_call(call, SD_ACCEPT4, SD_SEND); return true;
-	default: return false;
-	}
-}
-
-/* Reads from the arguments where the call's buffers are, and its flags. False: what it moved is not the stream. */
-static __always_inline bool take_arguments(struct walk *walk, struct pt_regs *regs)
-{
-	switch (walk->call.number) {
-	case SD_READ:
-	case SD_WRITE:
-		walk->base = call_argument(regs, 1);
-		walk->left = call_argument(regs, 2);
-		break;
-	case SD_SENDTO:
-	case SD_RECVFROM:
-		walk->base = call_argument(regs, 1);
-		walk->left = call_argument(regs, 2);
-		walk->call.flags = message_flags(call_argument(regs, 3));
-		break;
-	case SD_READV:
-	case SD_WRITEV:
-		walk->iov = call_argument(regs, 1);
-		walk->iov_left = call_argument(regs, 2);
-		break;
-	default:
-		take_message(walk, call_argument(regs, 1));
-		walk->call.flags = message_flags(call_argument(regs, 2));
-	}
-	/* Copies of sent packets, errors, urgent bytes. */
-	return walk->call.direction == SD_SEND || !(walk->call.flags & (MSG_ERRQUEUE | MSG_OOB));
-}
-
-/* A call of `fd` that moved bytes on the socket, failed, or met the end of the stream. */
-static __always_inline int on_data(struct sock *sk, struct task_struct *task, struct pt_regs *regs,
-				   const struct call *call, s64 result, s32 fd)
-{
-	struct walk *walk = new_walk(call, result);
+	s64 result = walk->call.result;
 	struct conn *conn;
 
-	if (!walk || !take_arguments(walk, regs) || (result <= 0 && is_idle(sk, &walk->call)))
+	if (result <= 0 && is_idle(sk, &walk->call))
 		return 0;
-	head_of_current(&walk->data.head, task, call->number, fd);
+	head_of_current(&walk->data.head, task, walk->call.number, fd);
 	walk->data.head.kind = SD_DATA;
-	walk->data.head.direction = call->direction;
+	walk->data.head.direction = walk->call.direction;
 	conn = conn_of(sk);
 	if (!conn)
 		conn = found_by_call(sk, walk);
 	if (!conn || (conn->ended && (result <= 0 || ending)))
 		return 0;
+	note_io_uring(conn, task);
 	account_for(sk, conn, walk);
 	if (conn->reset)
 		end_if_reset(sk, conn);
 	return 0;
 }
 
-static __always_inline bool opens(const struct call *call)
+/* The same of a call whose buffers its arguments name. */
+static __always_inline int on_data(struct sock *sk, struct task_struct *task, struct pt_regs *regs,
+				   const struct call *call, s64 result, s32 fd)
 {
-	return call->number >= SD_CONNECT;
+	struct walk *walk = new_walk(call, result);
+
+	if (!walk)
+		return 0;
+	take_arguments(walk, regs, 0);
+	return is_aside(call->direction, walk->call.flags) ? 0 : deliver(sk, task, walk, fd);
+}
+
+/* The same of bytes that are in no buffer which the call names, or which can't be found there. */
+static __always_inline int on_unreachable(struct sock *sk, struct task_struct *task, const struct call *call,
+					  s64 result, s32 fd, u32 cause)
+{
+	struct walk *walk = new_walk(call, result);
+
+	if (!walk || is_aside(call->direction, call->flags) || call->flags & MSG_PEEK)
+		return 0;
+	walk->data.cause = cause;
+	return deliver(sk, task, walk, fd);
+}
+
+/* The TCP socket that a descriptor refers to, if it does. */
+static __always_inline struct sock *tcp_of_fd(struct task_struct *task, s32 fd, u64 *inode)
+{
+	struct file *file = file_of_fd(task, fd);
+	struct sock *sk = file ? socket_of_file(file, inode) : NULL;
+
+	return sk && is_tcp(sk) ? sk : NULL;
+}
+
+/* Which end of sendfile or splice is the socket, if one is: the other end is a file or a pipe. */
+static __always_inline struct sock *end_of_transfer(struct task_struct *task, struct pt_regs *regs, struct call *call,
+						    s32 *fd)
+{
+	bool is_splice = call->number == SD_SPLICE;
+	struct sock *sk;
+	u64 inode;
+
+	*fd = call_argument(regs, is_splice ? 2 : 0);
+	call->direction = SD_SEND;
+	sk = tcp_of_fd(task, *fd, &inode);
+	if (sk || !is_splice)
+		return sk;
+	*fd = call_argument(regs, 0);
+	call->direction = SD_RECV;
+	return tcp_of_fd(task, *fd, &inode);
+}
+
+/* Bytes that the messages of a call moved, as the kernel has written them into each. */
+static __noinline u64 bytes_of_messages(u64 messages, u64 count)
+{
+	u64 bytes = 0;
+	u32 length;
+
+	for (u32 i = 0; i < MESSAGES_MAX; i++) {
+		struct user_mmsghdr *message = (void *)(messages + i * sizeof(*message));
+
+		if (i >= count || bpf_probe_read_user(&length, sizeof(length), &message->length))
+			break;
+		bytes += length;
+	}
+	return bytes;
+}
+
+/* Reports the next message of a call at its exit. 1: there is none. Not static: see ROUNDS_MAX. */
+__noinline int send_message(void)
+{
+	struct walk *walk = this_walk();
+	struct conn *conn;
+	struct sock *sk;
+
+	if (!walk || !walk->messages_left)
+		return 1;
+	if (bpf_probe_read_user(&walk->message, sizeof(walk->message), (void *)walk->messages))
+		return 1;
+	sk = (struct sock *)walk->sk;
+	conn = conn_of(sk);
+	if (!conn)
+		return 1;
+	walk->messages += sizeof(walk->message);
+	walk->messages_left--;
+	walk->behind -= walk->message.length;
+	walk->call.result = walk->message.length;
+	walk->iov = walk->message.header.iov;
+	walk->iov_left = walk->message.header.iov_count;
+	walk->base = walk->left = walk->skip = walk->refused = 0;
+	walk->data.at = walk->data.captured = walk->data.cause = 0;
+	if (walk->message.length || !is_idle(sk, &walk->call))
+		account_for(sk, conn, walk);
+	return 0;
+}
+
+__noinline int send_messages(void)
+{
+	for (int i = 0; i < ROUNDS_AT_ONCE; i++)
+		if (send_message())
+			return 1;
+	return 0;
+}
+
+/* sendmmsg or recvmmsg, at its exit: `count` messages. */
+static __always_inline int on_messages(struct sock *sk, struct task_struct *task, struct pt_regs *regs,
+				       const struct call *call, u64 count, s32 fd)
+{
+	struct walk *walk = new_walk(call, 0);
+	struct conn *conn;
+
+	if (!walk)
+		return 0;
+	walk->call.flags = message_flags(call_argument(regs, 3));
+	if (is_aside(call->direction, walk->call.flags))
+		return 0;
+	walk->sk = (u64)sk;
+	walk->messages = call_argument(regs, 1);
+	walk->messages_left = count;
+	walk->behind = bytes_of_messages(walk->messages, count);
+	walk->call.result = walk->behind;
+	head_of_current(&walk->data.head, task, call->number, fd);
+	walk->data.head.kind = SD_DATA;
+	walk->data.head.direction = call->direction;
+	conn = conn_of(sk);
+	if (!conn)
+		conn = found_by_call(sk, walk);
+	if (!conn || conn->ended)
+		return 0;
+	note_io_uring(conn, task);
+	for (int i = 0; i < MESSAGES_MAX / ROUNDS_AT_ONCE; i++)
+		if (send_messages())
+			break;
+	return 0;
+}
+
+/* connect or accept, at its exit. */
+static __noinline int on_opening(struct sock *sk, u64 inode, u32 number, s64 result, s32 fd)
+{
+	struct sd_head head = {};
+
+	head_of_current(&head, current_task(), number, fd);
+	return on_open(sk, inode, &head, result);
 }
 
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 {
 	struct task_struct *task = current_task();
-	struct sd_head head = {};
 	struct call call = {};
-	struct file *file;
 	struct sock *sk;
 	u64 inode = 0;
 	s32 fd;
@@ -227,38 +311,88 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	/* Most calls end here: the number is at hand, while the table of targets has to be searched. */
 	if (!classify(&call, call_number(regs)) || !is_traced(task) || is_compat(task))
 		return 0;
+	if (transfers(&call)) {
+		sk = end_of_transfer(task, regs, &call, &fd);
+		return sk ? on_unreachable(sk, task, &call, result, fd, SD_IN_KERNEL_TRANSFER) : 0;
+	}
 	fd = call_argument(regs, 0);
 	if (call.number == SD_ACCEPT || call.number == SD_ACCEPT4)
 		fd = result; /* of a failed accept: none */
-	file = file_of_fd(task, fd);
-	if (!file)
+	sk = tcp_of_fd(task, fd, &inode);
+	if (!sk)
 		return 0;
-	sk = socket_of_file(file, &inode);
-	if (!sk || !is_tcp(sk))
-		return 0;
+	if (has_messages(&call) && result > 0)
+		return on_messages(sk, task, regs, &call, result, fd);
 	if (!opens(&call))
 		return on_data(sk, task, regs, &call, result, fd);
-	head_of_current(&head, task, call.number, fd);
-	return on_open(sk, inode, &head, result);
+	return on_opening(sk, inode, call.number, result, fd);
 }
 
-/*
- * The system call that the current task is in moved bytes on this socket: it is a data call, and it was not
- * made on something else whose driver has the socket in use.
- */
-static __always_inline bool is_own(struct task_struct *task, struct sock *sk, const struct call *call, s32 fd)
+/* The descriptor refers to this socket. */
+static __always_inline bool is_fd_of(struct task_struct *task, s32 fd, struct sock *sk)
 {
-	struct socket *socket = READ(sk, sk_socket);
-	struct file *file;
+	struct file *file = file_of_fd(task, fd);
 
-	if (call->number >= SD_SENDTO)
-		return true; /* these are made on sockets only */
-	file = file_of_fd(task, fd);
-	return file && (struct socket *)READ(file, private_data) == socket;
+	return file && READ(file, private_data) == (void *)READ(sk, sk_socket);
+}
+
+/* The message of sendmmsg or recvmmsg that has just been moved. */
+static __always_inline int on_message(struct sock *sk, struct task_struct *task, struct pt_regs *regs,
+				      const struct call *call, s64 result, s32 fd)
+{
+	u32 thread = ids_of_current(task);
+	struct walk *walk = new_walk(call, result);
+	u32 index;
+	bool last;
+
+	if (!walk)
+		return 0;
+	index = begin_message(sk, regs, thread);
+	take_arguments(walk, regs, index);
+	last = result < 0 || (call->direction == SD_SEND && room(walk, result) > (u64)result) || walk->call.flags & MSG_OOB;
+	end_message(sk, regs, thread, index, last);
+	return is_aside(call->direction, walk->call.flags) ? 0 : deliver(sk, task, walk, fd);
+}
+
+/* Something else than a data call on this socket's descriptor moved bytes in the name of the current task. */
+static __noinline int on_other_traffic(struct sock *sk, s64 result, u32 direction, u32 flags)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = registers_of(task);
+	struct call call = { .number = SD_OTHER, .direction = direction, .flags = message_flags(flags) };
+	u32 cause = SD_UNTRACED_SYSCALL;
+	long number = call_number(regs);
+	s32 fd = -1;
+
+	if (!inode_of(sk))
+		return 0; /* the kernel's own, below a socket of another kind */
+	if (uses_io_uring(task) && (!in_call(regs) || number == NR_io_uring_enter)) {
+		call.number = SD_IO_URING;
+		cause = SD_THROUGH_IO_URING;
+	} else if (!is_compat(task) && (number == NR_sendfile || number == NR_splice)) {
+		call.number = number == NR_sendfile ? SD_SENDFILE : SD_SPLICE;
+		cause = SD_IN_KERNEL_TRANSFER;
+		fd = call_argument(regs, number == NR_splice && direction == SD_SEND ? 2 : 0);
+		if (!is_fd_of(task, fd, sk))
+			fd = -1;
+	}
+	return on_unreachable(sk, task, &call, result, fd, cause);
+}
+
+/* A process that is not traced uses a socket that it shares with one that is. */
+static __noinline int on_foreign_traffic(struct sock *sk, s64 result, u32 direction, u32 flags)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct call call = { .number = SD_OTHER };
+
+	classify(&call, call_number(registers_of(task)));
+	call.direction = direction;
+	call.flags = message_flags(flags);
+	return result > 0 ? on_unreachable(sk, task, &call, result, -1, SD_OTHER_PROCESS) : 0;
 }
 
 /* A socket's own word of what was sent or received through it, while the call is still under way. */
-static __always_inline int on_traffic(struct sock *sk, s64 result, u32 direction)
+static __always_inline int on_traffic(struct sock *sk, s64 result, u32 direction, u32 flags)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct call call = {};
@@ -266,24 +400,63 @@ static __always_inline int on_traffic(struct sock *sk, s64 result, u32 direction
 	s32 fd;
 
 	if (!is_traced(task))
+		return conn_of(sk) && attached ? on_foreign_traffic(sk, result, direction, flags) : 0;
+	if (!is_tcp(sk))
 		return 0;
 	regs = registers_of(task);
-	if (!classify(&call, call_number(regs)) || opens(&call) || call.direction != direction || is_compat(task))
-		return 0;
 	fd = call_argument(regs, 0);
-	return is_own(task, sk, &call, fd) ? on_data(sk, task, regs, &call, result, fd) : 0;
+	if (!classify(&call, call_number(regs)) || opens(&call) || transfers(&call) || call.direction != direction ||
+	    is_compat(task) || (uses_io_uring(task) && !in_call(regs)) || is_limited(&call, regs) ||
+	    !is_fd_of(task, fd, sk))
+		return on_other_traffic(sk, result, direction, flags);
+	if (has_messages(&call))
+		return on_message(sk, task, regs, &call, result, fd);
+	return on_data(sk, task, regs, &call, result, fd);
 }
 
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(on_send, struct sock *sk, int result)
 {
-	return on_traffic(sk, result, SD_SEND);
+	return on_traffic(sk, result, SD_SEND, 0);
 }
 
 SEC("tp_btf/sock_recv_length")
-int BPF_PROG(on_receive, struct sock *sk, int result)
+int BPF_PROG(on_receive, struct sock *sk, int result, int flags)
 {
-	return on_traffic(sk, result, SD_RECV);
+	return on_traffic(sk, result, SD_RECV, flags);
+}
+
+/* Bytes were read from the socket into a pipe, of which sock_recv_length does not tell. */
+static __noinline int on_splice(struct sock *sk, struct task_struct *task, struct pt_regs *regs)
+{
+	struct call call = { .number = SD_SPLICE, .direction = SD_RECV };
+	s32 fd = call_argument(regs, 0);
+	struct conn *conn = conn_of(sk);
+	struct sd_head head = {};
+	s64 bytes;
+
+	if (!conn) {
+		head_of_current(&head, task, call.number, fd);
+		conn = found(sk, inode_of(sk), &head, 0, 0);
+	}
+	if (!conn || !conn->account[SD_RECV].known)
+		return 0;
+	bytes = (s32)(recv_anchor(sk) - conn->account[SD_RECV].seq);
+	return bytes > 0 ? on_unreachable(sk, task, &call, bytes, fd, SD_IN_KERNEL_TRANSFER) : 0;
+}
+
+SEC("tp_btf/tcp_rcv_space_adjust")
+int BPF_PROG(on_read, struct sock *sk)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs;
+
+	if (!is_traced(task))
+		return 0;
+	regs = registers_of(task);
+	if (call_number(regs) != NR_splice || is_compat(task) || !is_tcp(sk) || !is_connected(sk))
+		return 0;
+	return on_splice(sk, task, regs);
 }
 
 /* The descriptor is gone when the call returns, so it is looked at before. */

@@ -129,13 +129,35 @@ fn text(cause: Cause) -> Text {
             command: None,
         },
         Cause::UntracedSyscall => Text {
-            meaning: "These bytes moved through a path that sockdbg does not trace: io_uring, sendfile, splice, \
-                      or a call of another kind.",
-            detection: "The socket's own sequence counters jumped between two traced calls by more than those \
-                        calls moved.",
-            remedy: "Find the call; for servers, switch the path off while you look (nginx: `sendfile off; aio \
-                     off;`).",
-            command: Some("strace -f -e trace=sendfile,splice,io_uring_enter -p PID"),
+            meaning: "These bytes moved through a path that sockdbg does not trace: a call of another kind, one of a \
+                      32-bit program, or recvmmsg with a time limit.",
+            detection: "The socket told of bytes that no traced call moved, or its sequence counters jumped between \
+                        two traced calls by more than those moved.",
+            remedy: "Find out which call it is; strace shows them all.",
+            command: Some("strace -f -y -p PID"),
+        },
+        Cause::IoUring => Text {
+            meaning: "These bytes moved through io_uring: their buffers are named in a queue between the process and \
+                      the kernel, not in the arguments of a call.",
+            detection: "The socket told of them within io_uring's own work; before Linux 6.3: its sequence counters \
+                        jumped, and the process uses io_uring.",
+            remedy: "Switch io_uring off while you look: many servers have an option, and the kernel has one for all \
+                     (sysctl kernel.io_uring_disabled=2, from Linux 6.6 on).",
+            command: Some("sysctl kernel.io_uring_disabled=2"),
+        },
+        Cause::InKernelTransfer => Text {
+            meaning: "These bytes went from one descriptor to another inside the kernel (sendfile, splice), were \
+                      made there (kernel TLS) or thrown away there (recv with MSG_TRUNC): their payload never was in \
+                      the memory of the process.",
+            detection: "The call that moved them was seen, and its result is their number.",
+            remedy: "Switch the path off while you look (nginx: `sendfile off;`), or look at the wire.",
+            command: Some("strace -f -y -e trace=sendfile,splice -p PID"),
+        },
+        Cause::OtherProcess => Text {
+            meaning: "Another process, which is not traced, has the same socket open and moved these bytes.",
+            detection: "The socket told of bytes that a process outside the trace moved on a connection inside it.",
+            remedy: "Trace that process too: the event names it.",
+            command: Some("sockdbg events -p PID,OTHER"),
         },
         Cause::NotThisProcess => Text {
             meaning: "The connection is in the capture and belongs to no socket of the traced process.",

@@ -94,7 +94,7 @@ pub(super) struct RawData {
     pub(super) captured: u32,
     pub(super) seq: u32,
     pub(super) error: i32,
-    pub(super) padding: u32,
+    pub(super) cause: u32,
 }
 
 /// `struct sd_loss`.
@@ -275,7 +275,7 @@ impl Decoder {
     }
 
     fn loss(&mut self, raw: RawLoss, emit: &mut Emit<'_>) -> Result<ControlFlow<()>, Malformed> {
-        let cause = u8::try_from(raw.cause).ok().and_then(Cause::from_number).ok_or(Malformed)?;
+        let cause = cause(raw.cause)?;
         if raw.to < raw.from {
             return Err(Malformed);
         }
@@ -363,6 +363,9 @@ fn read<T: FromBytes + KnownLayout + Immutable>(bytes: &[u8]) -> Result<(T, &[u8
 fn check(raw: &RawData) -> Result<(), Malformed> {
     direction(&raw.head)?;
     call(&raw.head)?;
+    if raw.cause != 0 {
+        cause(raw.cause)?;
+    }
     let sane = raw.wanted <= raw.length
         && raw.offset.checked_add(raw.length).is_some()
         && raw.at.checked_add(u64::from(raw.captured)).is_some_and(|end| end <= raw.wanted);
@@ -377,6 +380,8 @@ fn is_last(raw: &RawData) -> bool {
 fn missing_because(raw: &RawData, captured: u64) -> Option<Cause> {
     if captured == raw.length {
         None
+    } else if raw.cause != 0 {
+        cause(raw.cause).ok()
     } else if raw.head.flags & FLAG_FAULT != 0 {
         Some(Cause::UserMemoryFault)
     } else if raw.head.flags & FLAG_LIMIT != 0 {
@@ -408,6 +413,10 @@ fn direction(head: &Head) -> Result<Direction, Malformed> {
         1 => Ok(Direction::Recv),
         _ => Err(Malformed),
     }
+}
+
+fn cause(number: u32) -> Result<Cause, Malformed> {
+    u8::try_from(number).ok().and_then(Cause::from_number).ok_or(Malformed)
 }
 
 fn call(head: &Head) -> Result<Call, Malformed> {
@@ -483,7 +492,7 @@ mod tests {
             captured: payload.len() as u32,
             seq: offset as u32,
             error: 0,
-            padding: 0,
+            cause: 0,
         };
         // The ring hands out the whole class the probe reserved.
         [raw.as_bytes(), payload, &[0xee; 100]].concat()
@@ -528,6 +537,16 @@ mod tests {
             Kind::Loss(loss) => format!("loss {} {}", loss.range, loss.cause.slug()),
             Kind::Close(close) => format!("close {}", close.reason.name()),
         }
+    }
+
+    #[test]
+    fn payload_that_never_was_in_reach_has_its_own_cause() {
+        let mut record = RawData::read_from_prefix(&chunk(1, 0, 9, 0, b"")).unwrap().0;
+        (record.wanted, record.cause) = (0, Cause::IoUring as u32);
+        assert_eq!(lines(&[record.as_bytes().to_vec()]), ["data [0, 9)  io-uring"]);
+        record.cause = 255;
+        let mut decoder = Decoder::default();
+        assert_eq!(decoder.record(record.as_bytes(), &mut |_| ControlFlow::Continue(())), Err(Malformed));
     }
 
     #[test]

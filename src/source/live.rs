@@ -444,7 +444,7 @@ fn select_hooks(open: &mut skeleton::OpenSocketSkel<'_>, traffic: bool) {
         settings.cfg_traffic = traffic;
     }
     let progs = &mut open.progs;
-    for program in [&mut progs.on_send, &mut progs.on_receive] {
+    for program in [&mut progs.on_send, &mut progs.on_receive, &mut progs.on_read] {
         program.set_autoload(traffic);
     }
     for program in [&mut progs.on_sys_enter_close, &mut progs.on_sys_enter, &mut progs.on_sys_exit] {
@@ -463,6 +463,7 @@ fn attach_probes(skel: &SocketSkel<'_>) -> Result<Vec<Link>, Error> {
     if progs.on_send.autoload() {
         links.push(attach("tp_btf/sock_send_length", &progs.on_send)?);
         links.push(attach("tp_btf/sock_recv_length", &progs.on_receive)?);
+        links.push(attach("tp_btf/tcp_rcv_space_adjust", &progs.on_read)?);
     } else {
         links.push(match attach_to_close(&progs.on_sys_enter_close) {
             Some(link) => link,
@@ -495,7 +496,10 @@ fn add(map: &impl MapCore, key: &[u8]) -> Result<(), Error> {
 }
 
 fn cannot_load(error: &libbpf_rs::Error) -> Error {
-    Error::Attach(if error.kind() == ErrorKind::PermissionDenied {
+    // Of the two errnos of this kind the verifier uses EACCES for programs that it refuses.
+    let not_permitted = error.kind() == ErrorKind::PermissionDenied
+        && format!("{error:#}").contains(&format!("(os error {})", nix::libc::EPERM));
+    Error::Attach(if not_permitted {
         "loading BPF programs is not permitted: run as root, or with CAP_BPF and CAP_PERFMON \
          (before Linux 5.8: CAP_SYS_ADMIN)"
             .into()
@@ -619,7 +623,7 @@ macro_rules! same_layout {
 same_layout!(sd_head, Head: time, inode, opened, pid, tid, fd, comm, kind, call, direction, flags, padding);
 same_layout!(sd_start, RawStart: offset, seq, known);
 same_layout!(sd_open, RawOpen: head, start, local, remote, local_port, remote_port, family, role, error, padding);
-same_layout!(sd_data, RawData: head, offset, length, wanted, at, captured, seq, error, padding);
+same_layout!(sd_data, RawData: head, offset, length, wanted, at, captured, seq, error, cause);
 same_layout!(sd_loss, RawLoss: head, from, to, cause, padding);
 same_layout!(sd_total, RawTotal: moved, end, pending, known);
 same_layout!(sd_close, RawClose: head, total, reason, padding);

@@ -2,8 +2,11 @@
 
 The tests trace it: they decide call by call which bytes move, and so know the truth.
 """
+import ctypes
+import mmap
 import os
 import socket
+import struct
 import sys
 import tempfile
 
@@ -58,6 +61,21 @@ def send_file(fd, count):
     return "ok"
 
 
+def send32(fd, data):
+    """Sends up to a page by write(2) as a 32-bit program calls it: int 0x80, number 4 (x86_64 kernels only)."""
+    low = 0x40  # MAP_32BIT: the call has 32-bit pointers
+    room = mmap.mmap(-1, 8192, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | low,
+                     prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(room))
+    payload = bytes.fromhex(data)
+    room[4096:4096 + len(payload)] = payload
+    # push rbx; mov eax, 4; mov ebx, fd; mov ecx, payload; mov edx, length; int 0x80; pop rbx; ret
+    code = b"\x53\xb8" + struct.pack("<I", 4) + b"\xbb" + struct.pack("<I", int(fd))
+    code += b"\xb9" + struct.pack("<I", address + 4096) + b"\xba" + struct.pack("<I", len(payload))
+    room[:len(code) + 4] = code + b"\xcd\x80\x5b\xc3"
+    return ctypes.CFUNCTYPE(ctypes.c_int)(address)()
+
+
 def shutdown(fd):
     sockets[int(fd)].shutdown(socket.SHUT_WR)
     return "ok"
@@ -75,6 +93,7 @@ COMMANDS = {
     "recv": recv,
     "send": send,
     "sendfile": send_file,
+    "send32": send32,
     "shutdown": shutdown,
     "close": close,
 }

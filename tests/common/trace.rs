@@ -1,7 +1,8 @@
 //! A trace in the background, and an account of what it delivered that is kept independently of sockdbg's own.
 
 use sockdbg::event::{
-    Call, Cause, Close, CloseReason, ConnId, Direction, Event, Kind, Loss, Open, Range, Task, Timestamp,
+    Call, Cause, Close, CloseReason, ConnId, Direction, Event, Kind, Loss, Open, Range, Stage, Task,
+    Timestamp,
 };
 use sockdbg::source::live::{Hooks, Live, Options};
 use sockdbg::source::{Error, Source, Summary};
@@ -26,6 +27,12 @@ pub fn require_bpf() -> bool {
             }
         }
     })
+}
+
+/// Which hooks the tests are to use.
+pub fn hooks() -> Hooks {
+    let calls = std::env::var_os("SOCKDBG_TEST_HOOKS").is_some_and(|value| value == "calls");
+    if calls { Hooks::Calls } else { Hooks::Cheapest }
 }
 
 /// An [`Event`] that owns its payload.
@@ -123,9 +130,7 @@ impl Trace {
 
     /// Attaches, but takes no event out of the ring before [`Trace::release`].
     pub fn held(mut options: Options) -> Trace {
-        if std::env::var_os("SOCKDBG_TEST_HOOKS").is_some_and(|value| value == "calls") {
-            options.hooks = Hooks::Calls;
-        }
+        options.hooks = hooks();
         let stop = Arc::new(AtomicBool::new(false));
         options.stop = stop.clone();
         let mut live = Live::attach(options).expect("probes can be put in place");
@@ -222,12 +227,24 @@ impl<'a> Connection<'a> {
         })
     }
 
+    /// What moved without payload by a path that no call's arguments lead to: ranges that touch are one.
     pub fn losses(self, direction: Direction) -> Vec<(Range, Cause)> {
-        let losses = self.0.iter().filter_map(|seen| match &seen.what {
-            What::Loss(loss) if loss.direction == direction => Some((loss.range, loss.cause)),
-            _ => None,
-        });
-        losses.collect()
+        let mut losses: Vec<(Range, Cause)> = Vec::new();
+        for seen in self.0 {
+            let (range, cause) = match &seen.what {
+                What::Loss(loss) if loss.direction == direction => (loss.range, loss.cause),
+                What::Data(data) if data.direction == direction => match data.cause {
+                    Some(cause) if cause.stage() == Stage::Syscall => (data.range, cause),
+                    _ => continue,
+                },
+                _ => continue,
+            };
+            match losses.last_mut() {
+                Some(last) if last.0.to == range.from && last.1 == cause => last.0.to = range.to,
+                _ => losses.push((range, cause)),
+            }
+        }
+        losses
     }
 
     /// Checks that every offset from the start to the end that the kernel's own counters tell is covered exactly

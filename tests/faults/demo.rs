@@ -2,7 +2,7 @@
 
 use super::link::Link;
 use sockdbg::compare::Coverage;
-use sockdbg::event::{Cause, Direction, Event, Kind, Range, Vantage};
+use sockdbg::event::{Call, Cause, Direction, Event, Kind, Range, Vantage};
 use sockdbg::source::{self, Source};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -33,31 +33,20 @@ impl Demo {
         let link = |(client, process): (&Option<SocketAddr>, &Vec<Event<'static>>)| {
             let wire = self.lists[1][client].clone();
             let pairs = pairs.get(&wire[0].conn.socket).cloned().unwrap_or_default();
-            let picture = untraced(process);
+            let picture = transferred(process);
             Link::of([process.clone(), wire], pairs, picture)
         };
         (self.lists[0].iter().map(link).collect(), self.coverage)
     }
 }
 
-/// What the demo provokes on purpose: one answer goes through sendfile, so the offsets of the calls jump.
-fn untraced(process: &[Event<'_>]) -> Vec<(Direction, Cause, Range)> {
-    let (mut next, mut jumps) = ([0; 2], Vec::new());
-    for event in process {
-        let Kind::Data(data) = &event.kind else { continue };
-        let end = &mut next[data.direction.index()];
-        if data.offset > *end {
-            jumps.push((data.direction, Cause::UntracedSyscall, Range::new(*end, data.offset)));
-        }
-        *end = data.offset + data.length;
-    }
-    if let Some(Kind::Close(close)) = process.last().map(|event| &event.kind) {
-        for direction in Direction::BOTH {
-            let (from, to) = (next[direction.index()], close.totals[direction.index()].end.unwrap_or(0));
-            jumps.push((direction, Cause::UntracedSyscall, Range::new(from, to)));
-        }
-    }
-    jumps
+/// What the demo provokes on purpose: one answer goes through sendfile.
+fn transferred(process: &[Event<'_>]) -> Vec<(Direction, Cause, Range)> {
+    let data = process.iter().filter_map(|event| match &event.kind {
+        Kind::Data(data) if data.call == Call::Sendfile => Some(data),
+        _ => None,
+    });
+    data.map(|data| (data.direction, Cause::InKernelTransfer, data.range())).collect()
 }
 
 fn read(source: &mut dyn Source) -> (Lists, Coverage) {
