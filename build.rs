@@ -20,11 +20,16 @@ fn main() {
             "clang is needed to compile the BPF programs: install it (apt install clang) or set CLANG to its path",
         );
     }
-    let built = SkeletonBuilder::new()
-        .source(format!("{SOURCES}/socket.bpf.c"))
-        .clang(clang)
-        .clang_args(["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"])
-        .build_and_generate(out.join("socket.skel.rs"));
+    let build = |name: &str| {
+        let mut builder = SkeletonBuilder::new();
+        builder.source(format!("{SOURCES}/{name}.bpf.c")).clang(&clang);
+        builder.clang_args(["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"]);
+        builder
+    };
+    // The hooks that are only tried need no loader of their own: each is loaded by its section's name.
+    let built = build("socket")
+        .build_and_generate(out.join("socket.skel.rs"))
+        .and_then(|()| build("hooks").obj(out.join("hooks.bpf.o")).build().map(|_| ()));
     if let Err(error) = built {
         fail(&format!("{error:#}"));
     }

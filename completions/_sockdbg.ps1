@@ -29,6 +29,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
             [CompletionResult]::new('pcap-compare', 'pcap-compare', [CompletionResultType]::ParameterValue, 'Compare a recording with a packet capture')
             [CompletionResult]::new('conn-trace', 'conn-trace', [CompletionResultType]::ParameterValue, 'Show the reassembled records of each connection')
             [CompletionResult]::new('events', 'events', [CompletionResultType]::ParameterValue, 'Show or record every network call of a process')
+            [CompletionResult]::new('doctor', 'doctor', [CompletionResultType]::ParameterValue, 'Check what this kernel offers, and what would be missed of a process')
             [CompletionResult]::new('explain', 'explain', [CompletionResultType]::ParameterValue, 'Explain why a byte did not become a record')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print the completion script of a shell')
             [CompletionResult]::new('demo', 'demo', [CompletionResultType]::ParameterValue, 'Show what sockdbg does, on a workload of its own')
@@ -126,6 +127,17 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
         }
+        'sockdbg;doctor' {
+            [CompletionResult]::new('-p', '-p', [CompletionResultType]::ParameterName, 'Look at these processes: a list, repeatable')
+            [CompletionResult]::new('--pid', '--pid', [CompletionResultType]::ParameterName, 'Look at these processes: a list, repeatable')
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'Show as text, or as JSON Lines with stable field names')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set')
+            [CompletionResult]::new('--self-test', '--self-test', [CompletionResultType]::ParameterName, 'Send known bytes through private sockets by each call, and check that each byte arrives')
+            [CompletionResult]::new('--workload', '--workload', [CompletionResultType]::ParameterName, 'Be the process that the self-test traces')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
         'sockdbg;explain' {
             [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'Show as text, or as JSON Lines with stable field names')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set')
@@ -151,6 +163,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
             [CompletionResult]::new('pcap-compare', 'pcap-compare', [CompletionResultType]::ParameterValue, 'Compare a recording with a packet capture')
             [CompletionResult]::new('conn-trace', 'conn-trace', [CompletionResultType]::ParameterValue, 'Show the reassembled records of each connection')
             [CompletionResult]::new('events', 'events', [CompletionResultType]::ParameterValue, 'Show or record every network call of a process')
+            [CompletionResult]::new('doctor', 'doctor', [CompletionResultType]::ParameterValue, 'Check what this kernel offers, and what would be missed of a process')
             [CompletionResult]::new('explain', 'explain', [CompletionResultType]::ParameterValue, 'Explain why a byte did not become a record')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print the completion script of a shell')
             [CompletionResult]::new('demo', 'demo', [CompletionResultType]::ParameterValue, 'Show what sockdbg does, on a workload of its own')
@@ -167,6 +180,9 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
             break
         }
         'sockdbg;help;events' {
+            break
+        }
+        'sockdbg;help;doctor' {
             break
         }
         'sockdbg;help;explain' {

@@ -25,6 +25,9 @@ _sockdbg() {
             sockdbg,demo)
                 cmd="sockdbg__subcmd__demo"
                 ;;
+            sockdbg,doctor)
+                cmd="sockdbg__subcmd__doctor"
+                ;;
             sockdbg,events)
                 cmd="sockdbg__subcmd__events"
                 ;;
@@ -49,6 +52,9 @@ _sockdbg() {
             sockdbg__subcmd__help,demo)
                 cmd="sockdbg__subcmd__help__subcmd__demo"
                 ;;
+            sockdbg__subcmd__help,doctor)
+                cmd="sockdbg__subcmd__help__subcmd__doctor"
+                ;;
             sockdbg__subcmd__help,events)
                 cmd="sockdbg__subcmd__help__subcmd__events"
                 ;;
@@ -71,7 +77,7 @@ _sockdbg() {
 
     case "${cmd}" in
         sockdbg)
-            opts="-h -V --help --version verify pcap-compare conn-trace events explain completions demo help"
+            opts="-h -V --help --version verify pcap-compare conn-trace events doctor explain completions demo help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -198,6 +204,36 @@ _sockdbg() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sockdbg__subcmd__doctor)
+            opts="-p -h --pid --self-test --format --color --workload --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --pid)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sockdbg__subcmd__events)
             opts="-p -r -w -q -A -x -X -s -c -h --pid --fd --read --write --print --format --color --quiet --ascii --hex --hex-ascii --snaplen --count --duration --ring-size --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -295,7 +331,7 @@ _sockdbg() {
             return 0
             ;;
         sockdbg__subcmd__help)
-            opts="verify pcap-compare conn-trace events explain completions demo help"
+            opts="verify pcap-compare conn-trace events doctor explain completions demo help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -337,6 +373,20 @@ _sockdbg() {
             return 0
             ;;
         sockdbg__subcmd__help__subcmd__demo)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sockdbg__subcmd__help__subcmd__doctor)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -26,6 +26,7 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand pcap-compare 'Compare a recording with a packet capture'
             cand conn-trace 'Show the reassembled records of each connection'
             cand events 'Show or record every network call of a process'
+            cand doctor 'Check what this kernel offers, and what would be missed of a process'
             cand explain 'Explain why a byte did not become a record'
             cand completions 'Print the completion script of a shell'
             cand demo 'Show what sockdbg does, on a workload of its own'
@@ -118,6 +119,16 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }
+        &'sockdbg;doctor'= {
+            cand -p 'Look at these processes: a list, repeatable'
+            cand --pid 'Look at these processes: a list, repeatable'
+            cand --format 'Show as text, or as JSON Lines with stable field names'
+            cand --color 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set'
+            cand --self-test 'Send known bytes through private sockets by each call, and check that each byte arrives'
+            cand --workload 'Be the process that the self-test traces'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
         &'sockdbg;explain'= {
             cand --format 'Show as text, or as JSON Lines with stable field names'
             cand --color 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set'
@@ -140,6 +151,7 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand pcap-compare 'Compare a recording with a packet capture'
             cand conn-trace 'Show the reassembled records of each connection'
             cand events 'Show or record every network call of a process'
+            cand doctor 'Check what this kernel offers, and what would be missed of a process'
             cand explain 'Explain why a byte did not become a record'
             cand completions 'Print the completion script of a shell'
             cand demo 'Show what sockdbg does, on a workload of its own'
@@ -152,6 +164,8 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
         &'sockdbg;help;conn-trace'= {
         }
         &'sockdbg;help;events'= {
+        }
+        &'sockdbg;help;doctor'= {
         }
         &'sockdbg;help;explain'= {
         }

@@ -70,6 +70,7 @@ fn wrong_usage_is_2_and_goes_to_stderr() {
         (&["events", "-p", "1", "-x", "-X"], "cannot be used with"),
         (&["events", "-p", "1", "--color", "maybe"], "auto, always, never"),
         (&["completions", "tcsh"], "bash"),
+        (&["doctor", "-p", "1", "--self-test"], "cannot be used with"),
     ];
     for (args, message) in cases {
         sockdbg(args).assert().code(2).stdout(is_empty()).stderr(contains(*message));

@@ -39,6 +39,7 @@ commands! {
     pcap_compare: PcapCompare,
     conn_trace: ConnTrace,
     events: Events,
+    doctor: Doctor,
     explain: Explain,
     completions: Completions,
     demo: Demo,

@@ -163,7 +163,7 @@ fn is_wanted(cause: Cause) -> bool {
 }
 
 /// `1 event`, `2 events`.
-fn plural(count: u64, noun: &str) -> String {
+pub fn plural(count: u64, noun: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{ending}")
 }

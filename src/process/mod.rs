@@ -1,8 +1,11 @@
-//! Processes: whether one is alive, which ports its network namespace listens on, how to start one under
-//! observation. Knows nothing of events; what is on the wire or in a call is left to [`crate::source`].
+//! Processes: whether one is alive, which ports its network namespace listens on, which sockets it holds and what
+//! it runs, how to start one under observation. Knows nothing of events; what is on the wire or in a call is left to [`crate::source`].
 
 pub mod command;
+pub mod image;
+mod listing;
 pub mod netns;
+pub mod sockets;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -62,6 +65,16 @@ pub fn listening_ports(pid: u32) -> ProcResult<HashSet<u16>> {
     }
     let listening = sockets.into_iter().filter(|socket| socket.state == TcpState::Listen);
     Ok(listening.map(|socket| socket.local_address.port()).collect())
+}
+
+/// The children of a process that run.
+///
+/// # Errors
+/// The process is gone.
+pub fn children(pid: u32) -> ProcResult<Vec<u32>> {
+    let threads = procfs::process::Process::new(pid as i32)?.tasks()?;
+    // A thread that has ended has none, and not every kernel lists them (CONFIG_PROC_CHILDREN).
+    Ok(threads.flatten().flat_map(|thread| thread.children().unwrap_or_default()).collect())
 }
 
 #[cfg(test)]

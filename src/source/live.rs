@@ -5,9 +5,9 @@
 use crate::event::{Event, Kind, Open, Opened, Role, Timestamp, Vantage};
 use crate::process::{Process, listening_ports};
 use crate::source::decode::{self, Decoder};
-use crate::source::{Error, Sink, Source, Summary, tracepoint};
+use crate::source::{Error, Sink, Source, Summary, hooks, tracepoint};
 use libbpf_rs::btf::{self, Btf};
-use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{ErrorKind, IterOpts, Link, MapCore, MapFlags, ProgramMut, RingBuffer, RingBufferBuilder};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::time::{ClockId, clock_gettime};
@@ -147,6 +147,11 @@ impl Live {
         }
         live.list_sockets()?;
         Ok(live)
+    }
+
+    /// The hooks in use, and how often each program has run while [`hooks::count_runs`] held.
+    pub fn runs(&self) -> Vec<(String, u64)> {
+        hooks::runs(self.skel.object())
     }
 
     /// Finds the sockets that are open already: those that --fd names first, then the others.
@@ -369,7 +374,11 @@ fn yield_to_the_traced() {
     unsafe { nix::libc::sched_setscheduler(0, nix::libc::SCHED_BATCH, &raw const parameters) };
 }
 
-fn open_process(pid: u32) -> Result<Process, Error> {
+/// Takes hold of a process.
+///
+/// # Errors
+/// [`Error::Attach`]: there is none with this id, or it is the id of a thread.
+pub fn open_process(pid: u32) -> Result<Process, Error> {
     Process::open(pid).map_err(|error| {
         Error::Attach(match error.kind() {
             std::io::ErrorKind::NotFound => format!("process {pid} does not exist"),
@@ -390,9 +399,7 @@ fn require_btf() -> Result<(), Error> {
 }
 
 fn load(options: &Options) -> Result<SocketSkel<'static>, Error> {
-    libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Debug, |level, message| {
-        log::log!(target: "libbpf", log_level(level), "{}", message.trim_end());
-    })));
+    log_libbpf();
     // The skeleton borrows the room of its object for as long as it lives; a few bytes for each trace.
     let room = Box::leak(Box::new(MaybeUninit::uninit()));
     let mut open = SocketSkelBuilder::default().open(room).map_err(|error| cannot_load(&error))?;
@@ -600,6 +607,13 @@ fn clock_offset() -> u64 {
         (after - before, real - (before + (after - before) / 2))
     });
     readings.min().map_or(0, |(_, offset)| offset)
+}
+
+/// What libbpf says goes where all messages for developers go.
+pub(super) fn log_libbpf() {
+    libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Debug, |level, message| {
+        log::log!(target: "libbpf", log_level(level), "{}", message.trim_end());
+    })));
 }
 
 fn log_level(level: libbpf_rs::PrintLevel) -> log::Level {

@@ -5,12 +5,13 @@
 //! ([`crate::recording`]), and nothing else of the crate.
 
 pub mod decode;
+pub mod hooks;
 mod input;
 pub mod interface;
 pub mod live;
 pub mod pcap;
 pub mod recording;
-mod tracepoint;
+pub mod tracepoint;
 
 use crate::event::{Event, Timestamp, Vantage};
 use std::fmt;

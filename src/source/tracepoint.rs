@@ -61,8 +61,11 @@ pub fn open(name: &str) -> io::Result<OwnedFd> {
     }
 }
 
-/// The number by which the kernel knows a tracepoint.
-fn number(name: &str) -> io::Result<u64> {
+/// The number by which the kernel knows the tracepoint called `name` (`category/event`).
+///
+/// # Errors
+/// There is no such tracepoint, or tracefs can't be had.
+pub fn number(name: &str) -> io::Result<u64> {
     ROOTS.iter().find_map(|root| read(root, name).ok()).map_or_else(|| number_from_own_mount(name), Ok)
 }
 

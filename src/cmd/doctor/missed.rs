@@ -1,0 +1,134 @@
+//! What a trace of a process would lack, and by which cause, concluded from what [`super::process`] found.
+
+use super::process::{Subject, comma, state};
+use crate::event::Cause;
+use crate::output::escape::escape;
+use crate::output::paint::Paint;
+use crate::output::tally::plural;
+use crate::process::sockets::Socket;
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// Bytes that a trace would lack.
+pub(super) struct Missed {
+    /// The cause that a report would name; absent where nothing would be reported at all.
+    cause: Option<Cause>,
+    what: String,
+}
+
+impl Missed {
+    /// As JSON.
+    pub(super) fn line(&self, pid: u32) -> impl Serialize + '_ {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            r#type: &'static str,
+            pid: u32,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            stage: Option<&'static str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            cause: Option<&'static str>,
+            detail: &'a str,
+        }
+        let stage = self.cause.map(|cause| cause.stage().name());
+        Line { r#type: "missed", pid, stage, cause: self.cause.map(Cause::slug), detail: &self.what }
+    }
+
+    /// As text; the first one of a process brings the title.
+    pub(super) fn text(&self, first: bool, paint: Paint) -> String {
+        let title = format!("  {}\n", paint.quiet("would be missed, by cause (see sockdbg explain CAUSE)"));
+        let cause = format!("{:18}", self.cause.map_or("not reported", Cause::slug));
+        let what = escape(self.what.as_bytes());
+        format!("{}    {} {what}", if first { &title } else { "" }, paint.word(cause))
+    }
+}
+
+/// Functions of the C library that move bytes on sockets and are not traced.
+const UNTRACED: [&str; 9] =
+    ["preadv2", "pwritev2", "recvmmsg", "sendfile", "sendfile64", "sendmmsg", "splice", "tee", "vmsplice"];
+
+impl Subject {
+    /// What a trace of `traced`, of which this process is one, would lack of it.
+    pub(super) fn missed(&self, traced: &[u32]) -> Vec<Missed> {
+        let mut missed = Vec::new();
+        let mut add = |cause: Option<Cause>, what: String| missed.push(Missed { cause, what });
+        let open: Vec<&Socket> = self.sockets.iter().filter(|socket| is_tcp(socket)).collect();
+        let (listeners, connections): (Vec<&Socket>, Vec<&Socket>) =
+            open.into_iter().partition(|socket| state(socket) == Some("listen"));
+        if !connections.is_empty() {
+            let what =
+                format!("what has moved already on {}", plural(connections.len() as u64, "open connection"));
+            add(Some(Cause::BeforeAttach), what);
+        }
+        if !self.descriptors.io_urings.is_empty() {
+            add(Some(Cause::UntracedSyscall), "payload that goes through io_uring".into());
+        }
+        if self.image.as_ref().is_some_and(|image| image.bits == Some(32)) {
+            add(Some(Cause::UntracedSyscall), "payload of its calls, which are 32-bit ones".into());
+        }
+        if let Some((who, all)) = self.others(&connections, traced) {
+            let what = format!("payload on shared connections that {who} may move; trace all: -p {all}");
+            add(Some(Cause::UntracedSyscall), what);
+        }
+        if let Some(calls) = self.untraced_calls() {
+            let what = format!("payload that goes through {calls}, which its program imports");
+            add(Some(Cause::UntracedSyscall), what);
+        }
+        if let Some((who, all)) = self.others(&listeners, traced) {
+            let what = format!("connections of a shared listener that {who} may accept; trace all: -p {all}");
+            add(Some(Cause::NotThisProcess), what);
+        }
+        let children: Vec<u32> =
+            self.children.iter().copied().filter(|child| !traced.contains(child)).collect();
+        if !children.is_empty() {
+            let what =
+                format!("connections of its child processes; trace them as well: -p {}", comma(&children));
+            add(Some(Cause::NotThisProcess), what);
+        }
+        if !self.tls().is_empty() {
+            let what = "records on encrypted connections: their payload is ciphertext".to_owned();
+            add(Some(Cause::ProtocolUnknown), what);
+        }
+        if let Some(kinds) = self.untraced_kinds() {
+            add(None, format!("all bytes on {kinds}: sockdbg traces TCP only, and does not count these"));
+        }
+        if self.sharing.unreadable > 0 {
+            let count = self.sharing.unreadable;
+            let what = format!("who else holds its sockets: {count} of the processes may not be looked at");
+            add(None, what);
+        }
+        missed
+    }
+
+    /// The processes outside `traced` that hold one of `sockets`, by name, and the ids of them and `traced`.
+    fn others(&self, sockets: &[&Socket], traced: &[u32]) -> Option<(String, String)> {
+        let holders = sockets.iter().flat_map(|socket| self.holders(socket));
+        let outside = holders.filter(|holder| !traced.contains(&holder.pid));
+        let unique: BTreeSet<(u32, &str)> =
+            outside.map(|holder| (holder.pid, holder.comm.as_str())).collect();
+        let names: Vec<String> = unique.iter().map(|(pid, comm)| format!("{comm}[{pid}]")).collect();
+        let pids: Vec<u32> = traced.iter().copied().chain(unique.iter().map(|(pid, _)| *pid)).collect();
+        (!names.is_empty()).then(|| (names.join(" or "), comma(&pids)))
+    }
+
+    fn untraced_calls(&self) -> Option<String> {
+        let imports = &self.image.as_ref()?.imports;
+        let calls: Vec<&str> = UNTRACED.into_iter().filter(|call| imports.contains(*call)).collect();
+        (!calls.is_empty()).then(|| calls.join(", "))
+    }
+
+    /// How many sockets of which kinds are not traced.
+    fn untraced_kinds(&self) -> Option<String> {
+        let listed = self.sockets.iter().filter_map(|socket| socket.listed.as_ref());
+        let other: Vec<&str> =
+            listed.map(|listed| listed.transport).filter(|transport| *transport != "tcp").collect();
+        let kinds: BTreeSet<&str> = other.iter().copied().collect();
+        let count = |kind: &str| other.iter().filter(|other| **other == kind).count() as u64;
+        let counted: Vec<String> =
+            kinds.iter().map(|kind| plural(count(kind), &format!("{kind} socket"))).collect();
+        (!counted.is_empty()).then(|| counted.join(", "))
+    }
+}
+
+fn is_tcp(socket: &Socket) -> bool {
+    socket.listed.as_ref().is_some_and(|listed| listed.transport == "tcp")
+}

@@ -1,0 +1,215 @@
+//! What the self-test traces: a process that sends bytes known beforehand to itself, by each data call.
+//!
+//! It speaks with the tracer on stdin and stdout: says the inode of a connection that is open already, waits until it
+//! is traced, says the inodes of each pair of sockets it used, and keeps the first connection until stdin ends.
+
+use crate::event::Call;
+use anyhow::Context;
+use nix::libc;
+use nix::sys::socket::{MsgFlags, SockaddrStorage, recv, recvmsg, send, sendmsg};
+use nix::sys::stat::fstat;
+use nix::sys::uio::{readv, writev};
+use nix::unistd::{read, write};
+use std::io::{self, BufRead, IoSlice, IoSliceMut};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+/// Bytes of each message: around the size up to which payload is gathered, and around that of a page.
+const SIZES: [usize; 5] = [1, 4095, 4096, 4097, 8192];
+
+/// Bytes that a pair of sockets moves.
+pub const TOTAL: usize = {
+    let (mut sum, mut at) = (0, 0);
+    while at < SIZES.len() {
+        sum += SIZES[at];
+        at += 1;
+    }
+    sum
+};
+
+/// What is said last, before stdin is waited for.
+pub const DONE: &str = "done";
+
+/// A receiver that waits longer has lost bytes: nothing else is on these sockets.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Two ends of a connection: what one sends the other receives.
+type Ends = (OwnedFd, OwnedFd);
+
+/// A way to carry bytes.
+pub struct Transport {
+    /// As the self-test's table names it.
+    pub name: &'static str,
+    connect: fn() -> io::Result<Ends>,
+}
+
+/// A call that sends, and one that receives.
+pub struct Pair {
+    /// The call that sends.
+    pub send: Call,
+    /// The call that receives.
+    pub recv: Call,
+    sender: fn(&OwnedFd, &[u8]) -> nix::Result<usize>,
+    receiver: fn(&OwnedFd, &mut [u8]) -> nix::Result<usize>,
+}
+
+/// Every transport is tried with every pair.
+pub const TRANSPORTS: &[Transport] = &[
+    Transport { name: "tcp4", connect: || tcp((Ipv4Addr::LOCALHOST, 0).into()) },
+    Transport { name: "tcp6", connect: || tcp((Ipv6Addr::LOCALHOST, 0).into()) },
+];
+
+/// Every call that is traced.
+pub const PAIRS: &[Pair] = &[
+    Pair {
+        send: Call::Write,
+        recv: Call::Read,
+        sender: |fd, bytes| write(fd, bytes),
+        receiver: |fd, room| read(fd, room),
+    },
+    Pair {
+        send: Call::Writev,
+        recv: Call::Readv,
+        sender: |fd, bytes| {
+            let (one, two) = bytes.split_at(bytes.len() / 2);
+            writev(fd, &[IoSlice::new(one), IoSlice::new(two)])
+        },
+        receiver: |fd, room| {
+            let (one, two) = room.split_at_mut(room.len() / 2);
+            readv(fd, &mut [IoSliceMut::new(one), IoSliceMut::new(two)])
+        },
+    },
+    Pair {
+        send: Call::Sendto,
+        recv: Call::Recvfrom,
+        // send and recv are the calls sendto and recvfrom without an address.
+        sender: |fd, bytes| send(fd.as_raw_fd(), bytes, MsgFlags::empty()),
+        receiver: |fd, room| recv(fd.as_raw_fd(), room, MsgFlags::empty()),
+    },
+    Pair {
+        send: Call::Sendmsg,
+        recv: Call::Recvmsg,
+        sender: |fd, bytes| {
+            let (one, two) = bytes.split_at(bytes.len() / 2);
+            let buffers = [IoSlice::new(one), IoSlice::new(two)];
+            sendmsg::<()>(fd.as_raw_fd(), &buffers, &[], MsgFlags::empty(), None)
+        },
+        receiver: |fd, room| {
+            let (one, two) = room.split_at_mut(room.len() / 2);
+            let mut buffers = [IoSliceMut::new(one), IoSliceMut::new(two)];
+            let received = recvmsg::<SockaddrStorage>(fd.as_raw_fd(), &mut buffers, None, MsgFlags::empty())?;
+            Ok(received.bytes)
+        },
+    },
+];
+
+/// The bytes that transport number `transport` carries with pair number `pair`: no stretch repeats, and no two
+/// are alike.
+pub fn payload(transport: usize, pair: usize) -> Vec<u8> {
+    let number = (transport * PAIRS.len() + pair + 1) as u64;
+    let mut state = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mut bytes = Vec::with_capacity(TOTAL + 8);
+    while bytes.len() < TOTAL {
+        // xorshift64, Marsaglia 2003.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(TOTAL);
+    bytes
+}
+
+/// What is said of a transport with a pair: the inodes of the two ends, or why there are none.
+pub type Said = Result<(u64, u64), String>;
+
+/// Is the traced process, until stdin ends.
+///
+/// # Errors
+/// Its own sockets do not carry what they should, or whoever started it is gone.
+pub fn run() -> anyhow::Result<()> {
+    let open = (TRANSPORTS[0].connect)().context("a loopback connection")?;
+    println!("{}", inode(&open.0)?);
+    let mut lines = io::stdin().lock().lines();
+    lines.next().transpose()?;
+    exchange(&open, &PAIRS[0], &payload(TRANSPORTS.len(), 0))?;
+    for (at, transport) in TRANSPORTS.iter().enumerate() {
+        for (number, pair) in PAIRS.iter().enumerate() {
+            let said: Said = match (transport.connect)() {
+                Ok(ends) => {
+                    exchange(&ends, pair, &payload(at, number)).with_context(|| {
+                        format!("{}, {} to {}", transport.name, pair.send.name(), pair.recv.name())
+                    })?;
+                    Ok((inode(&ends.0)?, inode(&ends.1)?))
+                }
+                // IPv6 may be switched off.
+                Err(error) => Err(error.to_string()),
+            };
+            println!("{}", serde_json::to_string(&said)?);
+        }
+    }
+    println!("{DONE}");
+    lines.next().transpose()?;
+    Ok(())
+}
+
+/// Sends message by message, each received before the next: nothing has to fit into the sockets' buffers.
+fn exchange((sender, receiver): &Ends, pair: &Pair, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut rest = bytes;
+    for size in SIZES {
+        let (message, after) = rest.split_at(size);
+        rest = after;
+        let (mut sent, mut received) = (0, vec![0; size]);
+        while sent < size {
+            let next = (pair.sender)(sender, &message[sent..])?;
+            let mut came = 0;
+            while came < next {
+                match (pair.receiver)(receiver, &mut received[sent + came..sent + next])? {
+                    0 => anyhow::bail!("the connection ended"),
+                    count => came += count,
+                }
+            }
+            sent += next;
+        }
+        anyhow::ensure!(received == message, "other bytes arrived than were sent");
+    }
+    Ok(())
+}
+
+fn tcp(address: SocketAddr) -> io::Result<Ends> {
+    let listener = TcpListener::bind(address)?;
+    let client = TcpStream::connect(listener.local_addr()?)?;
+    let (server, _) = listener.accept()?;
+    server.set_read_timeout(Some(PATIENCE))?;
+    Ok((client.into(), server.into()))
+}
+
+fn inode(socket: &OwnedFd) -> nix::Result<u64> {
+    let stat: libc::stat = fstat(socket)?;
+    Ok(stat.st_ino)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_transport_carries_every_pair() {
+        for transport in TRANSPORTS {
+            let ends = (transport.connect)().unwrap();
+            for (number, pair) in PAIRS.iter().enumerate() {
+                exchange(&ends, pair, &payload(7, number)).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn payloads_differ_in_every_stretch() {
+        let all = (0..3).flat_map(|transport| (0..4).map(move |pair| payload(transport, pair)));
+        let stretches: Vec<Vec<u8>> =
+            all.flat_map(|bytes| bytes.chunks_exact(8).map(<[u8]>::to_vec).collect::<Vec<_>>()).collect();
+        assert_eq!(stretches.iter().collect::<HashSet<_>>().len(), stretches.len());
+    }
+}
