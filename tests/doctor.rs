@@ -335,7 +335,7 @@ fn io_uring_in_use_is_seen_by_its_descriptors() {
     assert_eq!(only(&lines, "process")["io_uring_fds"], json!([fd]));
     let missed = of_type(&lines, "missed");
     let of_ring = missed.iter().find(|line| line["detail"].as_str().unwrap().contains("io_uring"));
-    assert_eq!(of_ring.expect("it is told")["cause"], "untraced-syscall");
+    assert_eq!(of_ring.expect("it is told")["cause"], "io-uring");
     python.go();
     python.ended();
 }

@@ -18,6 +18,7 @@ extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 
 TRY("tp_btf/sock_send_length", try_send)
 TRY("tp_btf/sock_recv_length", try_receive)
+TRY("tp_btf/tcp_rcv_space_adjust", try_read)
 TRY("tp_btf/inet_sock_set_state", try_set_state)
 TRY("tp_btf/tcp_destroy_sock", try_destroy)
 TRY("tp_btf/sys_exit", try_sys_exit)

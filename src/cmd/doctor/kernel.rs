@@ -189,6 +189,12 @@ const USES: &[Use] = &[
         without: "tp_btf/sys_exit is used",
     },
     Use {
+        name: "tp_btf/tcp_rcv_space_adjust",
+        need: Need::Sockets,
+        good: "what splice takes out of a socket",
+        without: "tp_btf/sys_exit is used",
+    },
+    Use {
         name: SYS_EXIT,
         need: Need::Calls,
         good: "data, where sockets don't tell; loaded, not attached",

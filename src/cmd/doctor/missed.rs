@@ -42,9 +42,8 @@ impl Missed {
     }
 }
 
-/// Functions of the C library that move bytes on sockets and are not traced.
-const UNTRACED: [&str; 9] =
-    ["preadv2", "pwritev2", "recvmmsg", "sendfile", "sendfile64", "sendmmsg", "splice", "tee", "vmsplice"];
+/// Functions of the C library that move bytes inside the kernel.
+const TRANSFERS: [&str; 3] = ["sendfile", "sendfile64", "splice"];
 
 impl Subject {
     /// What a trace of `traced`, of which this process is one, would lack of it.
@@ -60,18 +59,18 @@ impl Subject {
             add(Some(Cause::BeforeAttach), what);
         }
         if !self.descriptors.io_urings.is_empty() {
-            add(Some(Cause::UntracedSyscall), "payload that goes through io_uring".into());
+            add(Some(Cause::IoUring), "payload that goes through io_uring".into());
         }
         if self.image.as_ref().is_some_and(|image| image.bits == Some(32)) {
             add(Some(Cause::UntracedSyscall), "payload of its calls, which are 32-bit ones".into());
         }
         if let Some((who, all)) = self.others(&connections, traced) {
             let what = format!("payload on shared connections that {who} may move; trace all: -p {all}");
-            add(Some(Cause::UntracedSyscall), what);
+            add(Some(Cause::OtherProcess), what);
         }
-        if let Some(calls) = self.untraced_calls() {
+        if let Some(calls) = self.transfers() {
             let what = format!("payload that goes through {calls}, which its program imports");
-            add(Some(Cause::UntracedSyscall), what);
+            add(Some(Cause::InKernelTransfer), what);
         }
         if let Some((who, all)) = self.others(&listeners, traced) {
             let what = format!("connections of a shared listener that {who} may accept; trace all: -p {all}");
@@ -110,9 +109,9 @@ impl Subject {
         (!names.is_empty()).then(|| (names.join(" or "), comma(&pids)))
     }
 
-    fn untraced_calls(&self) -> Option<String> {
+    fn transfers(&self) -> Option<String> {
         let imports = &self.image.as_ref()?.imports;
-        let calls: Vec<&str> = UNTRACED.into_iter().filter(|call| imports.contains(*call)).collect();
+        let calls: Vec<&str> = TRANSFERS.into_iter().filter(|call| imports.contains(*call)).collect();
         (!calls.is_empty()).then(|| calls.join(", "))
     }
 

@@ -5,6 +5,7 @@
 
 use crate::event::Call;
 use anyhow::Context;
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{MsgFlags, SockaddrStorage, recv, recvmsg, send, sendmsg};
 use nix::sys::stat::fstat;
@@ -102,7 +103,68 @@ pub const PAIRS: &[Pair] = &[
             Ok(received.bytes)
         },
     },
+    Pair {
+        send: Call::Sendmmsg,
+        recv: Call::Recvmmsg,
+        sender: |fd, bytes| {
+            let (one, two) = bytes.split_at(bytes.len() / 2);
+            let mut buffers = [part(one), part(two)];
+            let mut messages = buffers.each_mut().map(message);
+            // SAFETY: two messages, each of one buffer, both of which live through the call; it writes to no buffer.
+            let count = unsafe { libc::sendmmsg(fd.as_raw_fd(), messages.as_mut_ptr(), 2, 0) };
+            moved(&messages, count)
+        },
+        receiver: |fd, room| {
+            let (one, two) = room.split_at_mut(room.len() / 2);
+            let mut buffers = [part(one), part(two)];
+            let mut messages = buffers.each_mut().map(message);
+            // What was sent in two parts is received in two, each of them whole.
+            let flags = libc::MSG_WAITALL as _;
+            // SAFETY: as above, and the buffers are exclusively ours.
+            let count = unsafe {
+                libc::recvmmsg(fd.as_raw_fd(), messages.as_mut_ptr(), 2, flags, std::ptr::null_mut())
+            };
+            moved(&messages, count)
+        },
+    },
+    Pair {
+        send: Call::Pwritev2,
+        recv: Call::Preadv2,
+        sender: |fd, bytes| {
+            let buffer = part(bytes);
+            // SAFETY: one buffer, which lives through the call.
+            let count = unsafe { libc::pwritev2(fd.as_raw_fd(), &buffer, 1, NO_OFFSET, 0) };
+            Errno::result(count).map(|count| count as usize)
+        },
+        receiver: |fd, room| {
+            let buffer = part(room);
+            // SAFETY: one buffer, which lives through the call and is exclusively ours.
+            let count = unsafe { libc::preadv2(fd.as_raw_fd(), &buffer, 1, NO_OFFSET, 0) };
+            Errno::result(count).map(|count| count as usize)
+        },
+    },
 ];
+
+/// preadv2(2): at the file's own position, and sockets have no other.
+const NO_OFFSET: libc::off_t = -1;
+
+fn part(bytes: &[u8]) -> libc::iovec {
+    libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+}
+
+/// A message with one buffer.
+fn message(buffer: &mut libc::iovec) -> libc::mmsghdr {
+    // SAFETY: all zero is a message without address, buffers and control data.
+    let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+    (message.msg_hdr.msg_iov, message.msg_hdr.msg_iovlen) = (buffer, 1);
+    message
+}
+
+/// Bytes of the messages that the kernel has moved, where it has moved any.
+fn moved(messages: &[libc::mmsghdr], count: libc::c_int) -> nix::Result<usize> {
+    let count = Errno::result(count)? as usize;
+    Ok(messages[..count].iter().map(|message| message.msg_len as usize).sum())
+}
 
 /// The bytes that transport number `transport` carries with pair number `pair`: no stretch repeats, and no two
 /// are alike.
