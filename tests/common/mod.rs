@@ -10,5 +10,6 @@ pub mod peer;
 pub mod puppet;
 pub mod report;
 pub mod trace;
+pub mod truth;
 pub mod watcher;
 pub mod wire;
