@@ -145,26 +145,19 @@ static __always_inline struct conn *on_connecting(struct sock *sk, const struct 
 	return conn_of(sk);
 }
 
-/*
- * Sequence number of the first byte sent. With TCP fast open, bytes are written before the handshake has ended; what
- * the peer has acknowledged then begins with our SYN, which has a number of its own (RFC 9293, 3.4; RFC 7413).
- */
-static __always_inline u32 first_sent(struct tcp_sock *tp)
-{
-	return READ(tp, snd_una) - (u32)READ(tp, bytes_acked) + 1;
-}
-
 /* The handshake that on_connecting saw begin has ended, in the state `new`. */
 static __always_inline void on_connected(struct sock *sk, struct conn *conn, int new)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 
 	conn->connecting = 0;
+	if (conn->announced && new == TCP_CLOSE)
+		return; /* bytes that were to go with the SYN have made it known */
 	read_addresses(sk, &conn->open);
 	if (new == TCP_CLOSE) {
 		conn->open.error = READ(sk, sk_err);
 	} else {
-		start(conn, SD_SEND, 0, first_sent(tp));
+		start_sending(sk, conn);
 		start(conn, SD_RECV, 0, READ(tp, copied_seq));
 	}
 	announce(conn);
