@@ -7,59 +7,69 @@ use sockdbg::event::{Close, ConnId, Direction, Open, Range};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-/// Every way in which the trace differs from the truth, one line each.
-pub fn differences(truth: &Value, seen: &[Seen]) -> Vec<String> {
-    let mut connections = by_socket(seen);
-    let mut found = Vec::new();
-    for socket in truth["sockets"].as_array().expect("a list") {
-        let inode = number(&socket["inode"]);
-        let of_socket = connections.entry(inode).or_default();
-        if socket["end"] == "none" {
-            let moved = of_socket.iter().flatten().any(|seen| !matches!(seen.what, What::Open(_) | What::Close(_)));
-            if moved {
-                found.push(format!("socket {inode}: it has no peer, and moves something"));
-            }
-            of_socket.clear();
-            continue;
+/// The connections of a trace that have not been compared yet, by socket and in order.
+pub struct Told<'a>(BTreeMap<u64, VecDeque<Vec<&'a Seen>>>);
+
+impl<'a> Told<'a> {
+    pub fn new(seen: &'a [Seen]) -> Told<'a> {
+        let mut order: Vec<ConnId> = Vec::new();
+        let mut events: BTreeMap<ConnId, Vec<&Seen>> = BTreeMap::new();
+        for seen in seen {
+            events.entry(seen.conn).or_insert_with(|| {
+                order.push(seen.conn);
+                Vec::new()
+            });
+            events.get_mut(&seen.conn).expect("just entered").push(seen);
         }
-        let mut lines = Vec::new();
-        match of_socket.pop_front() {
-            Some(events) => compare(socket, &events, &mut lines),
+        let mut sockets: BTreeMap<u64, VecDeque<Vec<&Seen>>> = BTreeMap::new();
+        for conn in order {
+            let events = events.remove(&conn).expect("entered once");
+            sockets.entry(conn.socket).or_default().push_back(events);
+        }
+        Told(sockets)
+    }
+
+    /// Every way in which the trace differs from a mode's truth, one line each. Takes the mode's connections out.
+    pub fn differences(&mut self, truth: &Value) -> Vec<String> {
+        let mut found = Vec::new();
+        for socket in list(&truth["sockets"]) {
+            let mut lines = Vec::new();
+            self.compare(socket, &mut lines);
+            let (inode, transport) = (&socket["inode"], text(&socket["transport"]));
+            found.extend(lines.into_iter().map(|line| format!("socket {inode} ({transport}) {line}")));
+        }
+        found
+    }
+
+    fn compare(&mut self, socket: &Value, found: &mut Vec<String>) {
+        let connections = self.0.entry(number(&socket["inode"])).or_default();
+        if socket["end"] == "none" {
+            let is_still = |seen: &&Seen| matches!(seen.what, What::Open(_) | What::Close(_));
+            if !std::mem::take(connections).iter().flatten().all(is_still) {
+                found.push("has no peer, and moves something".to_owned());
+            }
+            return;
+        }
+        match connections.pop_front() {
+            Some(events) => compare(socket, &events, found),
             // Where no handshake tells of it, a connection shows by its use.
             None if socket["transport"] != "tcp" && is_unused(socket) => {}
-            None => lines.push("is not reported".to_owned()),
+            None => found.push("is not reported".to_owned()),
         }
-        let transport = text(&socket["transport"]);
-        found.extend(lines.into_iter().map(|line| format!("socket {inode} ({transport}) {line}")));
     }
-    for (inode, rest) in connections.into_iter().filter(|(_, rest)| !rest.is_empty()) {
-        found.push(format!("socket {inode} is reported {} times more than it connected: {:?}", rest.len(), rest[0][0]));
-    }
-    found
-}
 
-/// The events of each connection of each socket, in order.
-fn by_socket(seen: &[Seen]) -> BTreeMap<u64, VecDeque<Vec<&Seen>>> {
-    let mut order: Vec<ConnId> = Vec::new();
-    let mut events: BTreeMap<ConnId, Vec<&Seen>> = BTreeMap::new();
-    for seen in seen {
-        events.entry(seen.conn).or_insert_with(|| {
-            order.push(seen.conn);
-            Vec::new()
-        });
-        events.get_mut(&seen.conn).expect("just entered").push(seen);
+    /// What the trace tells of sockets that no mode had, or more often than it had them.
+    pub fn rest(self) -> Vec<String> {
+        let rest = self.0.into_iter().filter(|(_, connections)| !connections.is_empty());
+        rest.map(|(inode, connections)| format!("socket {inode} is nobody's: {:?}", connections[0][0]))
+            .collect()
     }
-    let mut sockets: BTreeMap<u64, VecDeque<Vec<&Seen>>> = BTreeMap::new();
-    for conn in order {
-        let events = events.remove(&conn).expect("entered once");
-        sockets.entry(conn.socket).or_default().push_back(events);
-    }
-    sockets
 }
 
 fn is_unused(socket: &Value) -> bool {
     let unused = |side: &Value| {
-        side["length"] == 0 && ["datagrams", "errors"].iter().all(|&list| side[list] == Value::Array(Vec::new()))
+        side["length"] == 0
+            && ["datagrams", "errors"].iter().all(|&list| side[list] == Value::Array(Vec::new()))
     };
     unused(&socket["send"]) && unused(&socket["recv"]) && socket["recv"]["ends"] == 0
 }
@@ -77,7 +87,8 @@ fn compare(socket: &Value, events: &[&Seen], found: &mut Vec<String>) {
     let failed = socket["failed"].as_i64().map(|errno| errno as i32);
     expect(found, "error of its connect", open.error, failed);
     if let Some(addresses) = socket["addresses"].as_array() {
-        let ends = [open.local, open.remote].map(|address| address.map(|address| plain(&address.to_string())));
+        let ends =
+            [open.local, open.remote].map(|address| address.map(|address| plain(&address.to_string())));
         let expected = [plain(text(&addresses[0])), plain(text(&addresses[1]))].map(Some);
         expect(found, "addresses", ends, expected);
     }
@@ -87,7 +98,8 @@ fn compare(socket: &Value, events: &[&Seen], found: &mut Vec<String>) {
         expect(found, "end", last.map(|close| close.reason.name()), socket["end"].as_str());
         totals = last.map(|close| close.totals);
     }
-    let finals = events.iter().filter_map(|seen| as_close(seen)).filter(|close| close.reason.is_final()).count();
+    let finals =
+        events.iter().filter_map(|seen| as_close(seen)).filter(|close| close.reason.is_final()).count();
     if finals > 1 {
         found.push(format!("ends {finals} times"));
     }
@@ -171,19 +183,22 @@ impl<'a> Side<'a> {
     /// Failed calls, the end of the stream, looks at what comes next.
     fn compare_what_moves_nothing(&self, found: &mut Vec<String>) {
         let errors: Vec<i32> = self.data().filter_map(|(_, data)| data.error).collect();
-        let expected: Vec<i32> = list(&self.side["errors"]).iter().map(|errno| number(errno) as i32).collect();
+        let expected: Vec<i32> =
+            list(&self.side["errors"]).iter().map(|errno| number(errno) as i32).collect();
         expect(found, "failed calls", errors, expected);
-        let is_end = |data: &Data| {
-            self.is_stream && !data.peek && data.error.is_none() && data.range.is_empty()
-        };
+        let is_end =
+            |data: &Data| self.is_stream && !data.peek && data.error.is_none() && data.range.is_empty();
         let ends = self.data().filter(|(_, data)| is_end(data)).count() as u64;
         expect(found, "reads of the end of the stream", ends, number(&self.side["ends"]));
         let peek = |data: &Data| (data.range.from, data.range.len(), sha256(&data.payload));
-        let peeks: Vec<_> =
-            self.data().filter(|(_, data)| data.peek && data.error.is_none()).map(|(_, data)| peek(data)).collect();
-        let expected = list(&self.side["peeks"]).iter().map(|peek| {
-            (number(&peek["offset"]), number(&peek["length"]), text(&peek["sha256"]).to_owned())
-        });
+        let peeks: Vec<_> = self
+            .data()
+            .filter(|(_, data)| data.peek && data.error.is_none())
+            .map(|(_, data)| peek(data))
+            .collect();
+        let expected = list(&self.side["peeks"])
+            .iter()
+            .map(|peek| (number(&peek["offset"]), number(&peek["length"]), text(&peek["sha256"]).to_owned()));
         expect(found, "peeks", peeks, expected.collect());
     }
 
@@ -192,11 +207,10 @@ impl<'a> Side<'a> {
         if self.is_stream {
             return;
         }
-        let seen: Vec<_> =
-            moves.iter().map(|(_, data)| (data.range.len(), sha256(&data.payload))).collect();
-        let expected = datagrams.iter().map(|datagram| {
-            (number(&datagram["length"]), text(&datagram["sha256"]).to_owned())
-        });
+        let seen: Vec<_> = moves.iter().map(|(_, data)| (data.range.len(), sha256(&data.payload))).collect();
+        let expected = datagrams
+            .iter()
+            .map(|datagram| (number(&datagram["length"]), text(&datagram["sha256"]).to_owned()));
         expect(found, "datagrams", seen, expected.collect());
     }
 
@@ -243,7 +257,9 @@ impl<'a> Side<'a> {
                 .collect();
             let digest = sha256(&bytes[range.from as usize..range.to as usize]);
             match (segment["cause"].as_str(), lost.first()) {
-                (_, None) if digest != text(&segment["sha256"]) => found.push(format!("{range} has other bytes")),
+                (_, None) if digest != text(&segment["sha256"]) => {
+                    found.push(format!("{range} has other bytes"))
+                }
                 (_, None) => {}
                 (None, Some((lost, cause))) => found.push(format!("{lost} is missing: {cause}")),
                 (Some(expected), Some(_)) => {

@@ -145,8 +145,7 @@ fn zerocopy(truth: &mut Truth) {
     while told < calls {
         wait(&stream, PollFlags::POLLERR);
         let mut control = [0; 128];
-        let (result, length, _) =
-            sys::recvmsg(stream.as_raw_fd(), &mut [], libc::MSG_ERRQUEUE, &mut control);
+        let (result, length, _) = sys::recvmsg(stream.as_raw_fd(), &mut [], libc::MSG_ERRQUEUE, &mut control);
         if result == Err(libc::EAGAIN) {
             continue;
         }
@@ -159,7 +158,8 @@ fn zerocopy(truth: &mut Truth) {
     peer.agrees(truth, id);
 }
 
-fn wait(fd: impl AsFd, what: PollFlags) {
+/// Waits until this is so of a descriptor.
+pub fn wait(fd: impl AsFd, what: PollFlags) {
     poll(&mut [PollFd::new(fd.as_fd(), what)], PollTimeout::NONE).expect("a descriptor to poll");
 }
 

@@ -50,7 +50,8 @@ fn counts(truth: &mut Truth) {
 }
 
 fn recv_counts(truth: &mut Truth) {
-    let total: usize = COUNTS.map(|count| (0..count).map(|index| length(index, count)).sum::<usize>()).iter().sum();
+    let total: usize =
+        COUNTS.map(|count| (0..count).map(|index| length(index, count)).sum::<usize>()).iter().sum();
     let bytes = noise(total, 20);
     let (stream, id, peer) = connected(truth, &bytes);
     let mut at = 0;

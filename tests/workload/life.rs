@@ -2,16 +2,17 @@
 
 use super::Mode;
 use super::calls::{receive_all, send_all};
+use super::flags::wait;
 use super::noise::noise;
 use super::peer::{Peer, connected, converse, receive, tell_received};
-use super::sys;
+use super::sys::{self, Outcome};
 use super::truth::{Id, Truth, Way};
 use nix::libc::{self, SOCK_NONBLOCK, SOCK_STREAM};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sched::{CloneFlags, unshare};
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
 pub const MODES: &[Mode] = &[
     ("life/tcp4", |truth| both_ends(truth, "127.0.0.1:0", "127.0.0.1")),
@@ -27,7 +28,23 @@ pub const MODES: &[Mode] = &[
     ("life/connect-refused", connect_refused),
     ("life/connect-refused-nonblocking", connect_refused_nonblocking),
     ("life/connect-refused-then-not", connect_again),
-    ("life/fast-open", fast_open),
+    ("life/fast-open", |truth| {
+        fast_open(truth, false, |fd, address, bytes| {
+            sys::sendto(fd.as_raw_fd(), bytes, &sys::inet(address), libc::MSG_FASTOPEN)
+        });
+    }),
+    // Gives the bytes to the kernel, and does not wait for the handshake.
+    ("life/fast-open-nonblocking", |truth| fast_open(truth, false, send_early)),
+    ("life/fast-open-late", |truth| fast_open(truth, true, send_early)),
+    // The connect returns at once; the first write sends the SYN.
+    ("life/fast-open-connect", |truth| {
+        fast_open(truth, false, |fd, address, bytes| {
+            sys::set_option(fd, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT, 1);
+            assert_eq!(sys::connect(fd, &sys::inet(address)), Ok(0));
+            sys::write(fd.as_raw_fd(), bytes)
+        });
+    }),
+    ("life/fast-open-accept", fast_open_accept),
     ("life/accept", |truth| accept(truth, false)),
     ("life/backlog-data", |truth| accept(truth, true)),
     ("life/accepted-and-closed-unused", accepted_unused),
@@ -101,7 +118,7 @@ fn connected_in_time(fd: &OwnedFd, address: SocketAddr) -> i32 {
             return errno;
         }
     }
-    poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE).expect("a descriptor to poll");
+    wait(fd, PollFlags::POLLOUT);
     sys::pending_error(fd)
 }
 
@@ -156,19 +173,38 @@ fn connect_again(truth: &mut Truth) {
     exchange(truth, TcpStream::from(fd), second, peer, &bytes);
 }
 
-/// The first bytes travel with the SYN. The setting is one of a network namespace, so the mode has its own.
-fn fast_open(truth: &mut Truth) {
+fn send_early(fd: &OwnedFd, address: SocketAddr, bytes: &[u8]) -> Outcome {
+    sys::sendto(fd.as_raw_fd(), bytes, &sys::inet(address), libc::MSG_FASTOPEN | libc::MSG_DONTWAIT)
+}
+
+/// A network in which the first bytes travel with the SYN: the setting is one of a namespace.
+fn enable_fast_open(truth: &mut Truth) {
     unshare(CloneFlags::CLONE_NEWNET).expect("root");
-    let first = sys::socket(libc::AF_INET, libc::SOCK_DGRAM);
-    let idle = truth.socket(&first, "udp");
+    let any = sys::socket(libc::AF_INET, libc::SOCK_DGRAM);
+    let idle = truth.socket(&any, "udp");
     truth.idle(idle);
-    sys::bring_up_loopback(&first);
+    sys::bring_up_loopback(&any);
     // Client and server, and on both without a cookie (ip-sysctl.rst): 0x1, 0x2, 0x4, 0x200.
     std::fs::write("/proc/sys/net/ipv4/tcp_fastopen", "519").expect("root");
+}
+
+/// `late`: the peer's queue is full when the SYN comes, so the handshake ends with the next one, a second later.
+fn fast_open(truth: &mut Truth, late: bool, begin: fn(&OwnedFd, SocketAddr, &[u8]) -> Outcome) {
+    enable_fast_open(truth);
     let mut peer = Peer::fork(|link| {
+        sys::close_sockets();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         sys::set_option(&listener, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, 5);
-        link.tell(u64::from(listener.local_addr().expect("bound").port()));
+        let address = listener.local_addr().expect("bound");
+        let first = late.then(|| {
+            assert_eq!(sys::listen_for(&listener, 0), Ok(0));
+            TcpStream::connect(address).expect("room for one")
+        });
+        link.tell(u64::from(address.port()));
+        link.hear();
+        if first.is_some() {
+            listener.accept().expect("the first one");
+        }
         let (stream, _) = listener.accept().expect("the workload connects");
         converse(&stream, &noise(700, 59), link);
     });
@@ -176,11 +212,33 @@ fn fast_open(truth: &mut Truth) {
     let fd = sys::socket(libc::AF_INET, SOCK_STREAM);
     let id = truth.socket(&fd, "tcp");
     let bytes = noise(600, 60);
-    let sent = sys::sendto(fd.as_raw_fd(), &bytes, &sys::inet(address), libc::MSG_FASTOPEN);
-    assert_eq!(sent, Ok(bytes.len()));
-    assert!(sys::syn_carried_data(&fd), "the SYN carried no data");
+    assert_eq!(begin(&fd, address, &bytes), Ok(bytes.len()));
     truth.moved(id, Way::Send, &bytes);
+    peer.link.tell(0);
+    wait(&fd, PollFlags::POLLOUT);
+    assert!(late || sys::syn_carried_data(&fd), "the SYN carried no data");
     exchange(truth, TcpStream::from(fd), id, peer, &noise(700, 59));
+}
+
+/// The peer's first bytes come with its SYN.
+fn fast_open_accept(truth: &mut Truth) {
+    enable_fast_open(truth);
+    let mut peer = Peer::fork(|link| {
+        sys::close_sockets();
+        let fd = sys::socket(libc::AF_INET, SOCK_STREAM);
+        let address = SocketAddr::from(([127, 0, 0, 1], link.hear() as u16));
+        let (early, rest) = (noise(600, 60), noise(300, 61));
+        let sent = sys::sendto(fd.as_raw_fd(), &early, &sys::inet(address), libc::MSG_FASTOPEN);
+        assert_eq!(sent, Ok(early.len()));
+        assert!(sys::syn_carried_data(&fd), "the SYN carried no data");
+        converse(&TcpStream::from(fd), &rest, link);
+    });
+    let (listener, port) = listen(truth);
+    sys::set_option(&listener, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, 5);
+    peer.link.tell(port);
+    let (stream, _) = listener.accept().expect("the peer connects");
+    let id = truth.socket(&stream, "tcp");
+    exchange(truth, stream, id, peer, &[noise(600, 60), noise(300, 61)].concat());
 }
 
 /// A peer's connection is accepted, before or after it has sent something.

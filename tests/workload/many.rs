@@ -36,7 +36,8 @@ fn allow_descriptors() {
 fn at_once(truth: &mut Truth) {
     allow_descriptors();
     let (mut peer, port) = server(|listener, link| {
-        let streams: Vec<_> = listener.incoming().take(CONNECTIONS).map(|stream| stream.expect("a peer")).collect();
+        let streams: Vec<_> =
+            listener.incoming().take(CONNECTIONS).map(|stream| stream.expect("a peer")).collect();
         for (seed, mut stream) in streams.iter().enumerate() {
             stream.write_all(&noise(400, seed as u64)).expect("the workload reads");
         }

@@ -289,8 +289,7 @@ pub fn reset_on_close(fd: &impl AsRawFd) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     let (at, length) = ((&raw const linger).cast(), size_of_val(&linger) as u32);
     // SAFETY: the value is as long as it says.
-    let set =
-        unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, at, length) };
+    let set = unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, at, length) };
     assert_eq!(outcome(set as isize), Ok(0));
 }
 
@@ -344,8 +343,7 @@ fn option<T: Copy>(fd: &impl AsRawFd, level: c_int, name: c_int) -> T {
     unsafe {
         let mut value: T = zeroed();
         let mut length = size_of::<T>() as u32;
-        let got =
-            libc::getsockopt(fd.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut length);
+        let got = libc::getsockopt(fd.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut length);
         assert_eq!(outcome(got as isize), Ok(0));
         value
     }
@@ -363,8 +361,7 @@ pub fn local_address(fd: &impl AsRawFd) -> std::net::SocketAddr {
     unsafe {
         let mut address: libc::sockaddr_in = zeroed();
         let mut length = size_of_val(&address) as u32;
-        let got =
-            libc::getsockname(fd.as_raw_fd(), (&raw mut address).cast(), &raw mut length);
+        let got = libc::getsockname(fd.as_raw_fd(), (&raw mut address).cast(), &raw mut length);
         assert_eq!(outcome(got as isize), Ok(0));
         let host = address.sin_addr.s_addr.to_ne_bytes();
         std::net::SocketAddr::from((host, u16::from_be(address.sin_port)))

@@ -99,8 +99,11 @@ fn messages(truth: &mut Truth) {
 /// Several datagrams with one call.
 fn many_messages(truth: &mut Truth) {
     let [(a, a_id), (b, b_id)] = pair(truth, "127.0.0.1:0");
-    let datagrams: Vec<Vec<u8>> =
-        [10, 0, 1000, 1, 5000].into_iter().enumerate().map(|(seed, size)| noise(size, 150 + seed as u64)).collect();
+    let datagrams: Vec<Vec<u8>> = [10, 0, 1000, 1, 5000]
+        .into_iter()
+        .enumerate()
+        .map(|(seed, size)| noise(size, 150 + seed as u64))
+        .collect();
     let messages: Vec<_> = datagrams.iter().map(|bytes| vec![IoSlice::new(bytes)]).collect();
     let lengths: Vec<usize> = datagrams.iter().map(Vec::len).collect();
     assert_eq!(sys::sendmmsg(a.as_raw_fd(), &messages), Ok(lengths.clone()));

@@ -16,7 +16,9 @@ pub const MODES: &[Mode] = &[
     ("uring/write", |truth| send(truth, ring(), |fd, at, length| opcode::Write::new(fd, at, length).build())),
     ("uring/send", |truth| send(truth, ring(), |fd, at, length| opcode::Send::new(fd, at, length).build())),
     ("uring/sendmsg", |truth| send_message(truth, |fd, at| opcode::SendMsg::new(fd, at).build())),
-    ("uring/send-zc", |truth| send(truth, ring(), |fd, at, length| opcode::SendZc::new(fd, at, length).build())),
+    ("uring/send-zc", |truth| {
+        send(truth, ring(), |fd, at, length| opcode::SendZc::new(fd, at, length).build())
+    }),
     ("uring/sendmsg-zc", |truth| send_message(truth, |fd, at| opcode::SendMsgZc::new(fd, at).build())),
     // By a worker thread of the kernel.
     ("uring/send-async", |truth| {
@@ -25,8 +27,12 @@ pub const MODES: &[Mode] = &[
     ("uring/send-sqpoll", |truth| {
         send(truth, polled(), |fd, at, length| opcode::Send::new(fd, at, length).build())
     }),
-    ("uring/read", |truth| receive(truth, ring(), |fd, at, length| opcode::Read::new(fd, at, length).build())),
-    ("uring/recv", |truth| receive(truth, ring(), |fd, at, length| opcode::Recv::new(fd, at, length).build())),
+    ("uring/read", |truth| {
+        receive(truth, ring(), |fd, at, length| opcode::Read::new(fd, at, length).build())
+    }),
+    ("uring/recv", |truth| {
+        receive(truth, ring(), |fd, at, length| opcode::Recv::new(fd, at, length).build())
+    }),
     ("uring/recvmsg", receive_message),
     ("uring/recv-async", |truth| {
         receive(truth, ring(), |fd, at, length| opcode::Recv::new(fd, at, length).build().flags(Flags::ASYNC))
