@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod events;
+pub mod noise;
 pub mod observed;
 pub mod peer;
 pub mod puppet;

@@ -150,10 +150,10 @@ impl<'a> Side<'a> {
     fn compare(&self, found: &mut Vec<String>) {
         self.compare_what_moves_nothing(found);
         let moves: Vec<(&Seen, &Data)> = self.data().filter(|(_, data)| self.moves(data)).collect();
-        if let Some(call) = self.side["call"].as_str() {
-            if let Some((_, other)) = moves.iter().find(|(_, data)| data.call.name() != call) {
-                found.push(format!("{} where {call} was called", other.call.name()));
-            }
+        if let Some(call) = self.side["call"].as_str()
+            && let Some((_, other)) = moves.iter().find(|(_, data)| data.call.name() != call)
+        {
+            found.push(format!("{} where {call} was called", other.call.name()));
         }
         let fds = list(&self.side["fds"]);
         if !fds.is_empty() {

@@ -113,10 +113,10 @@ fn both_ends(truth: &mut Truth, at: &str, host: &str) {
 /// Waits for a connect in progress; its error.
 fn connected_in_time(fd: &OwnedFd, address: SocketAddr) -> i32 {
     let result = sys::connect(fd, &sys::inet(address));
-    if let Err(errno) = result {
-        if errno != libc::EINPROGRESS {
-            return errno;
-        }
+    if let Err(errno) = result
+        && errno != libc::EINPROGRESS
+    {
+        return errno;
     }
     wait(fd, PollFlags::POLLOUT);
     sys::pending_error(fd)

@@ -13,7 +13,7 @@ use std::net::TcpStream;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 pub const MODES: &[Mode] = &[
-    ("sharing/dup", |truth| duplicates(truth, |stream| sys::dup(stream))),
+    ("sharing/dup", |truth| duplicates(truth, sys::dup)),
     ("sharing/dup2", |truth| duplicates(truth, |stream| sys::dup2(stream, 50))),
     ("sharing/dup3", |truth| duplicates(truth, |stream| sys::dup3(stream, 51))),
     ("sharing/fcntl-dupfd", |truth| duplicates(truth, |stream| sys::dup_above(stream, 52))),

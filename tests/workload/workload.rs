@@ -10,6 +10,7 @@ mod flags;
 mod iovecs;
 mod life;
 mod many;
+#[path = "../common/noise.rs"]
 mod noise;
 mod peer;
 mod sharing;
@@ -42,8 +43,9 @@ fn modes() -> impl Iterator<Item = &'static Mode> {
     SUBJECTS.into_iter().flatten()
 }
 
-/// Modes after which the process is gone, another program, or in another network.
-const ALONE: [&str; 9] = [
+/// Modes after which the process is gone, another program, or in another network; and one that may take long.
+const ALONE: [&str; 10] = [
+    "many/connect-storm",
     "sharing/exec-keeps",
     "sharing/exec-closes",
     "life/fast-open",
