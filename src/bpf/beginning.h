@@ -151,11 +151,13 @@ static __always_inline void on_connected(struct sock *sk, struct conn *conn, int
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 
 	conn->connecting = 0;
+	if (conn->announced && new == TCP_CLOSE)
+		return; /* bytes that were to go with the SYN have made it known */
 	read_addresses(sk, &conn->open);
 	if (new == TCP_CLOSE) {
 		conn->open.error = READ(sk, sk_err);
 	} else {
-		start(conn, SD_SEND, 0, READ(tp, write_seq));
+		start_sending(sk, conn);
 		start(conn, SD_RECV, 0, READ(tp, copied_seq));
 	}
 	announce(conn);

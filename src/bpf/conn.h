@@ -408,14 +408,35 @@ static __noinline u64 advance(struct conn *conn, u32 direction, u32 seq, u64 byt
 	return known;
 }
 
+/*
+ * Sequence number of the first byte sent. With TCP fast open, bytes are written before the handshake has ended; what
+ * the peer has acknowledged then begins with our SYN, which has a number of its own (RFC 9293, 3.4; RFC 7413).
+ */
+static __always_inline u32 first_sent(struct tcp_sock *tp)
+{
+	return READ(tp, snd_una) - (u32)READ(tp, bytes_acked) + 1;
+}
+
+/* Our stream begins with the first byte of ours, which may be written while the handshake is on its way. */
+static __always_inline void start_sending(struct sock *sk, struct conn *conn)
+{
+	if (!conn->account[SD_SEND].known)
+		start(conn, SD_SEND, 0, first_sent((struct tcp_sock *)sk));
+}
+
 /* A connect in progress becomes known with the first bytes that arrive. */
 static __always_inline void learn(struct sock *sk, struct conn *conn, u32 direction, u32 seq)
 {
 	struct account *account = &conn->account[direction & 1];
 	u64 offset;
 
-	if (account->known || state_of(sk) == TCP_SYN_SENT)
+	if (account->known)
 		return;
+	if (state_of(sk) == TCP_SYN_SENT) {
+		if (direction == SD_SEND)
+			start_sending(sk, conn);
+		return;
+	}
 	/* Nothing was read before: the stream's beginning lies `offset` bytes back. */
 	offset = offset_of(sk, direction, seq);
 	account->seq = seq - (u32)offset;

@@ -5,10 +5,12 @@
 
 pub mod client;
 pub mod events;
+pub mod noise;
 pub mod observed;
 pub mod peer;
 pub mod puppet;
 pub mod report;
 pub mod trace;
+pub mod truth;
 pub mod watcher;
 pub mod wire;

@@ -1,6 +1,8 @@
 //! Real processes to observe: Python programs written in the test, nginx, redis-server. Each is ended by its
 //! own id when the test is done with it.
 
+#[allow(unused_imports)] // see mod.rs
+pub use super::noise::noise;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -59,20 +61,6 @@ pub fn converse(stream: &TcpStream, bytes: &[u8]) -> Vec<u8> {
 /// Ends a connection, and waits until the other end did: nothing of it is left at a tracer's start.
 fn hang_up(mut stream: &TcpStream) -> bool {
     stream.shutdown(std::net::Shutdown::Write).is_ok() && stream.read_to_end(&mut Vec::new()).is_ok()
-}
-
-/// Bytes that look like no other stretch of themselves.
-pub fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
 }
 
 /// A Python program that does what a test wants traced.
