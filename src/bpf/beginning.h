@@ -151,7 +151,7 @@ static __always_inline void on_connected(struct sock *sk, struct conn *conn, int
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 
 	conn->connecting = 0;
-	read_addresses(sk, &conn->open);
+	identify(sk, conn);
 	if (new == TCP_CLOSE) {
 		conn->open.error = READ(sk, sk_err);
 	} else {
