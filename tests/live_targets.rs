@@ -11,7 +11,7 @@ use sockdbg::event::{Cause, CloseReason, Comm, Direction, Opened};
 use sockdbg::process::cgroup::Cgroup;
 use sockdbg::process::container::Container;
 use sockdbg::source::live::Options;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -40,38 +40,45 @@ fn start(program: &str, port: u16) -> Python {
     python
 }
 
-/// Accepts `count` connections one after the other: what came on each, by the address of its other end.
-fn gather(listener: &TcpListener, count: usize) -> BTreeMap<SocketAddr, Vec<u8>> {
-    let mut all = BTreeMap::new();
-    for _ in 0..count {
+/// What came on connections, each with the address of its other end. Ports of those that ended may come again.
+type Truth = Vec<(SocketAddr, Vec<u8>)>;
+
+/// Accepts `count` connections one after the other.
+fn gather(listener: &TcpListener, count: usize) -> Truth {
+    let connection = |_| {
         let (mut stream, address) = listener.accept().expect("the workload connects");
         let mut received = Vec::new();
         stream.read_to_end(&mut received).expect("the workload writes and closes");
-        all.insert(address, received);
-    }
-    all
+        (address, received)
+    };
+    (0..count).map(connection).collect()
 }
 
 /// The words of `say`, without the process ids.
-fn words(truth: &BTreeMap<SocketAddr, Vec<u8>>) -> BTreeSet<String> {
-    truth.values().map(|bytes| text(bytes).split_once(' ').expect("a pid and a word").1.to_owned()).collect()
+fn words(truth: &Truth) -> BTreeSet<String> {
+    truth
+        .iter()
+        .map(|(_, bytes)| text(bytes).split_once(' ').expect("a pid and a word").1.to_owned())
+        .collect()
 }
 
 /// Checks that the trace saw these connections and no others, each byte of them, done by the process that says so.
-fn check(report: &Report, truth: &BTreeMap<SocketAddr, Vec<u8>>) {
+fn check(report: &Report, truth: &Truth) {
     assert_eq!((report.summary.dropped, &report.summary.warnings[..]), (0, &[][..]));
-    let seen: BTreeSet<_> = report.all().filter_map(|connection| connection.open().local).collect();
-    assert_eq!(seen, truth.keys().copied().collect());
-    assert_eq!(report.connections.len(), truth.len());
+    let mut seen = Truth::new();
     for connection in report.all() {
         let sent = connection.bytes(Direction::Send);
-        assert_eq!(&sent, &truth[&connection.open().local.expect("an address")]);
         let pid: u32 = text(&sent).split(' ').next().expect("a pid").parse().expect("a pid");
         for seen in connection.0.iter().filter(|seen| matches!(seen.what, What::Data(_))) {
             assert_eq!(seen.task.map(|task| task.pid), Some(pid), "{seen:?}");
         }
         assert_eq!(connection.open().opened, Opened::Fresh);
+        seen.push((connection.open().local.expect("an address"), sent));
     }
+    let mut truth = truth.clone();
+    seen.sort();
+    truth.sort();
+    assert!(seen == truth, "{} connections were seen, {} there were", seen.len(), truth.len());
 }
 
 fn sends(seen: &Seen, bytes: &[u8]) -> bool {
@@ -141,7 +148,7 @@ fn without_following_children_are_nobody() {
     python.go();
     let mut truth = gather(&listener, 2);
     python.ended();
-    truth.retain(|_, sent| sent.ends_with(b"parent"));
+    truth.retain(|(_, sent)| sent.ends_with(b"parent"));
     check(&trace.ended(), &truth);
 }
 
@@ -163,7 +170,7 @@ s.sendall(b'parent')";
     python.ended();
     let report = trace.ended();
     let connection = report.only();
-    assert_eq!(truth.into_values().collect::<Vec<_>>(), [connection.bytes(Direction::Send)]);
+    assert_eq!(truth[0].1, connection.bytes(Direction::Send));
     let data = connection.0.iter().filter(|seen| matches!(seen.what, What::Data(_)));
     let pids: Vec<_> = data.map(|seen| seen.task.expect("a task").pid).collect();
     assert_eq!(pids, [pid, child, pid]);
@@ -190,7 +197,7 @@ pause(); child(lambda: child(orphan))";
     orphan.read_to_end(&mut received).expect("the workload writes and ends");
     assert!(received.ends_with(b" orphan"));
     let report = trace.ended();
-    check(&report, &BTreeMap::from([(address, received)]));
+    check(&report, &vec![(address, received)]);
     assert_eq!(report.only().bytes(Direction::Recv), b"!");
 }
 
@@ -335,7 +342,7 @@ fn cgroup_holds_who_is_in_it_and_below() {
         for python in [inside, deeper, outside] {
             python.ended();
         }
-        truth.retain(|_, sent| !sent.ends_with(b"outside"));
+        truth.retain(|(_, sent)| !sent.ends_with(b"outside"));
         assert_eq!(truth.len(), 3);
         check(&trace.stop(), &truth);
     }
@@ -361,7 +368,7 @@ s = connect(); s.sendall(b'before,'); pause(); s.sendall(b'inside,'); pause(); s
         python.go();
         let truth = gather(&listener, 1);
         python.ended();
-        assert_eq!(truth.values().next().expect("one"), b"before,inside,after");
+        assert_eq!(truth[0].1, b"before,inside,after");
         let report = trace.stop();
         let connection = report.only();
         assert_eq!((connection.open().opened, connection.open().start[0].offset), (Opened::Found, 7));
@@ -393,7 +400,7 @@ fn container_is_found_by_the_beginning_of_its_id() {
         let mut truth = gather(&listener, 2);
         inside.ended();
         outside.ended();
-        truth.retain(|_, sent| sent.ends_with(b"child"));
+        truth.retain(|(_, sent)| sent.ends_with(b"child"));
         check(&trace.stop(), &truth);
     }
 }
@@ -426,7 +433,7 @@ fn all_processes_but_this_one() {
     assert_eq!(seen.len(), 2);
     for connection in seen {
         let open = connection.open();
-        let sent = &truth[&open.local.expect("an address")];
+        let (_, sent) = truth.iter().find(|(address, _)| Some(*address) == open.local).expect("one of ours");
         let already = if open.opened == Opened::Found { b"before".len() } else { 0 };
         assert_eq!(connection.bytes(Direction::Send), sent[already..]);
         assert_eq!(connection.reason(), CloseReason::Closed);
@@ -459,5 +466,5 @@ fn command_with_its_children_by_the_program() {
             bytes
         })
         .collect();
-    assert_eq!(sent, truth.into_values().collect());
+    assert_eq!(sent, truth.into_iter().map(|(_, sent)| sent).collect());
 }
