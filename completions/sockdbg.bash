@@ -105,7 +105,7 @@ _sockdbg() {
             return 0
             ;;
         sockdbg__subcmd__conn__subcmd__trace)
-            opts="-p -r -v -q -A -x -X -s -c -h --pid --fd --read --verbose --max-field --show-secrets --format --color --quiet --ascii --hex --hex-ascii --snaplen --count --duration --ring-size --help"
+            opts="-p -f -a -r -v -q -A -x -X -s -c -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --read --verbose --max-field --show-secrets --format --color --quiet --ascii --hex --hex-ascii --snaplen --count --duration --ring-size --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -119,8 +119,48 @@ _sockdbg() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --comm)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cgroup)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --container)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --fd)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --local-port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --remote-port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --peer)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --family)
+                    COMPREPLY=($(compgen -W "ipv4 ipv6" -- "${cur}"))
+                    return 0
+                    ;;
+                --syscall)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --direction)
+                    COMPREPLY=($(compgen -W "send recv" -- "${cur}"))
                     return 0
                     ;;
                 --read)
@@ -235,7 +275,7 @@ _sockdbg() {
             return 0
             ;;
         sockdbg__subcmd__events)
-            opts="-p -r -w -q -A -x -X -s -c -h --pid --fd --read --write --print --format --color --quiet --ascii --hex --hex-ascii --snaplen --count --duration --ring-size --help"
+            opts="-p -f -a -r -w -q -A -x -X -s -c -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --read --write --print --format --color --quiet --ascii --hex --hex-ascii --snaplen --count --duration --ring-size --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -249,8 +289,48 @@ _sockdbg() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --comm)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cgroup)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --container)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --fd)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --local-port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --remote-port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --peer)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --family)
+                    COMPREPLY=($(compgen -W "ipv4 ipv6" -- "${cur}"))
+                    return 0
+                    ;;
+                --syscall)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --direction)
+                    COMPREPLY=($(compgen -W "send recv" -- "${cur}"))
                     return 0
                     ;;
                 --read)
@@ -493,7 +573,7 @@ _sockdbg() {
             return 0
             ;;
         sockdbg__subcmd__verify)
-            opts="-p -i -s -c -q -h --pid --fd --pcap --interface --snaplen --count --duration --ring-size --format --color --quiet --full --help"
+            opts="-p -f -a -i -s -c -q -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --pcap --interface --snaplen --count --duration --ring-size --format --color --quiet --full --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -507,8 +587,48 @@ _sockdbg() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --comm)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cgroup)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --container)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --fd)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --local-port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --remote-port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --peer)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --family)
+                    COMPREPLY=($(compgen -W "ipv4 ipv6" -- "${cur}"))
+                    return 0
+                    ;;
+                --syscall)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --direction)
+                    COMPREPLY=($(compgen -W "send recv" -- "${cur}"))
                     return 0
                     ;;
                 --pcap)

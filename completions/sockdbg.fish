@@ -36,7 +36,19 @@ complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "completions" -d 'Pr
 complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "demo" -d 'Show what sockdbg does, on a workload of its own'
 complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s p -l pid -d 'Trace these processes: a list, repeatable' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l comm -d 'Trace every process with this name, those that take it later too; repeatable' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l cgroup -d 'Trace every process in this cgroup and below, those that enter it later too; repeatable' -r -F
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l container -d 'Trace every process of this container or systemd unit; repeatable' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l fd -d 'Only these descriptors, as in 3,5; with ! in front, all but these' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l port -d 'Only connections with one of these ports at either end, as in 80,8000-8999' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l local-port -d 'Only connections with one of these ports at the traced process\'s end' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l remote-port -d 'Only connections with one of these ports at the other end' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l peer -d 'Only connections with this address, or one of this network, at the other end: a list, repeatable' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l family -d 'Only connections over this family of addresses; IPv4 in an IPv6 socket is ipv4' -r -f -a "ipv4\t''
+ipv6\t''"
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l syscall -d 'Only bytes that these system calls moved, as in read,sendto' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l direction -d 'Only bytes in this direction' -r -f -a "send\t''
+recv\t''"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l pcap -d 'Compare with this capture; it may still be growing' -r -F
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s i -l interface -d 'Capture on this interface of the process\'s network namespace; any: all of them' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s s -l snaplen -d 'Keep only the first SIZE bytes of each call\'s payload (default: all of it)' -r
@@ -48,6 +60,8 @@ json\t'JSON Lines'"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l color -d 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set' -r -f -a "auto\t'Where stdout is a terminal and neither NO_COLOR nor a dumb TERM speaks against it'
 always\t'Always'
 never\t'Never'"
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s f -l follow-forks -d 'Trace the children of the traced processes, too, and theirs'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s a -l all -d 'Trace every process but sockdbg'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s q -l quiet -d 'Print no summary and no warning on stderr, only errors'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l full -d 'List every connection and record instead of folding long lists'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -60,7 +74,19 @@ complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -s q -l qu
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -l full -d 'List every connection and record instead of folding long lists'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s p -l pid -d 'Trace these processes: a list, repeatable' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l comm -d 'Trace every process with this name, those that take it later too; repeatable' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l cgroup -d 'Trace every process in this cgroup and below, those that enter it later too; repeatable' -r -F
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l container -d 'Trace every process of this container or systemd unit; repeatable' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l fd -d 'Only these descriptors, as in 3,5; with ! in front, all but these' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l port -d 'Only connections with one of these ports at either end, as in 80,8000-8999' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l local-port -d 'Only connections with one of these ports at the traced process\'s end' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l remote-port -d 'Only connections with one of these ports at the other end' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l peer -d 'Only connections with this address, or one of this network, at the other end: a list, repeatable' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l family -d 'Only connections over this family of addresses; IPv4 in an IPv6 socket is ipv4' -r -f -a "ipv4\t''
+ipv6\t''"
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l syscall -d 'Only bytes that these system calls moved, as in read,sendto' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l direction -d 'Only bytes in this direction' -r -f -a "send\t''
+recv\t''"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s r -l read -d 'Read a recording (or capture) instead of tracing; - is stdin' -r -F
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s v -l verbose -d 'Tell more: -v or -v 1 state changes, -vv or -v 2 every step' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l max-field -d 'Keep at most SIZE bytes of each body and long value for JSON, -A, -x and -X' -r
@@ -73,6 +99,8 @@ complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s s -l snap
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s c -l count -d 'Stop after N events' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l duration -d 'Stop after this time: 10s, 500ms, 2m, 1h' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l ring-size -d 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s f -l follow-forks -d 'Trace the children of the traced processes, too, and theirs'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s a -l all -d 'Trace every process but sockdbg'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l show-secrets -d 'Show passwords, tokens and cookies instead of masking them'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s q -l quiet -d 'Print no summary and no warning on stderr, only errors'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s A -l ascii -d 'Show payload as text below its line, escaped'
@@ -80,7 +108,19 @@ complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s x -l hex 
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s X -l hex-ascii -d 'Show payload in hexadecimal and ASCII below its line'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s p -l pid -d 'Trace these processes: a list, repeatable' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l comm -d 'Trace every process with this name, those that take it later too; repeatable' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l cgroup -d 'Trace every process in this cgroup and below, those that enter it later too; repeatable' -r -F
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l container -d 'Trace every process of this container or systemd unit; repeatable' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l fd -d 'Only these descriptors, as in 3,5; with ! in front, all but these' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l port -d 'Only connections with one of these ports at either end, as in 80,8000-8999' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l local-port -d 'Only connections with one of these ports at the traced process\'s end' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l remote-port -d 'Only connections with one of these ports at the other end' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l peer -d 'Only connections with this address, or one of this network, at the other end: a list, repeatable' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l family -d 'Only connections over this family of addresses; IPv4 in an IPv6 socket is ipv4' -r -f -a "ipv4\t''
+ipv6\t''"
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l syscall -d 'Only bytes that these system calls moved, as in read,sendto' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l direction -d 'Only bytes in this direction' -r -f -a "send\t''
+recv\t''"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s r -l read -d 'Read a recording (or capture) instead of tracing; - is stdin' -r -F
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s w -l write -d 'Write a recording (pcapng, mode 0600) instead of printing; - is stdout' -r -F
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l format -d 'Show as text, or as JSON Lines with stable field names' -r -f -a "text\t'Lines for people'
@@ -92,6 +132,8 @@ complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s s -l snaplen 
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s c -l count -d 'Stop after N events' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l duration -d 'Stop after this time: 10s, 500ms, 2m, 1h' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l ring-size -d 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s f -l follow-forks -d 'Trace the children of the traced processes, too, and theirs'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s a -l all -d 'Trace every process but sockdbg'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l print -d 'Print events also while -w writes a recording'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s q -l quiet -d 'Print no summary and no warning on stderr, only errors'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s A -l ascii -d 'Show payload as text below its line, escaped'

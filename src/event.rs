@@ -265,6 +265,13 @@ impl Call {
         Call::ALL.into_iter().find(|&call| call as u8 == number)
     }
 
+    /// The system calls that move bytes.
+    pub fn data_calls() -> impl Iterator<Item = Call> + Clone {
+        let opens = [Call::Connect, Call::Accept, Call::Accept4];
+        let others = [Call::Close, Call::Listing, Call::Exit, Call::Packet, Call::Kernel];
+        Call::ALL.into_iter().filter(move |call| !opens.contains(call) && !others.contains(call))
+    }
+
     /// The system call's name, or one word for what is not a call.
     pub fn name(self) -> &'static str {
         match self {

@@ -66,6 +66,18 @@ fn wrong_usage_is_2_and_goes_to_stderr() {
         (&["events", "-p", "1", "-c", "0"], "0 is not in 1.."),
         (&["events", "-p", "1", "--ring-size", "12"], "from 4K to 1G"),
         (&["events", "-p", "1", "--fd", "3,x"], "\"x\" is no descriptor"),
+        (&["events", "-p", "1", "--port", "80,x"], "\"x\" is no port"),
+        (&["events", "-p", "1", "--local-port", "9-1"], "\"9-1\" is no port"),
+        (&["events", "-p", "1", "--peer", "10.0.0.0/33"], "is no prefix: expected 0 to 32 bits"),
+        (&["events", "-p", "1", "--peer", "localhost"], "\"localhost\" is no address"),
+        (&["events", "-p", "1", "--family", "unix"], "ipv4, ipv6"),
+        (&["events", "-p", "1", "--syscall", "read,open"], "\"open\" is no call that moves bytes"),
+        (&["events", "-p", "1", "--direction", "both"], "send, recv"),
+        (&["events", "--comm", ""], "expected the name of a process"),
+        (&["events", "-a", "-p", "1"], "-a can't be combined with -p"),
+        (&["events", "-r", "x", "-f"], "-f can't be combined with -r"),
+        (&["events", "--cgroup", "no/such/cgroup"], "no/such/cgroup is no cgroup"),
+        (&["events", "--container", "no-such-container"], "container no-such-container: there is none"),
         (&["events", "-p", "1", "--print"], "--write"),
         (&["events", "-p", "1", "-x", "-X"], "cannot be used with"),
         (&["events", "-p", "1", "--color", "maybe"], "auto, always, never"),
@@ -79,7 +91,8 @@ fn wrong_usage_is_2_and_goes_to_stderr() {
 
 #[test]
 fn events_needs_exactly_one_subject() {
-    let nothing = "sockdbg: nothing to look at\nhint: give one of: -p PID, -r FILE, -- CMD ARGS\n";
+    let nothing = "sockdbg: nothing to look at\nhint: give one of: -p PID, --comm NAME, --cgroup PATH, \
+                   --container ID, -a, -r FILE, -- CMD ARGS\n";
     sockdbg(&["events"]).assert().code(2).stdout(is_empty()).stderr(nothing);
     for more in [&["-p", "1"], &["-r", "x"]] {
         let args = [&["events"], &more[..], &["--", "true"]].concat();
@@ -121,6 +134,51 @@ fn a_capture_that_ends_in_the_middle_is_shown_up_to_there() {
     let run = sockdbg(&["events", "-q", "-r", path.to_str().unwrap()]).assert().code(2);
     let run = run.stdout(contains("TCP")).stderr(contains("cut.pcap"));
     assert_eq!(run.get_output().stderr.iter().filter(|&&byte| byte == b'\n').count(), 1);
+}
+
+/// streams.tsv of the captures: 172.17.0.1:54854 sent 603 bytes to 172.17.0.2:80 and got 1158.
+#[test]
+fn filters_apply_to_files() {
+    let run = |args: &[&str]| -> (Vec<Value>, Value) {
+        let fixed = ["events", "--format", "json", "-q", "-r"];
+        let run = sockdbg(&[&fixed[..], &[&capture()], args].concat()).assert().success();
+        let text = String::from_utf8(run.get_output().stdout.clone()).unwrap();
+        let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let summary = lines.pop().unwrap();
+        (lines, summary)
+    };
+    let bytes = |lines: &[Value], kind: &str, direction: &str| -> u64 {
+        let of_kind = lines.iter().filter(|line| line["type"] == kind && line["direction"] == direction);
+        of_kind.map(|line| line["length"].as_u64().unwrap()).sum()
+    };
+    for kept in [
+        &["--port", "80"][..],
+        &["--port", "1-79,54854"],
+        &["--local-port", "54854"],
+        &["--remote-port", "80", "--family", "ipv4"],
+        &["--peer", "10.0.0.0/8,172.17.0.2"],
+        &["--peer", "::1", "--peer", "172.17.0.0/16"],
+    ] {
+        let (lines, _) = run(kept);
+        assert_eq!((bytes(&lines, "data", "send"), bytes(&lines, "data", "recv")), (603, 1158), "{kept:?}");
+    }
+    for left_out in [
+        &["--port", "81-9999"][..],
+        &["--local-port", "80"],
+        &["--remote-port", "54854"],
+        &["--family", "ipv6"],
+        &["--peer", "172.17.0.1"],
+    ] {
+        assert_eq!(run(left_out).0, [] as [Value; 0], "{left_out:?}");
+    }
+    for (direction, sent, received) in [("send", 603, 0), ("recv", 0, 1158)] {
+        let (lines, summary) = run(&["--direction", direction]);
+        assert_eq!((bytes(&lines, "data", "send"), bytes(&lines, "data", "recv")), (sent, received));
+        let lost = (bytes(&lines, "loss", "send"), bytes(&lines, "loss", "recv"));
+        assert_eq!(lost, (603 - sent, 1158 - received));
+        assert!(lines.iter().all(|line| line["type"] != "loss" || line["cause"] == "filtered"));
+        assert_eq!((&summary["sent"], &summary["received"]), (&603.into(), &1158.into()));
+    }
 }
 
 #[test]

@@ -156,6 +156,7 @@ struct sd_counters {
 	__u64 refused_ends; /* connections whose end is sent later than it happened */
 	__u64 lost_ends;    /* connections whose end is not reported at all */
 	__u64 table_full;
+	__u64 targets_full; /* processes that should be targets */
 	__u64 misplaced; /* calls whose anchor lay before bytes that were reported already */
 };
 

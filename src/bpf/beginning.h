@@ -153,7 +153,7 @@ static __always_inline void on_connected(struct sock *sk, struct conn *conn, int
 	conn->connecting = 0;
 	if (conn->announced && new == TCP_CLOSE)
 		return; /* bytes that were to go with the SYN have made it known */
-	read_addresses(sk, &conn->open);
+	identify(sk, conn);
 	if (new == TCP_CLOSE) {
 		conn->open.error = READ(sk, sk_err);
 	} else {

@@ -229,6 +229,17 @@ static __always_inline void read_addresses(struct sock *sk, struct sd_open *open
 	}
 }
 
+/* Reads what the connection is called, and whether a filter leaves one that is called so out. */
+static __always_inline void identify(struct sock *sk, struct conn *conn)
+{
+	read_addresses(sk, &conn->open);
+	conn->filtered = is_left_out(&conn->open);
+	if (conn->filtered)
+		conn->open.head.flags |= SD_NOT_SENT;
+	else
+		conn->open.head.flags &= ~SD_NOT_SENT;
+}
+
 /* Where a direction begins to be seen: here. */
 static __always_inline void start(struct conn *conn, u32 direction, u64 offset, u32 seq)
 {
@@ -257,10 +268,7 @@ static __always_inline struct conn *blank(u32 slot, struct sock *sk, u64 inode, 
 	conn->open.head.inode = inode;
 	conn->open.head.opened = conn->opened;
 	conn->open.head.flags = 0;
-	conn->filtered = fd_filtered(head->fd);
-	if (conn->filtered)
-		conn->open.head.flags |= SD_NOT_SENT;
-	read_addresses(sk, &conn->open);
+	identify(sk, conn);
 	return conn;
 }
 
@@ -531,7 +539,7 @@ static __noinline bool finish(struct sock *sk, struct conn *conn, u32 reason, co
 	if (conn->ended)
 		return true;
 	if (conn->connecting)
-		read_addresses(sk, &conn->open);
+		identify(sk, conn);
 	if (head->pid)
 		note_io_uring(conn, current_task());
 	if (reason != SD_DESCRIPTOR && !told) {

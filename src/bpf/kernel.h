@@ -33,10 +33,12 @@ typedef _Bool bool;
 enum {
 	BPF_ANY = 0,
 	BPF_NOEXIST = 1,
+	BPF_F_NO_PREALLOC = 1,
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_LPM_TRIE = 11,
 	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_RB_NO_WAKEUP = 1,
 	BPF_RB_FORCE_WAKEUP = 2,
@@ -53,6 +55,7 @@ enum {
 #define RCV_SHUTDOWN 1
 #define PF_EXITING 0x00000004
 #define PF_IO_WORKER 0x00000010 /* a thread of io_uring's own, include/linux/sched.h */
+#define PF_KTHREAD 0x00200000
 #define MSG_OOB 0x1
 #define MSG_PEEK 0x2
 #define MSG_TRUNC 0x20
@@ -179,17 +182,57 @@ struct files_struct {
 	struct fdtable *fdt;
 };
 
+struct kernfs_node {
+	u64 id;
+};
+
+struct cgroup_root {
+	int hierarchy_id;
+};
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+};
+
+struct cgroup {
+	struct cgroup_subsys_state self;
+	struct kernfs_node *kn;
+	struct cgroup_root *root;
+};
+
+/* Any type of the kernel's whose first member is a pointer. */
+struct list_head {
+	struct list_head *next;
+};
+
+struct css_set {
+	struct list_head cgrp_links;
+};
+
+struct cgrp_cset_link {
+	struct cgroup *cgrp;
+	struct list_head cgrp_link;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int flags;
 	int pid;
 	int tgid;
+	u64 start_time;
 	char comm[16];
+	struct task_struct *group_leader;
 	struct files_struct *files;
 	struct io_uring_task *io_uring;
+	struct css_set *cgroups;
 };
 
 struct bpf_map;
+
+struct bpf_iter__task {
+	struct task_struct *task;
+};
 
 struct bpf_iter__task_file {
 	struct task_struct *task;

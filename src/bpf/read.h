@@ -26,11 +26,6 @@ extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 		value_;                                                                           \
 	})
 
-/* Any type of the kernel's whose first member is a pointer. */
-struct list_head {
-	struct list_head *next;
-} __attribute__((preserve_access_index));
-
 /* The pointer that an element of an array of pointers holds. */
 static __always_inline void *read_pointer(void *element)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * Settings, the ring buffer, the counters, and the head that every record begins with.
+ * Settings, the ring buffer, and the head that every record begins with.
  */
 #ifndef SD_RING_H
 #define SD_RING_H
@@ -11,27 +11,7 @@ struct {
 	__uint(max_entries, 1 << 24);
 } events SEC(".maps");
 
-/* The processes traced, by tgid. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__type(key, u32);
-	__type(value, u8);
-} targets SEC(".maps");
-
-/* The descriptors of --fd. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
-	__type(key, s32);
-	__type(value, u8);
-} fds SEC(".maps");
-
-enum { FDS_ALL = 0, FDS_LISTED = 1, FDS_NOT_LISTED = 2 };
-
-const volatile u32 cfg_target = 0; /* the only process traced; 0: those in the table */
 const volatile bool cfg_traffic = false; /* sockets tell of their traffic, no call is hooked */
-const volatile u32 cfg_fds = FDS_ALL;
 const volatile u64 cfg_snaplen = ~0ULL;
 const volatile u64 cfg_chunk_max = 65536; /* a quarter of the ring at most, or large chunks never fit */
 const volatile u64 cfg_wakeup = 65536;	  /* bytes waiting in the ring before the reader is woken */
@@ -42,10 +22,6 @@ u32 ending;
 
 /* Set by user space while the trace is ending: a call may be about to tell of what has moved already. */
 u32 waiting;
-
-struct sd_counters counters;
-
-#define count(field, n) __sync_fetch_and_add(&counters.field, (n))
 
 /* Bytes that each processor has put into the ring since it last looked how many are waiting. */
 struct {
@@ -71,47 +47,6 @@ static __always_inline u64 wakeup(u64 size)
 		return BPF_RB_NO_WAKEUP;
 	*bytes = 0;
 	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= cfg_wakeup ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
-}
-
-/*
- * Set by user space once every hook is in place: a connection that one hook made known, while another one did not
- * see it yet, would seem to have lost what moved there.
- */
-u32 attached;
-
-static __always_inline bool is_target(u32 tgid)
-{
-	if (!attached)
-		return false;
-	if (cfg_target)
-		return tgid == cfg_target;
-	return bpf_map_lookup_elem(&targets, &tgid) != NULL;
-}
-
-/* True where --fd leaves this descriptor out. */
-static __always_inline bool fd_filtered(s32 fd)
-{
-	if (cfg_fds == FDS_ALL)
-		return false;
-	return (bpf_map_lookup_elem(&fds, &fd) != NULL) == (cfg_fds == FDS_NOT_LISTED);
-}
-
-static __always_inline struct task_struct *current_task(void)
-{
-	return (struct task_struct *)bpf_get_current_task();
-}
-
-/* tgid in the upper half, pid in the lower one. */
-static __always_inline u64 ids_of_current(struct task_struct *task)
-{
-	if (bpf_ksym_exists(bpf_rdonly_cast))
-		return (u64)READ(task, tgid) << 32 | (u32)READ(task, pid);
-	return bpf_get_current_pid_tgid();
-}
-
-static __always_inline bool is_traced(struct task_struct *task)
-{
-	return is_target(ids_of_current(task) >> 32);
 }
 
 /* The helper pads and measures; where its caller may look into a task, two loads do. */

@@ -15,17 +15,21 @@
 #include "abi.h"
 #include "read.h"
 #include "fixes.h"
+#include "counters.h"
+#include "targets.h"
+#include "filter.h"
 #include "ring.h"
 #include "conn.h"
 #include "beginning.h"
 #include "payload.h"
 #include "calls.h"
 
-/* Makes the record types part of the object's type information. */
+/* Makes these types part of the object's type information. */
 const struct sd_open *type_open __attribute__((unused));
 const struct sd_data *type_data __attribute__((unused));
 const struct sd_loss *type_loss __attribute__((unused));
 const struct sd_close *type_close __attribute__((unused));
+const struct target *type_target __attribute__((unused));
 
 /* The kernel took no record of the call: note its bytes, so that the next record says so. */
 static __always_inline void refuse(struct conn *conn, const struct walk *walk, bool peek)
@@ -94,8 +98,8 @@ static __always_inline void account_for(struct sock *sk, struct conn *conn, stru
 		data->wanted = 0;
 	data->offset = conn->account[direction].next - moved;
 	if (conn->connecting)
-		read_addresses(sk, &conn->open);
-	if (conn->filtered) {
+		identify(sk, conn);
+	if (conn->filtered || call_filtered(call->number, direction)) {
 		note(conn, direction, data->offset, data->offset + moved, SD_FILTERED);
 		if (conn->account[direction].pending >= PENDING_MAX / 2 && announce(conn))
 			report(conn, direction, &data->head);

@@ -2,10 +2,9 @@
 
 use super::drive::{Limiter, drive};
 use super::open;
-use super::options::{
-    Format, Input, Limits, Output, Payload, Subject, Targets, TracedCommand, Verbosity, parse_size,
-};
+use super::options::{Format, Input, Limits, Output, Payload, Targets, TracedCommand, Verbosity, parse_size};
 use super::screen::{Screen, say};
+use super::subject::Subject;
 use crate::conn::{self, Info, Observer, Tracker};
 use crate::event::Timestamp;
 use crate::exit::Outcome;

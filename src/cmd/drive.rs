@@ -24,7 +24,7 @@ pub fn drive(
 ) -> Ended {
     let mut output = None;
     let source = source.run(&mut |event| match limiter.judge(event) {
-        Verdict::Show { last } => match show(limiter.shorten(event).as_ref().unwrap_or(event)) {
+        Verdict::Show { last } => match show(limiter.reduce(event).as_ref().unwrap_or(event)) {
             Ok(()) if last => ControlFlow::Break(()),
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
@@ -87,8 +87,12 @@ impl Limiter {
         Verdict::Show { last: self.count == Some(0) }
     }
 
-    /// The event with less payload, where it has more than `--snaplen` allows.
-    fn shorten<'a>(&self, event: &Event<'a>) -> Option<Event<'a>> {
+    /// The event with less payload, where it has more than `--snaplen` allows, or without its bytes, where a filter
+    /// leaves them out.
+    fn reduce<'a>(&self, event: &Event<'a>) -> Option<Event<'a>> {
+        if let Some(loss) = self.filter.as_ref().and_then(|filter| filter.account(event)) {
+            return Some(loss);
+        }
         let Kind::Data(data) = &event.kind else { return None };
         let payload = data.payload.get(..self.snaplen?).filter(|kept| kept.len() < data.payload.len())?;
         let data = Data { payload, cause: Some(Cause::Snaplen), ..data.clone() };

@@ -2,9 +2,10 @@
 
 use super::drive::{Ended, Limiter, drive};
 use super::open;
-use super::options::{Format, Input, Limits, Output, Payload, Subject, Targets, TracedCommand};
+use super::options::{Format, Input, Limits, Output, Payload, Targets, TracedCommand};
 use super::recorder::Recorder;
 use super::screen::{Screen, say};
+use super::subject::Subject;
 use crate::event::{Event, Vantage};
 use crate::exit::{Outcome, Usage};
 use crate::output::View;
@@ -20,15 +21,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Show or record every network call of a process
 ///
-/// Traces running processes (-p), a command from its first instruction (-- CMD), or shows a recording
-/// (-r). One line per event; a range of bytes whose payload is missing is a line of its own with stage
-/// and cause. Ends with the process, the command, --duration, -c or Ctrl-C, and then says on stderr
-/// whether anything was lost; on SIGUSR1 it says so in between.
+/// Traces running processes (-p), all of a name, a cgroup or a container, a command from its first
+/// instruction (-- CMD), or shows a recording (-r). One line per event; a range of bytes whose payload is
+/// missing is a line of its own with stage and cause. Ends with the processes of -p and -f, the command,
+/// --duration, -c or Ctrl-C, and then says on stderr whether anything was lost; on SIGUSR1 it says so in
+/// between.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   sockdbg events -p $(pgrep -o nginx) --fd 5 -A
   sockdbg events -w run.pcapng -- curl http://localhost/
+  sockdbg events --container web --local-port 80 --direction recv -A
   sockdbg events -r run.pcapng --format json | jq 'select(.type == \"loss\")'")]
 pub struct Args {
     #[command(flatten)]

@@ -11,6 +11,7 @@ pub mod open;
 pub mod options;
 pub mod recorder;
 pub mod screen;
+pub mod subject;
 
 use crate::exit::Outcome;
 use clap::{CommandFactory, Parser, Subcommand};

@@ -1,7 +1,8 @@
 //! Opens what a subcommand looks at: a file, running processes, or a command that it starts.
 
-use super::options::{FdList, Limits, Subject, Targets};
+use super::options::{FdList, Limits, Targets};
 use super::screen::say;
+use super::subject::{Chosen, Subject};
 use crate::event::Vantage;
 use crate::process::command::{Running, Suspended};
 use crate::source::live::{FdFilter, Live};
@@ -76,14 +77,14 @@ pub fn subject(
     limits: &Limits,
     stop: Arc<AtomicBool>,
 ) -> anyhow::Result<Opened> {
-    let attach = |pids| Live::attach(live_options(pids, targets, limits, stop));
+    let attach = |chosen| Live::attach(live_options(chosen, targets, limits, stop));
     let command = Rc::default();
     let source: Box<dyn Source> = match subject {
         Subject::File(path) => file(path)?,
-        Subject::Pids(pids) => Box::new(attach(pids.clone())?),
+        Subject::Processes(chosen) => Box::new(attach(chosen.clone())?),
         Subject::Command(words) => {
             let child = Suspended::spawn(words).map_err(|error| cannot_run(words, &error))?;
-            let live = attach(vec![child.pid()])?;
+            let live = attach(Chosen { pids: vec![child.pid()], ..Chosen::default() })?;
             let (words, running) = (words.clone(), Rc::clone(&command));
             Box::new(CommandSource { words, live, child: Some(child), running })
         }
@@ -121,10 +122,23 @@ fn cannot_run(words: &[OsString], error: &std::io::Error) -> Error {
     Error::Input(format!("cannot run {program}: {error}"))
 }
 
-fn live_options(pids: Vec<u32>, targets: &Targets, limits: &Limits, stop: Arc<AtomicBool>) -> live::Options {
+fn live_options(chosen: Chosen, targets: &Targets, limits: &Limits, stop: Arc<AtomicBool>) -> live::Options {
+    let Chosen { pids, names, cgroups, all } = chosen;
     let Limits { snaplen, duration, ring_size, .. } = *limits;
-    let fds = targets.fd.as_ref().map(fd_filter);
-    live::Options { pids, fds, snaplen, ring_size, duration, stop, ..live::Options::default() }
+    live::Options {
+        pids,
+        follow: targets.follow_forks,
+        names,
+        cgroups,
+        all,
+        fds: targets.filters.fd.as_ref().map(fd_filter),
+        filter: targets.filters.filter(),
+        snaplen,
+        ring_size,
+        duration,
+        stop,
+        ..live::Options::default()
+    }
 }
 
 fn fd_filter(list: &FdList) -> FdFilter {

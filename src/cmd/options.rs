@@ -3,8 +3,9 @@
 //!
 //! A subcommand flattens the groups it needs into its `Args`.
 
-use crate::exit::Usage;
+use crate::event::{Call, Comm, Direction};
 use crate::output::hexdump::{Hex, Views};
+use crate::source::filter::{Family, Filter, Network, Ports};
 use clap::{Args, ValueEnum};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -27,11 +28,101 @@ pub struct Targets {
     )]
     pub pids: Vec<u32>,
 
+    /// Trace the children of the traced processes, too, and theirs
+    ///
+    /// From the first instruction of each. Children that run already are none of these.
+    #[arg(short = 'f', long)]
+    pub follow_forks: bool,
+
+    /// Trace every process with this name, those that take it later too; repeatable
+    ///
+    /// The name of a process is that of its first thread, as in /proc/PID/comm; of a longer one the kernel keeps
+    /// 15 bytes.
+    #[arg(long, value_name = "NAME", value_parser = parse_comm)]
+    pub comm: Vec<Comm>,
+
+    /// Trace every process in this cgroup and below, those that enter it later too; repeatable
+    ///
+    /// Named by its directory, or by its path as in /proc/PID/cgroup.
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Vec<PathBuf>,
+
+    /// Trace every process of this container or systemd unit; repeatable
+    ///
+    /// By its id or a beginning of it (Docker, containerd, CRI-O, Podman), by the name given to it (Docker, Podman), or
+    /// by the name of the unit.
+    #[arg(long, value_name = "ID")]
+    pub container: Vec<String>,
+
+    /// Trace every process but sockdbg
+    #[arg(short = 'a', long)]
+    pub all: bool,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub filters: Filters,
+}
+
+/// What to leave out.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Filter")]
+pub struct Filters {
     /// Only these descriptors, as in 3,5; with ! in front, all but these
     ///
-    /// Connections on other descriptors are still counted, so that their bytes have a cause (filtered).
+    /// Connections on other descriptors are still counted, so that their bytes have a cause (filtered). So it is
+    /// with all filters.
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     pub fd: Option<FdList>,
+
+    /// Only connections with one of these ports at either end, as in 80,8000-8999
+    #[arg(long, value_name = "LIST")]
+    pub port: Option<Ports>,
+
+    /// Only connections with one of these ports at the traced process's end
+    #[arg(long, value_name = "LIST")]
+    pub local_port: Option<Ports>,
+
+    /// Only connections with one of these ports at the other end
+    #[arg(long, value_name = "LIST")]
+    pub remote_port: Option<Ports>,
+
+    /// Only connections with this address, or one of this network, at the other end: a list, repeatable
+    #[arg(long, value_name = "ADDR[/PREFIX]", value_delimiter = ',')]
+    pub peer: Vec<Network>,
+
+    /// Only connections over this family of addresses; IPv4 in an IPv6 socket is ipv4
+    #[arg(long, value_parser = ["ipv4", "ipv6"], value_name = "FAMILY")]
+    pub family: Option<String>,
+
+    /// Only bytes that these system calls moved, as in read,sendto
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = parse_data_call)]
+    pub syscall: Vec<Call>,
+
+    /// Only bytes in this direction
+    #[arg(long, value_parser = ["send", "recv"], value_name = "DIRECTION")]
+    pub direction: Option<String>,
+}
+
+impl Filters {
+    /// All of them but `--fd`, as sources understand them.
+    pub fn filter(&self) -> Filter {
+        let ports = |ports: &Option<Ports>| ports.clone().unwrap_or_default();
+        Filter {
+            ports: ports(&self.port),
+            local_ports: ports(&self.local_port),
+            remote_ports: ports(&self.remote_port),
+            peers: self.peer.clone(),
+            family: self.family.as_deref().map(|name| match name {
+                "ipv4" => Family::Ipv4,
+                _ => Family::Ipv6,
+            }),
+            calls: self.syscall.clone(),
+            direction: self.direction.as_deref().map(|name| match name {
+                "send" => Direction::Send,
+                _ => Direction::Recv,
+            }),
+        }
+    }
 }
 
 /// A command to start and trace from its first instruction.
@@ -266,6 +357,28 @@ fn parse_ring_size(text: &str) -> Result<usize, String> {
     Ok(size.next_power_of_two() as usize)
 }
 
+/// A process's name, of which the kernel keeps 15 bytes.
+fn parse_comm(text: &str) -> Result<Comm, String> {
+    if text.is_empty() {
+        return Err("expected the name of a process, as in nginx".into());
+    }
+    Ok(Comm::new(text.as_bytes()))
+}
+
+/// The name of a call that moves bytes; of the library's send and recv, the call that they make.
+fn parse_data_call(text: &str) -> Result<Call, String> {
+    let name = match text.trim() {
+        "send" => "sendto",
+        "recv" => "recvfrom",
+        name => name,
+    };
+    let mut calls = Call::data_calls();
+    calls.clone().find(|call| call.name() == name).ok_or_else(|| {
+        let known = calls.by_ref().map(Call::name).collect::<Vec<_>>().join(", ");
+        format!("{name:?} is no call that moves bytes: expected some of {known}")
+    })
+}
+
 /// `1`, `2`, or the letters behind the first of `-vv`.
 fn parse_level(text: &str) -> Result<u8, String> {
     match text {
@@ -284,34 +397,6 @@ fn split_unit(text: &str) -> (&str, &str) {
 
 fn parse_number(number: &str, example: &str) -> Result<f64, String> {
     number.parse().map_err(|_| format!("expected a number with a unit, as in {example}"))
-}
-
-/// What a subcommand is to look at, once it is clear which of the ways was chosen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Subject {
-    /// Running processes.
-    Pids(Vec<u32>),
-    /// A command to be started.
-    Command(Vec<OsString>),
-    /// A file, or stdin.
-    File(PathBuf),
-}
-
-impl Subject {
-    /// Chooses. With a file, the processes are a filter and not the subject.
-    ///
-    /// # Errors
-    /// None was given, or a command together with one of the others.
-    pub fn choose(targets: &Targets, command: &TracedCommand, input: &Input) -> Result<Subject, Usage> {
-        const HINT: &str = "give one of: -p PID, -r FILE, -- CMD ARGS";
-        match (&input.read, &targets.pids[..], &command.command[..]) {
-            (Some(file), _, []) => Ok(Subject::File(file.clone())),
-            (None, pids @ [_, ..], []) => Ok(Subject::Pids(pids.to_vec())),
-            (None, [], command @ [_, ..]) => Ok(Subject::Command(command.to_vec())),
-            (None, [], []) => Err(Usage::new("nothing to look at", HINT)),
-            _ => Err(Usage::new("a command can't be combined with -p or -r", HINT)),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -358,6 +443,15 @@ mod tests {
         assert!(!leave.keeps(3) && leave.keeps(4));
         for bad in ["", "!", "3,", "x", "-1", "4294967295"] {
             assert!(bad.parse::<FdList>().is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn calls_that_move_bytes_have_names() {
+        assert_eq!(parse_data_call("readv"), Ok(Call::Readv));
+        assert_eq!(parse_data_call(" send"), Ok(Call::Sendto));
+        for bad in ["", "connect", "close", "listing", "packet", "reads"] {
+            assert!(parse_data_call(bad).is_err_and(|error| error.contains("read, write, ")), "{bad:?}");
         }
     }
 

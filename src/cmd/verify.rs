@@ -2,8 +2,9 @@
 
 use super::comparison::{self, Show};
 use super::open;
-use super::options::{Input, Limits, Subject, Targets, TracedCommand};
+use super::options::{Input, Limits, Targets, TracedCommand};
 use super::screen::say;
+use super::subject::Subject;
 use crate::event::Timestamp;
 use crate::exit::{Outcome, Usage};
 use crate::process::netns;
@@ -127,7 +128,7 @@ impl Packets {
         }
         let name = wire.interface.clone().unwrap_or_default();
         let interface = match subject {
-            Subject::Pids(pids) => open_in_namespace(pids, &name)?,
+            Subject::Processes(chosen) => open_in_namespace(&chosen.running(), &name)?,
             _ => Interface::open(&name)?,
         };
         let file = NamedTempFile::with_prefix("sockdbg-").context("no temporary file for the capture")?;
@@ -155,8 +156,12 @@ impl Packets {
 
 /// All processes have to live in one network namespace: the capture sees one.
 fn open_in_namespace(pids: &[u32], name: &str) -> anyhow::Result<Interface> {
-    let pid = pids[0]; // Subject::Pids is never empty
-    for &other in &pids[1..] {
+    let [pid, others @ ..] = pids else {
+        // Whoever is still to come, or all: those of our own.
+        return Ok(Interface::open(name)?);
+    };
+    let pid = *pid;
+    for &other in others {
         if namespace(other)? != namespace(pid)? {
             let message = format!("processes {pid} and {other} live in different network namespaces");
             return Err(Usage::new(message, "verify them one by one").into());

@@ -177,8 +177,10 @@ fn text(cause: Cause) -> Text {
         // Copying payload in the kernel.
         Cause::Filtered => Text {
             meaning: "A filter that you gave leaves these bytes out.",
-            detection: "The kernel program counts the bytes of the connections that the filter leaves out.",
-            remedy: "Widen the filter: leave --fd out, or name the descriptor that strace and lsof show.",
+            detection: "The kernel program counts the bytes of the connections and calls that the filter leaves \
+                        out.",
+            remedy: "Widen the filter (--fd, --port, --peer, --family, --syscall, --direction), or leave it out; \
+                     lsof shows descriptors and addresses.",
             command: Some("lsof -a -i -p PID"),
         },
         Cause::Snaplen => Text {

@@ -1,12 +1,16 @@
 //! Processes: whether one is alive, which ports its network namespace listens on, which sockets it holds and what
-//! it runs, how to start one under observation. Knows nothing of events; what is on the wire or in a call is left to [`crate::source`].
+//! it runs, how to start one under observation, which ones a name, a cgroup or a container means. What is on the wire
+//! or in a call is left to [`crate::source`].
 
+pub mod cgroup;
 pub mod command;
+pub mod container;
 pub mod image;
 mod listing;
 pub mod netns;
 pub mod sockets;
 
+use crate::event::Comm;
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -48,6 +52,17 @@ impl Process {
         let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
         matches!(poll(&mut fds, PollTimeout::ZERO), Ok(count) if count > 0)
     }
+}
+
+/// The running processes with this name: that of their first thread, as in /proc/PID/comm.
+///
+/// # Errors
+/// /proc can't be read.
+pub fn named(name: &Comm) -> ProcResult<Vec<u32>> {
+    // Processes may end meanwhile.
+    let stats = procfs::process::all_processes()?.filter_map(|process| process.ok()?.stat().ok());
+    let is_called = |stat: &procfs::process::Stat| Comm::new(stat.comm.as_bytes()) == *name;
+    Ok(stats.filter(is_called).map(|stat| stat.pid as u32).collect())
 }
 
 /// TCP ports that are listened on in the network namespace of `pid`, over IPv4 and IPv6.

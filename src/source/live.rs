@@ -2,9 +2,13 @@
 //!
 //! What the records mean is left to [`crate::source::decode`]; what the probes do, to the C sources.
 
-use crate::event::{Event, Kind, Open, Opened, Role, Timestamp, Vantage};
+mod choosing;
+
+use crate::event::{Comm, Event, Kind, Open, Opened, Role, Timestamp, Vantage};
+use crate::process::cgroup::Cgroup;
 use crate::process::{Process, listening_ports};
 use crate::source::decode::{self, Decoder};
+use crate::source::filter::Filter;
 use crate::source::{Error, Sink, Source, Summary, hooks, tracepoint};
 use libbpf_rs::btf::{self, Btf};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
@@ -37,8 +41,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(40);
 const PORTION: usize = 256;
 const YIELDS_MAX: usize = 64;
 
-/// How long after one listing of the open sockets the next one comes, as long as there are connections of which it
-/// is not known who accepted them: after one that showed some, and at most.
+/// How long after one listing of the open sockets the next one comes, where processes have become targets since or
+/// there are connections of which it is not known who accepted them: after one that showed some, and at most.
 const LISTING_INTERVAL: Duration = Duration::from_millis(500);
 const LISTING_INTERVAL_MAX: Duration = Duration::from_secs(8);
 
@@ -82,11 +86,21 @@ pub enum Hooks {
 /// What to observe, and for how long.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Processes to trace.
+    /// Processes to trace. Without `names`, `cgroups` and `all`, the trace ends with the last of them.
     pub pids: Vec<u32>,
+    /// Trace the children of those traced, too, and theirs. The trace then ends with the last of all of them.
+    pub follow: bool,
+    /// Trace every process that is called so, as long as it is.
+    pub names: Vec<Comm>,
+    /// Trace every process in these cgroups and below, as long as it is there.
+    pub cgroups: Vec<Cgroup>,
+    /// Trace every process but this one.
+    pub all: bool,
     /// Only these descriptors; the totals of the others are still counted. A connection is left out, all of it,
     /// when the descriptor it is first seen with is.
     pub fds: Option<FdFilter>,
+    /// What else is left out, and still counted.
+    pub filter: Filter,
     /// Payload bytes to capture of each call; all where absent.
     pub snaplen: Option<u64>,
     /// Bytes of the ring buffer; rounded up to a power of two of at least a page.
@@ -103,7 +117,12 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             pids: Vec::new(),
+            follow: false,
+            names: Vec::new(),
+            cgroups: Vec::new(),
+            all: false,
             fds: None,
+            filter: Filter::default(),
             snaplen: None,
             ring_size: DEFAULT_RING_SIZE,
             hooks: Hooks::default(),
@@ -133,13 +152,9 @@ impl Live {
         let processes = options.pids.iter().map(|&pid| open_process(pid)).collect::<Result<Vec<_>, _>>()?;
         require_btf()?;
         let skel = load(&options)?;
-        for pid in &options.pids {
-            add(&skel.maps.targets, &pid.to_ne_bytes())?;
-        }
-        for fd in options.fds.iter().flat_map(|filter| &filter.fds) {
-            add(&skel.maps.fds, &fd.to_ne_bytes())?;
-        }
-        let links = attach_probes(&skel)?;
+        choosing::fill(&skel, &options)?;
+        let mut links = attach_probes(&skel)?;
+        links.extend(choosing::attach_probes(&skel, &options)?);
         let clock_offset = clock_offset();
         let mut live = Live { options, skel, links, processes, attached: now(), clock_offset };
         if let Some(bss) = live.skel.maps.bss_data.as_mut() {
@@ -171,28 +186,25 @@ impl Live {
         let waker = waker(&self.skel.maps.events).map_err(|errno| Error::Attach(errno.to_string()))?;
         let deadline = self.options.duration.map(|duration| Instant::now() + duration);
         let mut refused_ends = 0;
-        let mut listing_interval = LISTING_INTERVAL;
-        let mut next_listing = Instant::now() + listing_interval;
+        let mut listings = Listings::new();
         loop {
             let left = deadline.map_or(POLL_INTERVAL, |at| at.saturating_duration_since(Instant::now()));
             wait(&waker, left.min(POLL_INTERVAL));
             // Looked at before the ring: what a process did before its end is in the ring by then.
             let over = self.options.stop.load(Ordering::Relaxed)
                 || deadline.is_some_and(|at| Instant::now() >= at)
-                || self.processes.iter().all(Process::has_ended);
+                || self.nobody_left();
             ring.consume(taker)?;
             if over || taker.borrow().broken {
                 return Ok(());
             }
-            if Instant::now() >= next_listing && self.unclaimed() > 0 {
+            let joined = self.shared(|bss| &bss.joined);
+            if listings.is_due(joined, self.unclaimed() > 0) {
                 // Shows connections on which nothing moves; the others show themselves.
                 let known = taker.borrow().records;
                 self.list_sockets()?;
                 ring.consume(taker)?;
-                let showed = taker.borrow().records != known;
-                listing_interval =
-                    if showed { LISTING_INTERVAL } else { (listing_interval * 2).min(LISTING_INTERVAL_MAX) };
-                next_listing = Instant::now() + listing_interval;
+                listings.made(joined, taker.borrow().records != known);
             }
             let counted = self.counters().refused_ends;
             if counted != refused_ends {
@@ -230,6 +242,25 @@ impl Live {
         Ok(())
     }
 
+    /// True where every process that was to be traced has ended, and no other can become a target.
+    fn nobody_left(&mut self) -> bool {
+        if self.options.goes_on() || !self.processes.iter().all(Process::has_ended) {
+            return false;
+        }
+        while self.options.follow {
+            // One that ended during the search may have had a child before.
+            let followed = self.shared(|bss| &bss.followed);
+            self.processes = choosing::survivor(&self.skel).into_iter().collect();
+            if !self.processes.is_empty() {
+                return false;
+            }
+            if self.shared(|bss| &bss.followed) == followed {
+                break;
+            }
+        }
+        true
+    }
+
     /// Connections of which it is not known who accepted them, and whether anybody has.
     fn unclaimed(&self) -> i32 {
         self.shared(|bss| &bss.unclaimed)
@@ -261,6 +292,10 @@ impl Live {
         warn(
             counters.table_full,
             "calls on connections for which the kernel's table had no room (table-full)",
+        );
+        warn(
+            counters.targets_full,
+            "processes for which the kernel's table of targets had no room (table-full): they are not traced",
         );
         warn(counters.lost_ends, "connections whose end a full ring refused (ring-full): totals unknown");
         warn(counters.misplaced, "calls made on one socket at the same instant: their order is not known");
@@ -294,6 +329,32 @@ impl Source for Live {
         drop(ring);
         let malformed = taker.into_inner().malformed;
         result.map(|()| self.summary(malformed))
+    }
+}
+
+/// When the open sockets were listed, and are to be again.
+struct Listings {
+    last: Instant,
+    interval: Duration,
+    /// How many processes had joined the targets by then.
+    joined: u32,
+}
+
+impl Listings {
+    fn new() -> Listings {
+        Listings { last: Instant::now(), interval: LISTING_INTERVAL, joined: 0 }
+    }
+
+    /// `unclaimed`: there are connections of which it is not known who accepted them.
+    fn is_due(&self, joined: u32, unclaimed: bool) -> bool {
+        let elapsed = self.last.elapsed();
+        (unclaimed && elapsed >= self.interval) || (joined != self.joined && elapsed >= LISTING_INTERVAL)
+    }
+
+    fn made(&mut self, joined: u32, showed: bool) {
+        let longer = (self.interval * 2).min(LISTING_INTERVAL_MAX);
+        let interval = if showed { LISTING_INTERVAL } else { longer };
+        *self = Listings { last: Instant::now(), interval, joined };
     }
 }
 
@@ -405,6 +466,7 @@ fn load(options: &Options) -> Result<SocketSkel<'static>, Error> {
     let mut open = SocketSkelBuilder::default().open(room).map_err(|error| cannot_load(&error))?;
     let ring_size = ring_size(options.ring_size);
     configure(&mut open, options, ring_size);
+    choosing::configure(&mut open, options);
     select_hooks(&mut open, options.hooks == Hooks::Cheapest && sockets_tell_of_traffic());
     open.maps.events.set_max_entries(ring_size as u32).map_err(|error| cannot_load(&error))?;
     open.load().map_err(|error| cannot_load(&error))
@@ -413,11 +475,6 @@ fn load(options: &Options) -> Result<SocketSkel<'static>, Error> {
 fn configure(open: &mut skeleton::OpenSocketSkel<'_>, options: &Options, ring_size: usize) {
     let Some(settings) = open.maps.rodata_data.as_deref_mut() else { return };
     let quarter = ring_size as u64 / 4;
-    settings.cfg_target = if let [pid] = options.pids[..] { pid } else { 0 };
-    settings.cfg_fds = match &options.fds {
-        None => 0,
-        Some(filter) => 1 + u32::from(filter.negate),
-    };
     settings.cfg_snaplen = options.snaplen.unwrap_or(u64::MAX);
     // A quarter of the ring, and room for the record's head: the largest class must fit several times.
     settings.cfg_chunk_max = CHUNK_MAX.min(quarter / 2);
@@ -461,7 +518,6 @@ fn select_hooks(open: &mut skeleton::OpenSocketSkel<'_>, traffic: bool) {
 
 fn attach_probes(skel: &SocketSkel<'_>) -> Result<Vec<Link>, Error> {
     let progs = &skel.progs;
-    let attach = |hook, program: &ProgramMut<'_>| program.attach().map_err(|error| refused(hook, &error));
     // Ends first: an end that is seen early is known, a call before its connection's end must be.
     let mut links = vec![
         attach("tp_btf/tcp_destroy_sock", &progs.on_destroy)?,
@@ -479,6 +535,10 @@ fn attach_probes(skel: &SocketSkel<'_>) -> Result<Vec<Link>, Error> {
         links.push(attach("tp_btf/sys_exit", &progs.on_sys_exit)?);
     }
     Ok(links)
+}
+
+fn attach(hook: &str, program: &ProgramMut<'_>) -> Result<Link, Error> {
+    program.attach().map_err(|error| refused(hook, &error))
 }
 
 /// The tracepoint of close(2) alone costs the other calls of the machine less. `None` where the kernel or its

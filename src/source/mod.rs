@@ -5,6 +5,7 @@
 //! ([`crate::recording`]), and nothing else of the crate.
 
 pub mod decode;
+pub mod filter;
 pub mod hooks;
 mod input;
 pub mod interface;
