@@ -14,22 +14,8 @@ use std::time::SystemTime;
 
 /// Modes that fail today, and why. One that passes has to be taken out.
 const KNOWN: &[(&str, &str)] = &[
-    ("calls/sendmmsg", UNTRACED),
-    ("calls/recvmmsg", UNTRACED),
-    ("calls/pwritev2", UNTRACED),
-    ("calls/preadv2", UNTRACED),
-    ("calls/sendfile", TRANSFER),
-    ("calls/splice-send", TRANSFER),
-    ("calls/splice-recv", TRANSFER),
-    ("calls/vmsplice", TRANSFER),
-    ("calls/tee", TRANSFER),
-    ("sharing/fork-send", OTHER),
-    ("sharing/fork-recv", OTHER),
-    ("sharing/fork-outlived", OTHER),
     ("sharing/scm-rights-self", UNIX),
     ("sharing/scm-rights-other", UNIX),
-    ("sharing/pidfd-getfd-by-other", OTHER),
-    ("life/reset-then-read", "the call that fails after a reset was told of is not shown"),
     ("udp/connected4", UDP),
     ("udp/connected6", UDP),
     ("udp/peers4", UDP),
@@ -54,26 +40,8 @@ const KNOWN: &[(&str, &str)] = &[
     ("unix/stream-peek", UNIX),
     ("unix/stream-end", UNIX),
     ("unix/stream-epipe", UNIX),
-    ("uring/write", URING),
-    ("uring/send", URING),
-    ("uring/sendmsg", URING),
-    ("uring/send-zc", URING),
-    ("uring/sendmsg-zc", URING),
-    ("uring/send-async", URING),
-    ("uring/send-sqpoll", URING),
-    ("uring/read", URING),
-    ("uring/recv", URING),
-    ("uring/recvmsg", URING),
-    ("uring/recv-async", URING),
-    ("uring/recv-sqpoll", URING),
-    ("uring/recv-provided", URING),
-    ("uring/recv-multishot", URING),
 ];
 
-const UNTRACED: &str = "the call is not traced: its bytes are untraced-syscall";
-const TRANSFER: &str = "named untraced-syscall, not in-kernel-transfer";
-const OTHER: &str = "named untraced-syscall, not other-process";
-const URING: &str = "named untraced-syscall, not io-uring";
 const UDP: &str = "UDP is not traced";
 const UNIX: &str = "Unix sockets are not traced";
 

@@ -187,6 +187,7 @@ fn summary() -> impl Strategy<Value = Summary> {
             cut: None,
             dropped,
             warnings,
+            pace: None,
         },
     )
 }

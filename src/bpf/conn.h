@@ -574,12 +574,12 @@ static __always_inline bool in_motion(struct sock *sk, struct conn *conn)
 	return is_behind(sk, conn) || (conn->account[SD_RECV].known && held(sk, SD_RECV, recv_anchor(sk)));
 }
 
-/* Reports the end of a connection that the peer has reset. */
+/* Reports the end of a connection that the peer has reset, once a call has met the error: nothing is behind it. */
 static __noinline void end_if_reset(struct sock *sk, struct conn *conn)
 {
 	struct sd_head head = {};
 
-	if (!conn->reset || conn->ended || in_motion(sk, conn))
+	if (!conn->reset || conn->ended || in_motion(sk, conn) || READ(sk, sk_err))
 		return;
 	head_of_nobody(&head);
 	finish(sk, conn, SD_RESET, &head);

@@ -387,12 +387,16 @@ static __noinline int on_other_traffic(struct sock *sk, s64 result, u32 directio
 static __noinline int on_foreign_traffic(struct sock *sk, s64 result, u32 direction, u32 flags)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = registers_of(task);
 	struct call call = { .number = SD_OTHER };
+	s32 fd = call_argument(regs, 0);
 
-	classify(&call, call_number(registers_of(task)));
+	if (result <= 0)
+		return 0;
+	classify(&call, call_number(regs));
 	call.direction = direction;
 	call.flags = message_flags(flags);
-	return result > 0 ? on_unreachable(sk, task, &call, result, -1, SD_OTHER_PROCESS) : 0;
+	return on_unreachable(sk, task, &call, result, is_fd_of(task, fd, sk) ? fd : -1, SD_OTHER_PROCESS);
 }
 
 /* A socket's own word of what was sent or received through it, while the call is still under way. */
@@ -690,7 +694,7 @@ int list_conns(struct bpf_iter__bpf_map_elem *ctx)
 	}
 	head_of_nobody(&head);
 	head.call = SD_LISTING;
-	if (!finish(sk, conn, SD_STILL_OPEN, &head))
+	if (!finish(sk, conn, conn->reset ? SD_RESET : SD_STILL_OPEN, &head))
 		unlisted++;
 	return 0;
 }

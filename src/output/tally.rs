@@ -1,10 +1,10 @@
 //! Counts what a run showed and what it could not, for the summary at its end (or on SIGUSR1) and for
 //! loss lines while it runs. Time is that of the events.
 
-use super::time::rfc3339;
+use super::time::{duration, rfc3339};
 use crate::event::{Cause, Data, Event, Kind, Timestamp};
 use crate::ledger::catalogue;
-use crate::source;
+use crate::source::{self, Pace};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -113,6 +113,9 @@ impl Tally {
         if self.is_complete() {
             text.push_str(", nothing lost");
         }
+        if let Some(pace) = self.ended.as_ref().and_then(|summary| summary.pace) {
+            let _ = write!(text, "; {}", described(pace));
+        }
         for (cause, missing) in &self.missing {
             let (stage, slug) = (cause.stage().name(), cause.slug());
             let remedy = catalogue::entry(*cause).remedy;
@@ -153,6 +156,13 @@ impl Tally {
             causes: self.missing.iter().map(cause).collect(),
             remedies: self.missing.keys().map(|&cause| catalogue::entry(cause).remedy).collect(),
             warnings: self.ended.as_ref().map_or(&[], |summary| &summary.warnings),
+            pace: self.ended.as_ref().and_then(|summary| summary.pace).map(|pace| PaceLine {
+                ring_size: pace.ring_size,
+                ring_peak: pace.ring_peak,
+                lag_ns: pace.lag,
+                probe_ns: pace.run_time,
+                probes_missed: pace.missed,
+            }),
         }
     }
 }
@@ -166,6 +176,16 @@ fn is_wanted(cause: Cause) -> bool {
 pub fn plural(count: u64, noun: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{ending}")
+}
+
+/// How the trace kept up, in words.
+fn described(pace: Pace) -> String {
+    let share = (pace.ring_peak * 100).div_ceil(pace.ring_size.max(1));
+    let mut text = format!("ring filled to {share} %, read {} late at most", duration(pace.lag));
+    if let Some(time) = pace.run_time {
+        let _ = write!(text, ", a probe takes {}", duration(time));
+    }
+    text
 }
 
 fn said_by_source(summary: &source::Summary) -> Vec<String> {
@@ -196,6 +216,19 @@ pub struct Summary<'a> {
     causes: Vec<CauseTotal>,
     remedies: Vec<&'static str>,
     warnings: &'a [String],
+    #[serde(flatten)]
+    pace: Option<PaceLine>,
+}
+
+/// How a live trace kept up.
+#[derive(Debug, Serialize)]
+struct PaceLine {
+    ring_size: u64,
+    ring_peak: u64,
+    lag_ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probe_ns: Option<u64>,
+    probes_missed: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -224,6 +257,21 @@ mod tests {
         let line = "0 events on 0 connections, 0 bytes sent, 0 received, nothing lost";
         assert_eq!(tally.text(), line);
         assert_eq!(serde_json::to_value(tally.summary()).unwrap()["verdict"], "complete");
+    }
+
+    #[test]
+    fn a_live_trace_tells_how_it_kept_up() {
+        let pace = Pace { ring_size: 1000, ring_peak: 11, lag: 41_000_000, run_time: Some(700), missed: 0 };
+        let mut tally = Tally::default();
+        tally.end(source::Summary { pace: Some(pace), ..source::Summary::default() });
+        let text = tally.text();
+        assert!(
+            text.ends_with("; ring filled to 2 %, read 41.000ms late at most, a probe takes 700ns"),
+            "{text}"
+        );
+        let json = serde_json::to_value(tally.summary()).unwrap();
+        assert_eq!((&json["ring_peak"], &json["lag_ns"]), (&11.into(), &41_000_000.into()));
+        assert_eq!((&json["probe_ns"], &json["probes_missed"]), (&700.into(), &0.into()));
     }
 
     #[test]

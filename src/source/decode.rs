@@ -342,6 +342,11 @@ impl Decoder {
     }
 }
 
+/// When the record was made, by the kernel's monotonic clock in nanoseconds; 0 for what is no record.
+pub(super) fn time(record: &[u8]) -> u64 {
+    read::<Head>(record).map_or(0, |(head, _)| head.time)
+}
+
 /// The loss begins in the middle of this call: the kernel refused its remaining chunks.
 fn is_cut_by(call: &RawData, loss: &RawLoss) -> bool {
     conn(&call.head) == conn(&loss.head)

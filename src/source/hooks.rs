@@ -6,6 +6,7 @@
 use libbpf_rs::query::ProgInfoIter;
 use libbpf_rs::{IterOpts, Link, MapHandle, MapType, Object, ObjectBuilder, Program, ProgramMut, UprobeOpts};
 use nix::errno::Errno;
+use rustc_hash::FxHashMap;
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
@@ -107,16 +108,30 @@ pub fn count_runs() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// The hooks of the loaded programs of `object`, and how often each has run while runs were counted.
-pub(super) fn runs(object: &Object) -> Vec<(String, u64)> {
-    let counts: Vec<(u32, u64)> =
-        ProgInfoIter::default().map(|program| (program.id, program.run_cnt)).collect();
-    let loaded = object.progs().filter(|program| program.autoload());
-    loaded
-        .map(|program| {
-            let id = Program::id_from_fd(program.as_fd()).ok();
-            let count = counts.iter().find(|(other, _)| Some(*other) == id).map_or(0, |(_, count)| *count);
-            (program.section().to_string_lossy().into_owned(), count)
-        })
-        .collect()
+/// What the kernel has counted of one program.
+#[derive(Clone, Debug)]
+pub struct Runs {
+    /// As the section of the program names it.
+    pub hook: String,
+    /// Runs while runs were counted, see [`count_runs`].
+    pub count: u64,
+    /// What these took, in nanoseconds.
+    pub time: u64,
+    /// Runs that were left out, since it was loaded, because the program was running on that processor already.
+    pub missed: u64,
+}
+
+/// What the kernel has counted of the loaded programs of `object`.
+pub(super) fn runs(object: &Object) -> Vec<Runs> {
+    let ids = object.progs().filter(|program| program.autoload()).filter_map(|program| {
+        let id = Program::id_from_fd(program.as_fd()).ok()?;
+        Some((id, program.section().to_string_lossy().into_owned()))
+    });
+    let mut hooks: FxHashMap<u32, String> = ids.collect();
+    let counted = ProgInfoIter::default().filter_map(|program| {
+        let hook = hooks.remove(&program.id)?;
+        let (count, time) = (program.run_cnt, program.run_time_ns);
+        Some(Runs { hook, count, time, missed: program.recursion_misses })
+    });
+    counted.collect()
 }

@@ -3,6 +3,8 @@
 //! What the records mean is left to [`crate::source::decode`]; what the probes do, to the C sources.
 
 mod choosing;
+mod pace;
+mod ring;
 
 use crate::event::{Comm, Event, Kind, Open, Opened, Role, Timestamp, Vantage};
 use crate::process::cgroup::Cgroup;
@@ -12,9 +14,10 @@ use crate::source::filter::Filter;
 use crate::source::{Error, Sink, Source, Summary, hooks, tracepoint};
 use libbpf_rs::btf::{self, Btf};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{ErrorKind, IterOpts, Link, MapCore, MapFlags, ProgramMut, RingBuffer, RingBufferBuilder};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use libbpf_rs::{ErrorKind, IterOpts, Link, MapCore, MapFlags, ProgramMut};
 use nix::time::{ClockId, clock_gettime};
+use pace::Sampling;
+use ring::{POLL_INTERVAL, Ring, wait, waker};
 use rustc_hash::FxHashMap;
 use skeleton::{SocketSkel, SocketSkelBuilder, types};
 use std::cell::RefCell;
@@ -30,16 +33,6 @@ use std::time::{Duration, Instant};
 
 /// Size of the ring buffer where the user gives none: room for the bursts of a fast server.
 pub const DEFAULT_RING_SIZE: usize = 16 << 20;
-
-/// How long records may wait in the ring before they are read, unless many wait. Longer than a tick of the kernel's
-/// clock: a timer that is due sooner keeps an idle processor from its usual way into sleep, and whoever is traced
-/// pays for waking it up (in a virtual machine, much).
-const POLL_INTERVAL: Duration = Duration::from_millis(40);
-
-/// Records read before others may have the processor, on which the traced process or its peer waits, and how often
-/// they may in one reading: a reader that is behind must catch up.
-const PORTION: usize = 256;
-const YIELDS_MAX: usize = 64;
 
 /// How long after one listing of the open sockets the next one comes, where processes have become targets since or
 /// there are connections of which it is not known who accepted them: after one that showed some, and at most.
@@ -164,8 +157,8 @@ impl Live {
         Ok(live)
     }
 
-    /// The hooks in use, and how often each program has run while [`hooks::count_runs`] held.
-    pub fn runs(&self) -> Vec<(String, u64)> {
+    /// What the kernel has counted of each program in use.
+    pub fn runs(&self) -> Vec<hooks::Runs> {
         hooks::runs(self.skel.object())
     }
 
@@ -187,7 +180,9 @@ impl Live {
         let deadline = self.options.duration.map(|duration| Instant::now() + duration);
         let mut refused_ends = 0;
         let mut listings = Listings::new();
+        let mut sampling = Sampling::new();
         loop {
+            sampling.turn();
             let left = deadline.map_or(POLL_INTERVAL, |at| at.saturating_duration_since(Instant::now()));
             wait(&waker, left.min(POLL_INTERVAL));
             // Looked at before the ring: what a process did before its end is in the ring by then.
@@ -281,7 +276,8 @@ impl Live {
             .map_or_else(T::default, |bss| unsafe { std::ptr::read_volatile(variable(bss)) })
     }
 
-    fn summary(&self, malformed: u64) -> Summary {
+    fn summary(&self, taker: &Taker<'_>, ring_peak: u64) -> Summary {
+        let pace = pace::of(&self.runs(), ring_size(self.options.ring_size) as u64, ring_peak, taker.lag);
         let mut warnings = Vec::new();
         let mut warn = |count: u64, text: &str| {
             if count > 0 {
@@ -299,13 +295,18 @@ impl Live {
         );
         warn(counters.lost_ends, "connections whose end a full ring refused (ring-full): totals unknown");
         warn(counters.misplaced, "calls made on one socket at the same instant: their order is not known");
-        warn(malformed, "records of the ring could not be decoded: this is a fault of sockdbg");
+        warn(
+            pace.missed,
+            "runs of probes that the kernel left out: what they would have seen may be named untraced-syscall",
+        );
+        warn(taker.malformed, "records of the ring could not be decoded: this is a fault of sockdbg");
         Summary {
             first: Some(self.attached),
             last: Some(now()),
             cut: None,
             dropped: counters.refused_calls,
             warnings,
+            pace: Some(pace),
         }
     }
 }
@@ -325,10 +326,11 @@ impl Source for Live {
             result = self.list_conns(true, &ring, &taker);
             taker.borrow_mut().finish();
         }
-        self.links.clear();
+        let peak = ring.peak();
         drop(ring);
-        let malformed = taker.into_inner().malformed;
-        result.map(|()| self.summary(malformed))
+        let summary = self.summary(&taker.into_inner(), peak);
+        self.links.clear();
+        result.map(|()| summary)
     }
 }
 
@@ -366,15 +368,31 @@ struct Taker<'a> {
     broken: bool,
     records: u64,
     malformed: u64,
+    /// The next record is the oldest of those that waited.
+    oldest: bool,
+    /// The longest that one has waited, in nanoseconds.
+    lag: u64,
 }
 
 impl<'a> Taker<'a> {
     fn new(clock_offset: u64, sink: &'a mut Sink<'_>) -> Taker<'a> {
         let decoder = Decoder::new(clock_offset);
-        Taker { decoder, roles: Roles::default(), sink, broken: false, records: 0, malformed: 0 }
+        Taker {
+            decoder,
+            roles: Roles::default(),
+            sink,
+            broken: false,
+            records: 0,
+            malformed: 0,
+            oldest: false,
+            lag: 0,
+        }
     }
 
     fn take(&mut self, record: &[u8]) {
+        if std::mem::take(&mut self.oldest) {
+            self.lag = self.lag.max(clock(ClockId::CLOCK_MONOTONIC).saturating_sub(decode::time(record)));
+        }
         let Taker { decoder, roles, sink, .. } = self;
         self.records += 1;
         match decoder.record(record, &mut |event| sink(&roles.complete(event))) {
@@ -591,62 +609,6 @@ fn run_iterator(link: &Link) -> Result<(), Error> {
     // The programs print nothing: reading is what makes them run.
     output.read_to_end(&mut Vec::new()).map_err(|error| failed(&error))?;
     Ok(())
-}
-
-/// The ring buffer, from user space.
-struct Ring<'a> {
-    ring: RingBuffer<'a>,
-    /// As many records as it can hold.
-    capacity: usize,
-}
-
-impl<'a> Ring<'a> {
-    fn new(events: &impl MapCore, size: usize, taker: &'a RefCell<Taker<'_>>) -> Result<Ring<'a>, Error> {
-        let mut builder = RingBufferBuilder::new();
-        builder
-            .add(events, |record| {
-                let mut taker = taker.borrow_mut();
-                taker.take(record);
-                // A negative number ends the reading; this record counts as read.
-                if taker.broken { -nix::libc::ECANCELED } else { 0 }
-            })
-            .map_err(|error| cannot_load(&error))?;
-        let ring = builder.build().map_err(|error| cannot_load(&error))?;
-        Ok(Ring { ring, capacity: size / size_of::<decode::Head>() })
-    }
-
-    /// Reads what waits now. Not all that comes: a process that is faster than the reader would never let it go.
-    fn consume(&self, taker: &RefCell<Taker<'_>>) -> Result<(), Error> {
-        // A small ring is full before the others are done.
-        let yields = YIELDS_MAX.min(self.capacity / PORTION / 32);
-        for portion in 0..self.capacity.div_ceil(PORTION) {
-            let code = self.ring.consume_raw_n(PORTION);
-            match usize::try_from(code) {
-                Ok(PORTION) if portion < yields => std::thread::yield_now(),
-                Ok(PORTION) => {}
-                Err(_) if !taker.borrow().broken => {
-                    let error = std::io::Error::from_raw_os_error(-code);
-                    return Err(Error::Attach(format!("reading the kernel's ring buffer: {error}")));
-                }
-                _ => break,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Wakes once for each wake-up the probes send (edge-triggered): with a level-triggered wait a busy ring would
-/// never let its reader sleep, and every record would cost a round.
-fn waker(events: &impl AsFd) -> nix::Result<Epoll> {
-    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    epoll.add(events, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0))?;
-    Ok(epoll)
-}
-
-fn wait(waker: &Epoll, time: Duration) {
-    let milliseconds = u16::try_from(time.as_millis()).unwrap_or(u16::MAX);
-    // Interrupted or not: the ring is looked at next.
-    let _ = waker.wait(&mut [EpollEvent::empty()], EpollTimeout::from(milliseconds));
 }
 
 fn now() -> Timestamp {

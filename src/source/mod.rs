@@ -35,6 +35,24 @@ pub struct Summary {
     pub dropped: u64,
     /// Things the user should know, one line each.
     pub warnings: Vec<String>,
+    /// How the probes and their reader kept up; of a live trace only.
+    pub pace: Option<Pace>,
+}
+
+/// How the probes and their reader kept up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Bytes of the ring buffer.
+    pub ring_size: u64,
+    /// The most bytes that waited in it when the reader came.
+    pub ring_peak: u64,
+    /// The longest that an event waited for the reader, in nanoseconds.
+    pub lag: u64,
+    /// What a run of a probe takes on average, in nanoseconds, measured in samples of 100 ms; absent where none ran
+    /// meanwhile, or the kernel does not measure (before 5.8).
+    pub run_time: Option<u64>,
+    /// Runs that the kernel left out, because the same probe was running on that processor already.
+    pub missed: u64,
 }
 
 /// A source of events.

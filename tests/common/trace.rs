@@ -130,7 +130,9 @@ impl Trace {
 
     /// Attaches, but takes no event out of the ring before [`Trace::release`].
     pub fn held(mut options: Options) -> Trace {
-        options.hooks = hooks();
+        if hooks() == Hooks::Calls {
+            options.hooks = Hooks::Calls;
+        }
         let stop = Arc::new(AtomicBool::new(false));
         options.stop = stop.clone();
         let mut live = Live::attach(options).expect("probes can be put in place");

@@ -66,7 +66,7 @@ fn trunc(truth: &mut Truth) {
     let (stream, id, peer) = connected(truth, &bytes);
     receive_all(truth, id, &stream, &bytes[..1000], sys::read);
     assert_eq!(sys::discard(stream.as_raw_fd(), 3000), Ok(3000));
-    truth.hidden(id, Way::Recv, &bytes[1000..4000], "user-memory-fault");
+    truth.hidden(id, Way::Recv, &bytes[1000..4000], "in-kernel-transfer");
     receive_all(truth, id, &stream, &bytes[4000..], sys::read);
     drop(stream);
     peer.agrees(truth, id);

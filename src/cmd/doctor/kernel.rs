@@ -45,7 +45,7 @@ pub fn run(printer: &mut Printer) -> anyhow::Result<Outcome> {
 /// The kernel refuses.
 pub fn can_trace() -> Result<&'static str, Error> {
     let live = Live::attach(Options { pids: vec![std::process::id()], ..Options::default() })?;
-    let in_sockets = live.runs().iter().any(|(hook, _)| hook == SEND);
+    let in_sockets = live.runs().iter().any(|runs| runs.hook == SEND);
     Ok(if in_sockets {
         "sockets tell of their traffic; no system call is hooked, other processes pay next to nothing"
     } else {

@@ -105,7 +105,8 @@ impl Test {
             seen.entry(event.conn.socket).or_default().add(event);
             ControlFlow::Continue(())
         })?;
-        let runs = counting.is_some().then(|| live.runs());
+        let runs = live.runs().into_iter().map(|runs| (runs.hook, runs.count)).collect();
+        let runs = counting.is_some().then_some(runs);
         let conversation =
             conversation.join().map_err(|_| anyhow::anyhow!("the self-test's conversation failed"))?;
         let (said, _workload) = conversation.context("the traced process")?;
