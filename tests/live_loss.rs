@@ -3,9 +3,9 @@
 mod common;
 
 use common::peer::{Python, Server, eventually, exchange, listen, noise};
-use common::trace::{Report, Trace, What, hooks, require_bpf};
+use common::trace::{Report, Trace, What, cause_of_others, require_bpf};
 use sockdbg::event::{Call, Cause, CloseReason, Direction, Range};
-use sockdbg::source::live::{FdFilter, Hooks, Options};
+use sockdbg::source::live::{FdFilter, Options};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
@@ -146,11 +146,9 @@ os.wait(); s.send(b'parent'); s.recv(1); s.close()";
     let (report, received) = traced(program, b"parentchild!", Options::default());
     let connection = report.only();
     assert_eq!(received, b"parentchildparent");
-    // The hooks on calls see those of the traced process only.
-    let cause = if hooks() == Hooks::Calls { Cause::UntracedSyscall } else { Cause::OtherProcess };
     for direction in Direction::BOTH {
         connection.stream(direction);
-        assert_eq!(connection.losses(direction), [(Range::new(6, 11), cause)]);
+        assert_eq!(connection.losses(direction), [(Range::new(6, 11), cause_of_others())]);
     }
 }
 

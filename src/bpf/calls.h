@@ -136,20 +136,24 @@ struct {
 	__type(value, struct batch);
 } batches SEC(".maps");
 
-/* Bytes that the walk's buffers hold, as far as is needed to know that a message was sent whole. */
-static __noinline u64 room(const struct walk *walk, u64 enough)
+/* Whether the walk's buffers hold more than its call has moved. Not static: see ROUNDS_MAX. */
+__noinline int has_room(void)
 {
+	struct walk *walk = this_walk();
 	struct user_iovec entry;
-	u64 bytes = walk->left;
+	u64 bytes, moved;
 
-	for (u32 i = 0; i < BUFFERS_MAX && bytes <= enough; i++) {
-		if (i >= walk->iov_left)
-			break;
-		if (bpf_probe_read_user(&entry, sizeof(entry), (void *)(walk->iov + i * sizeof(entry))))
+	if (!walk)
+		return 0;
+	bytes = walk->left;
+	moved = walk->call.result;
+	for (u32 i = 0; i < BUFFERS_MAX && bytes <= moved; i++) {
+		if (i >= walk->iov_left ||
+		    bpf_probe_read_user(&entry, sizeof(entry), (void *)(walk->iov + i * sizeof(entry))))
 			break;
 		bytes += entry.length;
 	}
-	return bytes;
+	return bytes > moved;
 }
 
 /*

@@ -490,7 +490,7 @@ static __noinline void measure(struct sock *sk, struct conn *conn, u32 direction
 }
 
 /* Notes what moved after the last call that was seen. */
-static __noinline void settle(struct sock *sk, struct conn *conn, u32 direction)
+static __always_inline void settle(struct sock *sk, struct conn *conn, u32 direction)
 {
 	u32 seq = anchor(sk, conn, direction);
 
@@ -574,12 +574,12 @@ static __always_inline bool in_motion(struct sock *sk, struct conn *conn)
 	return is_behind(sk, conn) || (conn->account[SD_RECV].known && held(sk, SD_RECV, recv_anchor(sk)));
 }
 
-/* Reports the end of a connection that the peer has reset, once a call has met the error: nothing is behind it. */
+/* Reports the end of a connection that the peer has reset. */
 static __noinline void end_if_reset(struct sock *sk, struct conn *conn)
 {
 	struct sd_head head = {};
 
-	if (!conn->reset || conn->ended || in_motion(sk, conn) || READ(sk, sk_err))
+	if (!conn->reset || conn->ended || in_motion(sk, conn))
 		return;
 	head_of_nobody(&head);
 	finish(sk, conn, SD_RESET, &head);

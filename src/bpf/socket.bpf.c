@@ -121,7 +121,7 @@ static __always_inline void account_for(struct sock *sk, struct conn *conn, stru
 static __noinline struct conn *found_by_call(struct sock *sk, struct walk *walk)
 {
 	const struct call *call = &walk->call;
-	u64 moved = call->result > 0 && !(call->flags & MSG_PEEK) ? call->result : 0;
+	u64 moved = call->result > 0 && !(call->flags & MSG_PEEK) ? call->result + walk->behind : 0;
 
 	if (!is_tcp(sk) || !is_connected(sk) || (call->result <= 0 && state_of(sk) == TCP_CLOSE))
 		return NULL;
@@ -136,15 +136,25 @@ static __noinline bool is_idle(struct sock *sk, const struct call *call)
 	return call->direction == SD_SEND || !is_end_of_stream(sk);
 }
 
-/* Reports what a call of `fd` did on the socket: it moved bytes, failed, or met the end of the stream. */
-static __always_inline int deliver(struct sock *sk, struct task_struct *task, struct walk *walk, s32 fd)
+/*
+ * Reports what the call of the walk did on its socket: it moved bytes, failed, or met the end of the stream. Not static:
+ * the verifier looks into it once, and not for each of its callers.
+ */
+__noinline int deliver(void)
 {
-	s64 result = walk->call.result;
+	struct task_struct *task = current_task();
+	struct walk *walk = this_walk();
 	struct conn *conn;
+	struct sock *sk;
+	s64 result;
 
+	if (!walk)
+		return 0;
+	sk = (struct sock *)walk->sk;
+	result = walk->call.result;
 	if (result <= 0 && is_idle(sk, &walk->call))
 		return 0;
-	head_of_current(&walk->data.head, task, walk->call.number, fd);
+	head_of_current(&walk->data.head, task, walk->call.number, walk->data.head.fd);
 	walk->data.head.kind = SD_DATA;
 	walk->data.head.direction = walk->call.direction;
 	conn = conn_of(sk);
@@ -159,35 +169,46 @@ static __always_inline int deliver(struct sock *sk, struct task_struct *task, st
 	return 0;
 }
 
-/* The same of a call whose buffers its arguments name. */
-static __always_inline int on_data(struct sock *sk, struct task_struct *task, struct pt_regs *regs,
-				   const struct call *call, s64 result, s32 fd)
+/* A walk for a call of `fd` on the socket. */
+static __always_inline struct walk *begin(struct sock *sk, const struct call *call, s64 result, s32 fd)
 {
 	struct walk *walk = new_walk(call, result);
+
+	if (walk) {
+		walk->sk = (u64)sk;
+		walk->data.head.fd = fd;
+	}
+	return walk;
+}
+
+/* The same of a call whose buffers its arguments name. */
+static __always_inline int on_data(struct sock *sk, struct pt_regs *regs, const struct call *call, s64 result, s32 fd)
+{
+	struct walk *walk = begin(sk, call, result, fd);
 
 	if (!walk)
 		return 0;
 	take_arguments(walk, regs, 0);
-	return is_aside(call->direction, walk->call.flags) ? 0 : deliver(sk, task, walk, fd);
+	return is_aside(call->direction, walk->call.flags) ? 0 : deliver();
 }
 
 /* The same of bytes that are in no buffer which the call names, or which can't be found there. */
-static __always_inline int on_unreachable(struct sock *sk, struct task_struct *task, const struct call *call,
-					  s64 result, s32 fd, u32 cause)
+static __always_inline int on_unreachable(struct sock *sk, const struct call *call, s64 result, s32 fd, u32 cause)
 {
-	struct walk *walk = new_walk(call, result);
+	struct walk *walk = begin(sk, call, result, fd);
 
 	if (!walk || is_aside(call->direction, call->flags) || call->flags & MSG_PEEK)
 		return 0;
 	walk->data.cause = cause;
-	return deliver(sk, task, walk, fd);
+	return deliver();
 }
 
 /* The TCP socket that a descriptor refers to, if it does. */
-static __always_inline struct sock *tcp_of_fd(struct task_struct *task, s32 fd, u64 *inode)
+static __always_inline struct sock *tcp_of_fd(struct task_struct *task, s32 fd)
 {
 	struct file *file = file_of_fd(task, fd);
-	struct sock *sk = file ? socket_of_file(file, inode) : NULL;
+	u64 inode = 0;
+	struct sock *sk = file ? socket_of_file(file, &inode) : NULL;
 
 	return sk && is_tcp(sk) ? sk : NULL;
 }
@@ -198,49 +219,41 @@ static __always_inline struct sock *end_of_transfer(struct task_struct *task, st
 {
 	bool is_splice = call->number == SD_SPLICE;
 	struct sock *sk;
-	u64 inode;
 
 	*fd = call_argument(regs, is_splice ? 2 : 0);
 	call->direction = SD_SEND;
-	sk = tcp_of_fd(task, *fd, &inode);
+	sk = tcp_of_fd(task, *fd);
 	if (sk || !is_splice)
 		return sk;
 	*fd = call_argument(regs, 0);
 	call->direction = SD_RECV;
-	return tcp_of_fd(task, *fd, &inode);
+	return tcp_of_fd(task, *fd);
 }
 
-/* Bytes that the messages of a call moved, as the kernel has written them into each. */
-static __noinline u64 bytes_of_messages(u64 messages, u64 count)
-{
-	u64 bytes = 0;
-	u32 length;
-
-	for (u32 i = 0; i < MESSAGES_MAX; i++) {
-		struct user_mmsghdr *message = (void *)(messages + i * sizeof(*message));
-
-		if (i >= count || bpf_probe_read_user(&length, sizeof(length), &message->length))
-			break;
-		bytes += length;
-	}
-	return bytes;
-}
-
-/* Reports the next message of a call at its exit. 1: there is none. Not static: see ROUNDS_MAX. */
-__noinline int send_message(void)
+/* Adds up what the messages of the walk moved, as the kernel has written it into each. Not static: see ROUNDS_MAX. */
+__noinline int add_messages(void)
 {
 	struct walk *walk = this_walk();
-	struct conn *conn;
-	struct sock *sk;
+	u32 length;
 
-	if (!walk || !walk->messages_left)
-		return 1;
-	if (bpf_probe_read_user(&walk->message, sizeof(walk->message), (void *)walk->messages))
-		return 1;
-	sk = (struct sock *)walk->sk;
-	conn = conn_of(sk);
-	if (!conn)
-		return 1;
+	if (!walk)
+		return 0;
+	for (u32 i = 0; i < MESSAGES_MAX; i++) {
+		struct user_mmsghdr *message = (void *)(walk->messages + i * sizeof(*message));
+
+		if (i >= walk->messages_left || bpf_probe_read_user(&length, sizeof(length), &message->length))
+			break;
+		walk->behind += length;
+	}
+	return 0;
+}
+
+/* Reports the next message of a call at its exit. False: there is none. */
+static __always_inline bool send_message(struct walk *walk)
+{
+	if (!walk->messages_left ||
+	    bpf_probe_read_user(&walk->message, sizeof(walk->message), (void *)walk->messages))
+		return false;
 	walk->messages += sizeof(walk->message);
 	walk->messages_left--;
 	walk->behind -= walk->message.length;
@@ -249,58 +262,36 @@ __noinline int send_message(void)
 	walk->iov_left = walk->message.header.iov_count;
 	walk->base = walk->left = walk->skip = walk->refused = 0;
 	walk->data.at = walk->data.captured = walk->data.cause = 0;
-	if (walk->message.length || !is_idle(sk, &walk->call))
-		account_for(sk, conn, walk);
-	return 0;
-}
-
-__noinline int send_messages(void)
-{
-	for (int i = 0; i < ROUNDS_AT_ONCE; i++)
-		if (send_message())
-			return 1;
-	return 0;
+	deliver();
+	return true;
 }
 
 /* sendmmsg or recvmmsg, at its exit: `count` messages. */
-static __always_inline int on_messages(struct sock *sk, struct task_struct *task, struct pt_regs *regs,
-				       const struct call *call, u64 count, s32 fd)
+static __always_inline int on_messages(struct sock *sk, struct pt_regs *regs, const struct call *call, u64 count, s32 fd)
 {
-	struct walk *walk = new_walk(call, 0);
-	struct conn *conn;
+	struct walk *walk = begin(sk, call, 0, fd);
 
 	if (!walk)
 		return 0;
 	walk->call.flags = message_flags(call_argument(regs, 3));
 	if (is_aside(call->direction, walk->call.flags))
 		return 0;
-	walk->sk = (u64)sk;
 	walk->messages = call_argument(regs, 1);
 	walk->messages_left = count;
-	walk->behind = bytes_of_messages(walk->messages, count);
-	walk->call.result = walk->behind;
-	head_of_current(&walk->data.head, task, call->number, fd);
-	walk->data.head.kind = SD_DATA;
-	walk->data.head.direction = call->direction;
-	conn = conn_of(sk);
-	if (!conn)
-		conn = found_by_call(sk, walk);
-	if (!conn || conn->ended)
-		return 0;
-	note_io_uring(conn, task);
-	for (int i = 0; i < MESSAGES_MAX / ROUNDS_AT_ONCE; i++)
-		if (send_messages())
+	add_messages();
+	for (int i = 0; i < MESSAGES_MAX; i++)
+		if (!send_message(walk))
 			break;
 	return 0;
 }
 
 /* connect or accept, at its exit. */
-static __noinline int on_opening(struct sock *sk, u64 inode, u32 number, s64 result, s32 fd)
+static __noinline int on_opening(struct sock *sk, u32 number, s64 result, s32 fd)
 {
 	struct sd_head head = {};
 
 	head_of_current(&head, current_task(), number, fd);
-	return on_open(sk, inode, &head, result);
+	return on_open(sk, inode_of(sk), &head, result);
 }
 
 SEC("tp_btf/sys_exit")
@@ -309,7 +300,6 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	struct task_struct *task = current_task();
 	struct call call = {};
 	struct sock *sk;
-	u64 inode = 0;
 	s32 fd;
 
 	/* Most calls end here: the number is at hand, while the table of targets has to be searched. */
@@ -317,19 +307,19 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 		return 0;
 	if (transfers(&call)) {
 		sk = end_of_transfer(task, regs, &call, &fd);
-		return sk ? on_unreachable(sk, task, &call, result, fd, SD_IN_KERNEL_TRANSFER) : 0;
+		return sk ? on_unreachable(sk, &call, result, fd, SD_IN_KERNEL_TRANSFER) : 0;
 	}
 	fd = call_argument(regs, 0);
 	if (call.number == SD_ACCEPT || call.number == SD_ACCEPT4)
 		fd = result; /* of a failed accept: none */
-	sk = tcp_of_fd(task, fd, &inode);
+	sk = tcp_of_fd(task, fd);
 	if (!sk)
 		return 0;
 	if (has_messages(&call) && result > 0)
-		return on_messages(sk, task, regs, &call, result, fd);
+		return on_messages(sk, regs, &call, result, fd);
 	if (!opens(&call))
-		return on_data(sk, task, regs, &call, result, fd);
-	return on_opening(sk, inode, call.number, result, fd);
+		return on_data(sk, regs, &call, result, fd);
+	return on_opening(sk, call.number, result, fd);
 }
 
 /* The descriptor refers to this socket. */
@@ -341,11 +331,10 @@ static __always_inline bool is_fd_of(struct task_struct *task, s32 fd, struct so
 }
 
 /* The message of sendmmsg or recvmmsg that has just been moved. */
-static __always_inline int on_message(struct sock *sk, struct task_struct *task, struct pt_regs *regs,
-				      const struct call *call, s64 result, s32 fd)
+static __always_inline int on_message(struct sock *sk, struct pt_regs *regs, const struct call *call, s64 result, s32 fd)
 {
-	u32 thread = ids_of_current(task);
-	struct walk *walk = new_walk(call, result);
+	u32 thread = ids_of_current(current_task());
+	struct walk *walk = begin(sk, call, result, fd);
 	u32 index;
 	bool last;
 
@@ -353,9 +342,9 @@ static __always_inline int on_message(struct sock *sk, struct task_struct *task,
 		return 0;
 	index = begin_message(sk, regs, thread);
 	take_arguments(walk, regs, index);
-	last = result < 0 || (call->direction == SD_SEND && room(walk, result) > (u64)result) || walk->call.flags & MSG_OOB;
+	last = result < 0 || (call->direction == SD_SEND && has_room()) || walk->call.flags & MSG_OOB;
 	end_message(sk, regs, thread, index, last);
-	return is_aside(call->direction, walk->call.flags) ? 0 : deliver(sk, task, walk, fd);
+	return is_aside(call->direction, walk->call.flags) ? 0 : deliver();
 }
 
 /* Something else than a data call on this socket's descriptor moved bytes in the name of the current task. */
@@ -380,7 +369,7 @@ static __noinline int on_other_traffic(struct sock *sk, s64 result, u32 directio
 		if (!is_fd_of(task, fd, sk))
 			fd = -1;
 	}
-	return on_unreachable(sk, task, &call, result, fd, cause);
+	return on_unreachable(sk, &call, result, fd, cause);
 }
 
 /* A process that is not traced uses a socket that it shares with one that is. */
@@ -396,7 +385,7 @@ static __noinline int on_foreign_traffic(struct sock *sk, s64 result, u32 direct
 	classify(&call, call_number(regs));
 	call.direction = direction;
 	call.flags = message_flags(flags);
-	return on_unreachable(sk, task, &call, result, is_fd_of(task, fd, sk) ? fd : -1, SD_OTHER_PROCESS);
+	return on_unreachable(sk, &call, result, is_fd_of(task, fd, sk) ? fd : -1, SD_OTHER_PROCESS);
 }
 
 /* A socket's own word of what was sent or received through it, while the call is still under way. */
@@ -418,8 +407,8 @@ static __always_inline int on_traffic(struct sock *sk, s64 result, u32 direction
 	    !is_fd_of(task, fd, sk))
 		return on_other_traffic(sk, result, direction, flags);
 	if (has_messages(&call))
-		return on_message(sk, task, regs, &call, result, fd);
-	return on_data(sk, task, regs, &call, result, fd);
+		return on_message(sk, regs, &call, result, fd);
+	return on_data(sk, regs, &call, result, fd);
 }
 
 SEC("tp_btf/sock_send_length")
@@ -450,7 +439,7 @@ static __noinline int on_splice(struct sock *sk, struct task_struct *task, struc
 	if (!conn || !conn->account[SD_RECV].known)
 		return 0;
 	bytes = (s32)(recv_anchor(sk) - conn->account[SD_RECV].seq);
-	return bytes > 0 ? on_unreachable(sk, task, &call, bytes, fd, SD_IN_KERNEL_TRANSFER) : 0;
+	return bytes > 0 ? on_unreachable(sk, &call, bytes, fd, SD_IN_KERNEL_TRANSFER) : 0;
 }
 
 SEC("tp_btf/tcp_rcv_space_adjust")

@@ -35,6 +35,12 @@ pub fn hooks() -> Hooks {
     if calls { Hooks::Calls } else { Hooks::Cheapest }
 }
 
+/// What bytes are named that a process outside the trace moves on a socket inside it: the hooks on calls see those of
+/// the traced processes only.
+pub fn cause_of_others() -> Cause {
+    if hooks() == Hooks::Calls { Cause::UntracedSyscall } else { Cause::OtherProcess }
+}
+
 /// An [`Event`] that owns its payload.
 #[derive(Clone, Debug)]
 pub struct Seen {
