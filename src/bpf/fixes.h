@@ -66,14 +66,18 @@ static __always_inline u64 call_argument(struct pt_regs *regs, int index)
 	case 0: return regs->di;
 	case 1: return regs->si;
 	case 2: return regs->dx;
-	default: return regs->r10;
+	case 3: return regs->r10;
+	case 4: return regs->r8;
+	default: return regs->r9;
 	}
 #else
 	switch (index) {
 	case 0: return regs->orig_x0;
 	case 1: return regs->regs[1];
 	case 2: return regs->regs[2];
-	default: return regs->regs[3];
+	case 3: return regs->regs[3];
+	case 4: return regs->regs[4];
+	default: return regs->regs[5];
 	}
 #endif
 }

@@ -19,24 +19,15 @@
 #include "conn.h"
 #include "beginning.h"
 #include "payload.h"
+#include "peer.h"
+#include "counted.h"
 
 /* Makes the record types part of the object's type information. */
 const struct sd_open *type_open __attribute__((unused));
 const struct sd_data *type_data __attribute__((unused));
 const struct sd_loss *type_loss __attribute__((unused));
 const struct sd_close *type_close __attribute__((unused));
-
-/* The kernel took no record of the call: note its bytes, so that the next record says so. */
-static __always_inline void refuse(struct conn *conn, const struct walk *walk, bool peek)
-{
-	u64 from = walk->data.offset + walk->data.at;
-	u64 to = walk->data.offset + walk->data.length;
-
-	count(refused_calls, 1);
-	count(refused_bytes, to - from);
-	if (!peek)
-		note(conn, walk->data.head.direction, from, to, SD_RING_FULL);
-}
+const struct sd_peer *type_peer __attribute__((unused));
 
 /* The end of the stream, not a read into a buffer of no length. */
 static __always_inline bool is_end_of_stream(struct sock *sk)
@@ -78,24 +69,9 @@ static __always_inline void account_for(struct sock *sk, struct conn *conn, stru
 	data->offset = conn->account[direction].next - moved;
 	if (conn->connecting)
 		read_addresses(sk, &conn->open);
-	if (conn->filtered) {
-		note(conn, direction, data->offset, data->offset + moved, SD_FILTERED);
-		if (conn->account[direction].pending >= PENDING_MAX / 2 && announce(conn))
-			report(conn, direction, &data->head);
-		return;
-	}
-	if (!is_told(conn, direction) && !(announce(conn) && report(conn, direction, &data->head))) {
-		refuse(conn, walk, peek);
-		return;
-	}
 	if (call->flags & MSG_TRUNC && call->direction == SD_RECV)
-		data->head.flags |= SD_FAULT; /* thrown away by the kernel, see tcp(7): never in user memory */
-	if (data->wanted && !(data->head.flags & SD_FAULT))
-		send_payload(walk);
-	else
-		send_bare(walk);
-	if (walk->refused)
-		refuse(conn, walk, peek);
+		walk->gone = 1; /* thrown away by the kernel, see tcp(7): never in user memory */
+	tell(conn, walk, moved);
 }
 
 /* A connection that a data call makes known. */
@@ -130,6 +106,17 @@ static __always_inline void take_message(struct walk *walk, u64 address)
 	bpf_probe_read_user(&message, sizeof(message), (void *)address);
 	walk->iov = message.iov;
 	walk->iov_left = message.iov_count;
+	walk->name = message.name;
+	walk->name_length = message.name_length;
+}
+
+/* Reads how long an address is that the kernel has put into user memory. */
+static __always_inline u32 length_at(u64 address)
+{
+	u32 length = 0;
+
+	bpf_probe_read_user(&length, sizeof(length), (void *)address);
+	return length;
 }
 
 static __always_inline void set_call(struct call *call, u8 number, u8 direction)
@@ -171,6 +158,10 @@ static __always_inline bool take_arguments(struct walk *walk, struct pt_regs *re
 		walk->base = call_argument(regs, 1);
 		walk->left = call_argument(regs, 2);
 		walk->call.flags = message_flags(call_argument(regs, 3));
+		walk->name = call_argument(regs, 4);
+		if (walk->name)
+			walk->name_length = walk->call.number == SD_SENDTO ? call_argument(regs, 5) :
+									     length_at(call_argument(regs, 5));
 		break;
 	case SD_READV:
 	case SD_WRITEV:
@@ -208,6 +199,27 @@ static __always_inline int on_data(struct sock *sk, struct task_struct *task, st
 	return 0;
 }
 
+/* A call of `fd` on a socket without sequence numbers. `told`: it has returned. */
+static __always_inline int on_other(struct sock *sk, struct task_struct *task, struct pt_regs *regs,
+				    const struct call *call, s64 result, s32 fd, bool told)
+{
+	u32 transport = transport_of(sk);
+	struct walk *walk;
+
+	if (transport == SD_UNSUPPORTED) {
+		if (result >= 0)
+			count_unsupported(sk, result);
+		return 0;
+	}
+	walk = new_walk(call, result);
+	if (!walk || !take_arguments(walk, regs) || is_nothing(sk, walk))
+		return 0;
+	head_of_current(&walk->data.head, task, call->number, fd);
+	walk->data.head.kind = SD_DATA;
+	walk->data.head.direction = call->direction;
+	return account_for_counted(sk, walk, transport, told);
+}
+
 static __always_inline bool opens(const struct call *call)
 {
 	return call->number >= SD_CONNECT;
@@ -234,8 +246,10 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	if (!file)
 		return 0;
 	sk = socket_of_file(file, &inode);
-	if (!sk || !is_tcp(sk))
+	if (!sk)
 		return 0;
+	if (!is_tcp(sk))
+		return opens(&call) ? 0 : on_other(sk, task, regs, &call, result, fd, true);
 	if (!opens(&call))
 		return on_data(sk, task, regs, &call, result, fd);
 	head_of_current(&head, task, call.number, fd);
@@ -258,7 +272,7 @@ static __always_inline bool is_own(struct task_struct *task, struct sock *sk, co
 }
 
 /* A socket's own word of what was sent or received through it, while the call is still under way. */
-static __always_inline int on_traffic(struct sock *sk, s64 result, u32 direction)
+static __always_inline int on_traffic(struct sock *sk, s64 result, int flags, u32 direction)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct call call = {};
@@ -269,21 +283,24 @@ static __always_inline int on_traffic(struct sock *sk, s64 result, u32 direction
 		return 0;
 	regs = registers_of(task);
 	if (!classify(&call, call_number(regs)) || opens(&call) || call.direction != direction || is_compat(task))
-		return 0;
+		return is_tcp(sk) || flags & MSG_PEEK ? 0 : miss_counted(sk, result, direction);
 	fd = call_argument(regs, 0);
-	return is_own(task, sk, &call, fd) ? on_data(sk, task, regs, &call, result, fd) : 0;
+	if (!is_own(task, sk, &call, fd))
+		return 0;
+	return is_tcp(sk) ? on_data(sk, task, regs, &call, result, fd) :
+			    on_other(sk, task, regs, &call, result, fd, false);
 }
 
 SEC("tp_btf/sock_send_length")
-int BPF_PROG(on_send, struct sock *sk, int result)
+int BPF_PROG(on_send, struct sock *sk, int result, int flags)
 {
-	return on_traffic(sk, result, SD_SEND);
+	return on_traffic(sk, result, flags, SD_SEND);
 }
 
 SEC("tp_btf/sock_recv_length")
-int BPF_PROG(on_receive, struct sock *sk, int result)
+int BPF_PROG(on_receive, struct sock *sk, int result, int flags)
 {
-	return on_traffic(sk, result, SD_RECV);
+	return on_traffic(sk, result, flags, SD_RECV);
 }
 
 /* The descriptor is gone when the call returns, so it is looked at before. */
@@ -300,9 +317,16 @@ static __noinline int on_close(u32 fd)
 	if (!file)
 		return 0;
 	sk = socket_of_file(file, &inode);
-	if (!sk || !is_tcp(sk))
+	if (!sk)
 		return 0;
 	head_of_current(&head, task, SD_CLOSE_CALL, fd);
+	if (!is_tcp(sk)) {
+		conn = counted_of(sk, inode);
+		reason = file_references(file) == 1 ? SD_CLOSED : SD_DESCRIPTOR;
+		if (conn)
+			finish_counted(key_of_counted(sk), conn, reason, &head);
+		return 0;
+	}
 	conn = conn_of(sk);
 	if (!conn && is_connected(sk) && state_of(sk) != TCP_CLOSE)
 		conn = found(sk, inode, &head, 0, 0);
@@ -460,6 +484,7 @@ int list_sockets(struct bpf_iter__task_file *ctx)
 	struct sd_head head = {};
 	struct sock *sk;
 	u64 inode = 0;
+	u32 transport;
 
 	if (!task || !file)
 		return 0;
@@ -467,14 +492,20 @@ int list_sockets(struct bpf_iter__task_file *ctx)
 	if (!is_target(head.pid) || (!list_filtered && fd_filtered(ctx->fd)))
 		return 0;
 	sk = socket_of_file(file, &inode);
-	if (!sk || !is_tcp(sk) || !is_connected(sk) || state_of(sk) == TCP_CLOSE || conn_of(sk))
+	if (!sk)
+		return 0;
+	transport = transport_of(sk);
+	if (transport == SD_TCP && (!is_connected(sk) || state_of(sk) == TCP_CLOSE || conn_of(sk)))
 		return 0;
 	head.time = bpf_ktime_get_ns();
 	head.tid = READ(task, pid);
 	head.fd = ctx->fd;
 	head.call = SD_LISTING;
 	BPF_CORE_READ_INTO(&head.comm, task, comm);
-	found(sk, inode, &head, 1, 0);
+	if (transport == SD_TCP)
+		found(sk, inode, &head, 1, 0);
+	else if (transport != SD_UNSUPPORTED)
+		list_counted(sk, inode, &head, transport);
 	return 0;
 }
 
@@ -502,6 +533,11 @@ int list_conns(struct bpf_iter__bpf_map_elem *ctx)
 		if (send_close(conn, conn->reason, &conn->end))
 			bpf_map_delete_elem(&conns, &key);
 		else
+			unlisted++;
+		return 0;
+	}
+	if (is_key_of_counted(key)) {
+		if (!review_counted(sk, conn))
 			unlisted++;
 		return 0;
 	}

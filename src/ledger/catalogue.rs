@@ -114,6 +114,13 @@ fn text(cause: Cause) -> Text {
                      down and wait for the peer before close.",
             command: Some("ss -tinp"),
         },
+        Cause::WireNotCompared => Text {
+            meaning: "The capture may have these datagrams; sockdbg compares only TCP with captures, so it does not \
+                      say whether they were on the wire.",
+            detection: "The socket's transport is UDP.",
+            remedy: "Hold the datagrams of the recording against those of the capture in another tool.",
+            command: Some("tshark -r FILE -Y udp"),
+        },
         // The socket calls of the process.
         Cause::BeforeAttach => Text {
             meaning: "These bytes moved before sockdbg's probes were in place.",
@@ -151,6 +158,14 @@ fn text(cause: Cause) -> Text {
             remedy: "Look at the application: it closed early or is stuck before its read. Recv-Q shows sockets \
                      that are stuck now.",
             command: Some("ss -tnp"),
+        },
+        Cause::DatagramTruncated => Text {
+            meaning: "The datagram was longer than the buffers that the process gave for it; the kernel threw the \
+                      rest away.",
+            detection: "The process asked for the datagram's true length (MSG_TRUNC), and it is larger than the \
+                        buffers. Of calls that do not ask, only what fitted is known.",
+            remedy: "Look at the application: receive with a buffer that holds the largest datagram.",
+            command: None,
         },
         // Copying payload in the kernel.
         Cause::Filtered => Text {

@@ -1,10 +1,9 @@
 //! Remembers what an `open` told of each socket, because later events carry only its id; and shows
 //! sockets as strace -yy does.
 
-use crate::event::{ConnId, Event, Kind, Open, Role, Transport};
+use crate::event::{Address, ConnId, Event, Kind, Open, Role, Transport};
 use rustc_hash::FxHashMap;
 use std::fmt;
-use std::net::SocketAddr;
 
 /// The sockets that are open. Grows with them and shrinks when they close.
 #[derive(Debug, Default)]
@@ -20,9 +19,9 @@ pub struct Socket {
     /// How it carries bytes.
     pub transport: Transport,
     /// Address of the observed end.
-    pub local: Option<SocketAddr>,
+    pub local: Option<Address>,
     /// Address of the other end.
-    pub remote: Option<SocketAddr>,
+    pub remote: Option<Address>,
     /// Which end is observed.
     pub role: Role,
 }
@@ -62,7 +61,7 @@ impl Socket {
 
     /// `ipv4` or `ipv6`, where an address is known.
     pub fn family(&self) -> Option<&'static str> {
-        let address = self.local.or(self.remote)?;
+        let address = self.local.or(self.remote)?.ip()?;
         Some(if address.is_ipv4() { "ipv4" } else { "ipv6" })
     }
 
@@ -72,12 +71,16 @@ impl Socket {
     }
 }
 
-/// `TCP:[10.0.0.1:443->10.0.0.2:51000]`, `TCPv6:[[::1]:80->[::1]:51000]`, or `socket:[12345]` where no
+/// `TCP:[10.0.0.1:443->10.0.0.2:51000]`, `TCPv6:[[::1]:80->[::1]:51000]`, `UDP:[10.0.0.1:53]`, or `socket:[12345]` where no
 /// address is known.
 impl fmt::Display for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Transport::Tcp = self.transport;
-        let name = if self.family() == Some("ipv6") { "TCPv6" } else { "TCP" };
+        let name = match (self.transport, self.family()) {
+            (Transport::Tcp, Some("ipv6")) => "TCPv6",
+            (Transport::Tcp, _) => "TCP",
+            (Transport::Udp, Some("ipv6")) => "UDPv6",
+            (Transport::Udp, _) => "UDP",
+        };
         match (self.local, self.remote) {
             (Some(local), Some(remote)) => write!(f, "{name}:[{local}->{remote}]"),
             (Some(local), None) => write!(f, "{name}:[{local}]"),
@@ -131,6 +134,13 @@ mod tests {
         let v6 = sockets.of(&open("[::1]:80", "[::1]:51000"));
         assert_eq!(shown(v6), "5<TCPv6:[[::1]:80->[::1]:51000]>");
         assert_eq!(v6.with_fd(None).to_string(), "TCPv6:[[::1]:80->[::1]:51000]");
+        let mut udp = open("0.0.0.0:53", "10.0.0.2:51000");
+        let Kind::Open(open) = &mut udp.kind else { unreachable!("made as an open") };
+        open.transport = Transport::Udp;
+        assert_eq!(shown(sockets.of(&udp)), "5<UDP:[0.0.0.0:53->10.0.0.2:51000]>");
+        let Kind::Open(open) = &mut udp.kind else { unreachable!("made as an open") };
+        open.remote = None;
+        assert_eq!(shown(sockets.of(&udp)), "5<UDP:[0.0.0.0:53]>");
         assert_eq!(shown(Sockets::default().get(v6.conn)), "5<socket:[12345]>");
     }
 

@@ -2,10 +2,10 @@
 //!
 //! What the records mean is left to [`crate::source::decode`]; what the probes do, to the C sources.
 
-use crate::event::{Event, Kind, Open, Opened, Role, Timestamp, Vantage};
+use crate::event::{Address, Event, Kind, Open, Opened, Role, Timestamp, Vantage};
 use crate::process::{Process, listening_ports};
 use crate::source::decode::{self, Decoder};
-use crate::source::{Error, Sink, Source, Summary, tracepoint};
+use crate::source::{Error, Sink, Source, Summary, cgroup, raw, tracepoint, unsupported};
 use libbpf_rs::btf::{self, Btf};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{ErrorKind, IterOpts, Link, MapCore, MapFlags, ProgramMut, RingBuffer, RingBufferBuilder};
@@ -122,6 +122,8 @@ pub struct Live {
     processes: Vec<Process>,
     attached: Timestamp,
     clock_offset: u64,
+    /// Why the peers of received datagrams are not known.
+    no_peers: Option<String>,
 }
 
 impl Live {
@@ -139,9 +141,11 @@ impl Live {
         for fd in options.fds.iter().flat_map(|filter| &filter.fds) {
             add(&skel.maps.fds, &fd.to_ne_bytes())?;
         }
-        let links = attach_probes(&skel)?;
+        let mut links = attach_probes(&skel)?;
+        let no_peers = attach_to_peers(&skel, &mut links).err();
         let clock_offset = clock_offset();
-        let mut live = Live { options, skel, links, processes, attached: now(), clock_offset };
+        let attached = now();
+        let mut live = Live { options, skel, links, processes, attached, clock_offset, no_peers };
         if let Some(bss) = live.skel.maps.bss_data.as_mut() {
             bss.attached = 1;
         }
@@ -151,6 +155,9 @@ impl Live {
 
     /// Finds the sockets that are open already: those that --fd names first, then the others.
     fn list_sockets(&mut self) -> Result<(), Error> {
+        if let Some(bss) = self.skel.maps.bss_data.as_mut() {
+            bss.listing += 1;
+        }
         for filtered in 0..=u32::from(self.options.fds.is_some()) {
             if let Some(bss) = self.skel.maps.bss_data.as_mut() {
                 bss.list_filtered = filtered;
@@ -179,11 +186,11 @@ impl Live {
             if over || taker.borrow().broken {
                 return Ok(());
             }
-            if Instant::now() >= next_listing && self.unclaimed() > 0 {
-                // Shows connections on which nothing moves; the others show themselves.
+            if Instant::now() >= next_listing && (self.unclaimed() > 0 || self.counted_known() > 0) {
+                // Shows connections on which nothing moves; the others show themselves. And which are no more.
                 let known = taker.borrow().records;
                 self.list_sockets()?;
-                ring.consume(taker)?;
+                self.list_conns(false, ring, taker)?;
                 let showed = taker.borrow().records != known;
                 listing_interval =
                     if showed { LISTING_INTERVAL } else { (listing_interval * 2).min(LISTING_INTERVAL_MAX) };
@@ -230,6 +237,11 @@ impl Live {
         self.shared(|bss| &bss.unclaimed)
     }
 
+    /// Connections whose end nothing but a listing of the open descriptors tells.
+    fn counted_known(&self) -> i32 {
+        self.shared(|bss| &bss.counted_known)
+    }
+
     /// What the probes have counted so far.
     fn counters(&self) -> types::sd_counters {
         self.shared(|bss| &bss.counters)
@@ -245,7 +257,7 @@ impl Live {
             .map_or_else(T::default, |bss| unsafe { std::ptr::read_volatile(variable(bss)) })
     }
 
-    fn summary(&self, malformed: u64) -> Summary {
+    fn summary(&self, taker: &Taker<'_>) -> Summary {
         let mut warnings = Vec::new();
         let mut warn = |count: u64, text: &str| {
             if count > 0 {
@@ -259,7 +271,13 @@ impl Live {
         );
         warn(counters.lost_ends, "connections whose end a full ring refused (ring-full): totals unknown");
         warn(counters.misplaced, "calls made on one socket at the same instant: their order is not known");
-        warn(malformed, "records of the ring could not be decoded: this is a fault of sockdbg");
+        warn(taker.malformed, "records of the ring could not be decoded: this is a fault of sockdbg");
+        warnings.extend(unsupported::lines(&self.skel.maps.unsupported));
+        if let Some(reason) = self.no_peers.as_ref().filter(|_| taker.datagrams) {
+            warnings.push(format!(
+                "who sent the datagrams received on unconnected sockets is not known: {reason}"
+            ));
+        }
         Summary {
             first: Some(self.attached),
             last: Some(now()),
@@ -282,13 +300,16 @@ impl Source for Live {
         let mut result = self.pump(&ring, &taker);
         if result.is_ok() && !taker.borrow().broken {
             // The probes stay until each connection's end is told: what moves meanwhile is still seen.
+            if self.counted_known() > 0 {
+                self.list_sockets()?;
+            }
             result = self.list_conns(true, &ring, &taker);
             taker.borrow_mut().finish();
         }
         self.links.clear();
         drop(ring);
-        let malformed = taker.into_inner().malformed;
-        result.map(|()| self.summary(malformed))
+        let taker = taker.into_inner();
+        result.map(|()| self.summary(&taker))
     }
 }
 
@@ -300,18 +321,34 @@ struct Taker<'a> {
     broken: bool,
     records: u64,
     malformed: u64,
+    /// There was a socket whose datagrams may come from anybody.
+    datagrams: bool,
 }
 
 impl<'a> Taker<'a> {
     fn new(clock_offset: u64, sink: &'a mut Sink<'_>) -> Taker<'a> {
         let decoder = Decoder::new(clock_offset);
-        Taker { decoder, roles: Roles::default(), sink, broken: false, records: 0, malformed: 0 }
+        Taker {
+            decoder,
+            roles: Roles::default(),
+            sink,
+            broken: false,
+            records: 0,
+            malformed: 0,
+            datagrams: false,
+        }
     }
 
     fn take(&mut self, record: &[u8]) {
-        let Taker { decoder, roles, sink, .. } = self;
+        let Taker { decoder, roles, sink, datagrams, .. } = self;
         self.records += 1;
-        match decoder.record(record, &mut |event| sink(&roles.complete(event))) {
+        let mut emit = |event: Event<'_>| {
+            if let Kind::Open(open) = &event.kind {
+                *datagrams |= !open.transport.is_stream() && open.remote.is_none();
+            }
+            sink(&roles.complete(event))
+        };
+        match decoder.record(record, &mut emit) {
             Ok(flow) => self.broken |= flow.is_break(),
             Err(decode::Malformed) => self.malformed += 1,
         }
@@ -342,12 +379,17 @@ impl Roles {
     }
 
     fn role(&mut self, pid: u32, open: &Open) -> Role {
+        let Some(local) = open.local.and_then(Address::ip) else { return Role::Unknown };
+        let remote = open.remote.and_then(Address::ip);
+        if !open.transport.is_stream() {
+            // Bound to a port that somebody chose, and not connected.
+            return if is_ephemeral(local.port()) { Role::Unknown } else { Role::Server };
+        }
         // A process that has ended since: nothing tells any more.
         let listening = self.listening.entry(pid).or_insert_with(|| listening_ports(pid).unwrap_or_default());
-        let (Some(local), Some(remote)) = (open.local, open.remote) else { return Role::Unknown };
         if listening.contains(&local.port()) {
             Role::Server
-        } else if is_ephemeral(local.port()) && !is_ephemeral(remote.port()) {
+        } else if is_ephemeral(local.port()) && remote.is_some_and(|remote| !is_ephemeral(remote.port())) {
             Role::Client
         } else {
             Role::Unknown
@@ -447,6 +489,10 @@ fn select_hooks(open: &mut skeleton::OpenSocketSkel<'_>, traffic: bool) {
     for program in [&mut progs.on_send, &mut progs.on_receive] {
         program.set_autoload(traffic);
     }
+    let peers = traffic && cgroup::know_their_task();
+    for program in [&mut progs.on_receive_ipv4, &mut progs.on_receive_ipv6] {
+        program.set_autoload(peers);
+    }
     for program in [&mut progs.on_sys_enter_close, &mut progs.on_sys_enter, &mut progs.on_sys_exit] {
         program.set_autoload(!traffic);
     }
@@ -471,6 +517,20 @@ fn attach_probes(skel: &SocketSkel<'_>) -> Result<Vec<Link>, Error> {
         links.push(attach("tp_btf/sys_exit", &progs.on_sys_exit)?);
     }
     Ok(links)
+}
+
+/// Who sent a datagram is asked of the control groups; where calls are hooked, they tell. Says why it can't be asked.
+fn attach_to_peers(skel: &SocketSkel<'_>, links: &mut Vec<Link>) -> Result<(), String> {
+    let progs = &skel.progs;
+    if !progs.on_send.autoload() {
+        return Ok(());
+    }
+    if !progs.on_receive_ipv4.autoload() {
+        return Err("this kernel does not tell programs of control groups which task they run in".into());
+    }
+    let attached = cgroup::attach(&[&progs.on_receive_ipv4, &progs.on_receive_ipv6]);
+    links.extend(attached.map_err(|error| format!("{error:#}"))?);
+    Ok(())
 }
 
 /// The tracepoint of close(2) alone costs the other calls of the machine less. `None` where the kernel or its
@@ -541,7 +601,7 @@ impl<'a> Ring<'a> {
             })
             .map_err(|error| cannot_load(&error))?;
         let ring = builder.build().map_err(|error| cannot_load(&error))?;
-        Ok(Ring { ring, capacity: size / size_of::<decode::Head>() })
+        Ok(Ring { ring, capacity: size / size_of::<raw::Head>() })
     }
 
     /// Reads what waits now. Not all that comes: a process that is faster than the reader would never let it go.
@@ -610,15 +670,16 @@ fn log_level(level: libbpf_rs::PrintLevel) -> log::Level {
 macro_rules! same_layout {
     ($probe:ident, $view:ident: $($field:ident),*) => {
         const _: () = {
-            assert!(size_of::<types::$probe>() == size_of::<decode::$view>());
-            $(assert!(offset_of!(types::$probe, $field) == offset_of!(decode::$view, $field));)*
+            assert!(size_of::<types::$probe>() == size_of::<raw::$view>());
+            $(assert!(offset_of!(types::$probe, $field) == offset_of!(raw::$view, $field));)*
         };
     };
 }
 
 same_layout!(sd_head, Head: time, inode, opened, pid, tid, fd, comm, kind, call, direction, flags, padding);
 same_layout!(sd_start, RawStart: offset, seq, known);
-same_layout!(sd_open, RawOpen: head, start, local, remote, local_port, remote_port, family, role, error, padding);
+same_layout!(sd_open, RawOpen: head, start, local, remote, local_port, remote_port, family, role, error, transport);
+same_layout!(sd_peer, RawPeer: head, address, length, padding);
 same_layout!(sd_data, RawData: head, offset, length, wanted, at, captured, seq, error, padding);
 same_layout!(sd_loss, RawLoss: head, from, to, cause, padding);
 same_layout!(sd_total, RawTotal: moved, end, pending, known);

@@ -4,13 +4,18 @@
 //! tell one source from another. Sources know [`crate::event`], the recording format
 //! ([`crate::recording`]), and nothing else of the crate.
 
+mod cgroup;
 pub mod decode;
 mod input;
 pub mod interface;
 pub mod live;
+mod mounted;
 pub mod pcap;
+mod raw;
 pub mod recording;
+mod sockaddr;
 mod tracepoint;
+mod unsupported;
 
 use crate::event::{Event, Timestamp, Vantage};
 use std::fmt;

@@ -1,7 +1,8 @@
 //! A trace in the background, and an account of what it delivered that is kept independently of sockdbg's own.
 
 use sockdbg::event::{
-    Call, Cause, Close, CloseReason, ConnId, Direction, Event, Kind, Loss, Open, Range, Task, Timestamp,
+    Address, Call, Cause, Close, CloseReason, ConnId, Direction, Event, Kind, Loss, Open, Range, Task,
+    Timestamp,
 };
 use sockdbg::source::live::{Hooks, Live, Options};
 use sockdbg::source::{Error, Source, Summary};
@@ -52,6 +53,7 @@ pub struct Data {
     pub range: Range,
     pub payload: Vec<u8>,
     pub tcp_seq: Option<u32>,
+    pub peer: Option<Address>,
     pub call: Call,
     pub cause: Option<Cause>,
     pub peek: bool,
@@ -71,6 +73,7 @@ impl Seen {
                 length: data.range.len(),
                 payload: &data.payload,
                 tcp_seq: data.tcp_seq,
+                peer: data.peer,
                 call: data.call,
                 cause: data.cause,
                 peek: data.peek,
@@ -90,6 +93,7 @@ impl Seen {
                 range: data.range(),
                 payload: data.payload.to_vec(),
                 tcp_seq: data.tcp_seq,
+                peer: data.peer,
                 call: data.call,
                 cause: data.cause,
                 peek: data.peek,
