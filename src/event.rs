@@ -5,7 +5,7 @@
 
 mod address;
 
-pub use address::{Address, Transport};
+pub use address::{Address, Transport, UnixName};
 
 use std::fmt;
 

@@ -16,13 +16,14 @@
 //! close         48 2 x { moved (8)  end (8)  pending (8) }
 //! open          48 2 x { offset (8)  seq (4) }  72 local  100 remote; 5 holds the transport in its upper half
 //! address       family (2)  port (2)  flow (4)  scope (4)  address (16)
+//!               of a Unix socket: family (2)  length (2)  0 (24); the name is behind all of the fields above
 //! ```
 //! Version 1 had neither transport nor peer: all was TCP.
 //! Numbers are little-endian. A field whose flag is not set holds 0.
 
 use crate::event::{
     Address, Call, Cause, Close, CloseReason, Comm, ConnId, Data, Direction, Event, Kind, Loss, Open, Opened,
-    Range, Role, Start, Task, Timestamp, Total, Transport,
+    Range, Role, Start, Task, Timestamp, Total, Transport, UnixName,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -134,7 +135,7 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    const MAX: usize = HEAD + 24 + 2 * 28;
+    const MAX: usize = HEAD + 24 + 2 * (28 + UnixName::MAX);
 
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
@@ -224,9 +225,7 @@ fn encode_open(open: &Open, out: &mut Encoded) {
         out.append(&start.seq.unwrap_or(0).to_le_bytes());
     }
     out.put(5, &[known | (open.transport as u8) << 4]);
-    for address in [open.local, open.remote] {
-        out.append(&encode_address(address));
-    }
+    encode_addresses(&[open.local, open.remote], out);
 }
 
 fn encode_data(data: &Data<'_>, out: &mut Encoded) {
@@ -239,7 +238,7 @@ fn encode_data(data: &Data<'_>, out: &mut Encoded) {
     out.append(&(payload_of(data).len() as u64).to_le_bytes());
     if data.peer.is_some() {
         out.set(flag::PEER, true);
-        out.append(&encode_address(data.peer));
+        encode_addresses(&[data.peer], out);
     }
 }
 
@@ -267,9 +266,27 @@ fn encode_close(close: &Close, out: &mut Encoded) {
     out.put(5, &[known, close.call.map_or(0, |call| call as u8), reason]);
 }
 
-fn encode_address(address: Option<Address>) -> [u8; 28] {
+fn encode_addresses(addresses: &[Option<Address>], out: &mut Encoded) {
+    for address in addresses {
+        match address {
+            None => out.append(&[0; 28]),
+            Some(Address::Ip(address)) => out.append(&encode_ip(*address)),
+            Some(Address::Unix(name)) => {
+                let mut field = [0; 28];
+                (field[0], field[2]) = (1, name.as_bytes().len() as u8);
+                out.append(&field);
+            }
+        }
+    }
+    for address in addresses {
+        if let Some(Address::Unix(name)) = address {
+            out.append(name.as_bytes());
+        }
+    }
+}
+
+fn encode_ip(address: SocketAddr) -> [u8; 28] {
     let mut out = [0; 28];
-    let Some(Address::Ip(address)) = address else { return out };
     out[2..4].copy_from_slice(&address.port().to_le_bytes());
     match address {
         SocketAddr::V4(address) => {
@@ -341,11 +358,12 @@ fn decode_open(input: Input<'_>, flags: u8) -> Result<Open, &'static str> {
         let seq = input.u32(at + 8)?;
         *start = Start { offset: input.u64(at)?, seq: (known & flag::KNOWN[index] != 0).then_some(seq) };
     }
+    let [local, remote] = decode_addresses(input, HEAD + 24)?;
     Ok(Open {
         opened: if flags & flag::FOUND != 0 { Opened::Found } else { Opened::Fresh },
         transport: Transport::from_number(u32::from(known >> 4)).ok_or("has an unknown transport")?,
-        local: decode_address(input, HEAD + 24)?,
-        remote: decode_address(input, HEAD + 52)?,
+        local,
+        remote,
         role: match input.byte(7)? {
             0 => Role::Unknown,
             1 => Role::Client,
@@ -370,7 +388,7 @@ fn decode_data(input: Input<'_>, flags: u8) -> Result<(Data<'static>, u64), &'st
         offset,
         length,
         payload: &[],
-        peer: if flags & flag::PEER != 0 { decode_address(input, HEAD + 24)? } else { None },
+        peer: if flags & flag::PEER != 0 { decode_addresses::<1>(input, HEAD + 24)?[0] } else { None },
         tcp_seq: if flags & flag::TCP_SEQ != 0 { Some(input.u32(28)?) } else { None },
         call: input.call()?.ok_or("has data without a call")?,
         cause: input.cause()?,
@@ -412,7 +430,27 @@ fn decode_loss(input: Input<'_>) -> Result<Loss, &'static str> {
     Ok(Loss { direction: input.direction()?, range: Range { from, to }, cause })
 }
 
-fn decode_address(input: Input<'_>, at: usize) -> Result<Option<Address>, &'static str> {
+fn decode_addresses<const N: usize>(
+    input: Input<'_>,
+    at: usize,
+) -> Result<[Option<Address>; N], &'static str> {
+    let mut addresses = [None; N];
+    let mut name_at = at + N * 28;
+    for (index, address) in addresses.iter_mut().enumerate() {
+        let at = at + index * 28;
+        *address = if input.byte(at)? == 1 {
+            let length = usize::from(input.byte(at + 2)?);
+            let name = input.0.get(name_at..name_at + length).ok_or("has an event that is cut")?;
+            name_at += length;
+            Some(Address::Unix(UnixName::new(name)))
+        } else {
+            decode_ip(input, at)?
+        };
+    }
+    Ok(addresses)
+}
+
+fn decode_ip(input: Input<'_>, at: usize) -> Result<Option<Address>, &'static str> {
     let port = u16::from_le_bytes(input.array(at + 2)?);
     match input.byte(at)? {
         0 => Ok(None),

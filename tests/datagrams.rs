@@ -69,3 +69,17 @@ fn datagrams_are_one_finding_for_each_direction_and_no_failure() {
         .collect();
     assert_eq!(compared(ledger), (Verdict::NothingToCompare, expected));
 }
+
+#[test]
+fn a_unix_stream_is_parsed_and_its_absence_from_captures_is_no_failure() {
+    let ledger = ledger(Transport::UnixStream, &[b"PING\r\n"]);
+    let whole = Range::new(0, 6);
+    for account in &ledger.accounts {
+        assert_eq!(account.delivered.iter().collect::<Vec<_>>(), [whole]);
+    }
+    let (verdict, findings) = compared(ledger);
+    let absent = findings.iter().filter(|finding| finding.1 == Cause::WireNoVantage);
+    assert_eq!(absent.map(|finding| finding.2).collect::<Vec<_>>(), [whole; 2]);
+    // Both ends say PING: neither is an answer.
+    assert_eq!(verdict, Verdict::Incomplete);
+}

@@ -12,12 +12,16 @@ enum sd_kind {
 	SD_CLOSE = 3,
 	SD_LOSS = 4,
 	SD_PEER = 5,
+	SD_NAMES = 6,
 };
 
 /* Numbers of event::Transport. */
 enum sd_transport {
 	SD_TCP = 0,
 	SD_UDP = 1,
+	SD_UNIX_STREAM = 2,
+	SD_UNIX_DGRAM = 3,
+	SD_UNIX_SEQPACKET = 4,
 	SD_UNSUPPORTED = 255,
 };
 
@@ -157,6 +161,15 @@ struct sd_close {
 	struct sd_total total[2];
 	__u32 reason;
 	__u32 padding;
+};
+
+/* Both ends of the Unix socket that the next open record is of, as struct sockaddr_un. */
+struct sd_names {
+	struct sd_head head;
+	__u8 local[112];
+	__u8 remote[112];
+	__u32 local_length;
+	__u32 remote_length; /* 0: it is not connected */
 };
 
 /* Sockets that are not traced: of which kind they are, and what the targets did with them. */

@@ -225,7 +225,7 @@ static __always_inline void read_addresses(struct sock *sk, struct sd_open *open
 	if (open->family == AF_INET) {
 		BPF_CORE_READ_INTO((u32 *)open->local, sk, __sk_common.skc_rcv_saddr);
 		BPF_CORE_READ_INTO((u32 *)open->remote, sk, __sk_common.skc_daddr);
-	} else {
+	} else if (open->family == AF_INET6) {
 		BPF_CORE_READ_INTO(&open->local, sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
 		BPF_CORE_READ_INTO(&open->remote, sk, __sk_common.skc_v6_daddr.in6_u.u6_addr8);
 	}

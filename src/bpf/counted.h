@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * Sockets without sequence numbers: what moved on them is what their calls say, added up. UDP.
+ * Sockets without sequence numbers: what moved on them is what their calls say, added up: UDP and Unix sockets.
  *
  * No state tells of their beginnings and ends. They become known when they are listed or first used; they have
  * ended when the listing no longer finds them, or when their memory is another socket's, which its inode tells.
@@ -39,16 +39,30 @@ static __always_inline u32 transport_of(struct sock *sk)
 {
 	u16 family = READ(sk, __sk_common.skc_family);
 
+	if (family == AF_UNIX) {
+		switch (READ(sk, sk_type)) {
+		case SOCK_STREAM: return SD_UNIX_STREAM;
+		case SOCK_DGRAM: return SD_UNIX_DGRAM;
+		default: return SD_UNIX_SEQPACKET;
+		}
+	}
 	if ((family == AF_INET || family == AF_INET6) && READ(sk, sk_type) == SOCK_DGRAM &&
 	    READ(sk, sk_protocol) == IPPROTO_UDP)
 		return SD_UDP;
 	return is_tcp(sk) ? SD_TCP : SD_UNSUPPORTED;
 }
 
-/* The socket has been given an address, or has been used. */
-static __always_inline bool is_bound(struct sock *sk)
+static __always_inline bool is_unix(u32 transport)
 {
-	return READ(sk, __sk_common.skc_num) != 0;
+	return transport >= SD_UNIX_STREAM && transport <= SD_UNIX_SEQPACKET;
+}
+
+/* The socket has been given an address or another end, or has been used. */
+static __always_inline bool is_bound(struct sock *sk, u32 transport)
+{
+	if (!is_unix(transport))
+		return READ(sk, __sk_common.skc_num) != 0;
+	return unix_peer(sk) || (transport == SD_UNIX_DGRAM && unix_name(sk));
 }
 
 /* Reports a close, after which the table no longer holds the connection, unless it goes on. */
@@ -75,27 +89,38 @@ static __noinline bool finish_counted(struct sock *key, struct conn *conn, u32 r
 	return true;
 }
 
-/* One that becomes known. By a listing: it may have moved bytes before, and nothing tells how many. */
+/* Which end it is: by its addresses, else by who spoke first. */
+static __always_inline u32 role_of_counted(struct sock *sk, const struct sd_head *head, u32 transport)
+{
+	if (is_unix(transport) && transport != SD_UNIX_DGRAM)
+		return unix_role(sk);
+	if (READ(sk, __sk_common.skc_dport) || (is_unix(transport) && unix_peer(sk)))
+		return SD_CLIENT;
+	if (head->call == SD_LISTING)
+		return SD_UNKNOWN;
+	return head->direction == SD_SEND ? SD_CLIENT : SD_SERVER;
+}
+
+/* One that becomes known. By the first listing: it may have moved bytes before, and nothing tells how many. */
 static __noinline struct conn *new_counted(struct sock *sk, u64 inode, const struct sd_head *head, u32 transport)
 {
-	bool found = head->call == SD_LISTING;
+	bool listed = head->call == SD_LISTING;
 	struct conn *conn;
 
 	if (ending)
 		return NULL;
-	conn = blank(found, sk, inode, head);
+	conn = blank(listed, sk, inode, head);
 	if (!conn)
 		return NULL;
-	if (found)
+	if (listed && listing == 1)
 		conn->open.head.flags |= SD_FOUND | SD_INEXACT;
-	if (conn->open.remote_port)
-		conn->open.role = SD_CLIENT;
-	else if (!found)
-		conn->open.role = head->direction == SD_SEND ? SD_CLIENT : SD_SERVER;
+	conn->open.role = role_of_counted(sk, head, transport);
 	conn->open.transport = transport;
 	conn->account[SD_SEND].known = 1;
 	conn->account[SD_RECV].known = 1;
 	conn->listed = listing;
+	if (is_unix(transport))
+		send_unix_names(sk, conn);
 	conn = enter(key_of_counted(sk), conn);
 	if (conn)
 		__sync_fetch_and_add(&counted_known, 1);
@@ -123,7 +148,7 @@ static __noinline struct conn *counted_of(struct sock *sk, u64 inode)
 /* What the listing found. */
 static __always_inline void list_counted(struct sock *sk, u64 inode, const struct sd_head *head, u32 transport)
 {
-	if (!counted_of(sk, inode) && is_bound(sk))
+	if (!counted_of(sk, inode) && is_bound(sk, transport))
 		new_counted(sk, inode, head, transport);
 }
 
@@ -165,13 +190,17 @@ static __always_inline u64 add_to_account(struct account *account, u64 moved)
 	return offset;
 }
 
-/* Nothing came, and no datagram without bytes either. */
-static __always_inline bool is_nothing(struct sock *sk, const struct walk *walk)
+/* Nothing came: neither the end of the stream nor a datagram without bytes. */
+static __always_inline bool is_nothing(struct sock *sk, const struct walk *walk, u32 transport)
 {
+	bool receives = walk->call.direction == SD_RECV;
+	bool at_end = receives && (READ(sk, sk_shutdown) & RCV_SHUTDOWN);
+
 	if (walk->call.result)
 		return is_retry(walk->call.result);
-	return walk->call.direction == SD_RECV &&
-	       ((READ(sk, sk_shutdown) & RCV_SHUTDOWN) || (walk->call.number == SD_READ && !walk->left));
+	if (transport == SD_UNIX_STREAM)
+		return !at_end;
+	return at_end || (receives && walk->call.number == SD_READ && !walk->left);
 }
 
 /* Accounts for a call on a counted socket, whose arguments are in `walk`, and sends what it moved. */
@@ -197,20 +226,33 @@ static __noinline int account_for_counted(struct sock *sk, struct walk *walk, u3
 	data->length = bytes;
 	data->wanted = bytes < cfg_snaplen ? bytes : cfg_snaplen;
 	data->offset = add_to_account(&conn->account[direction], moved);
-	walk->over = SD_TRUNCATED;
-	if (walk->call.result >= 0)
+	if (transport != SD_UNIX_STREAM)
+		walk->over = SD_TRUNCATED;
+	if (walk->call.result >= 0 && transport != SD_UNIX_STREAM)
 		find_peer(sk, conn, walk, told);
 	tell(conn, walk, moved);
 	return 0;
 }
 
 /* Bytes that moved on a counted socket by a way that is not traced. */
-static __noinline int miss_counted(struct sock *sk, s64 result, u32 direction)
+static __noinline int miss_counted(struct sock *sk, struct task_struct *task, s64 result, u32 direction)
 {
-	struct conn *conn = counted_of(sk, inode_of(sk));
+	u32 transport = transport_of(sk);
+	u64 inode = inode_of(sk);
+	struct sd_head head = {};
+	struct conn *conn;
 	u64 offset;
 
-	if (!conn || conn->ended || result <= 0)
+	/* No descriptor refers to the sockets of the kernel's own that a call of the task may use. */
+	if (result <= 0 || !inode || transport == SD_UNSUPPORTED)
+		return 0;
+	conn = counted_of(sk, inode);
+	if (!conn) {
+		head_of_current(&head, task, SD_KERNEL, -1);
+		head.direction = direction;
+		conn = new_counted(sk, inode, &head, transport);
+	}
+	if (!conn || conn->ended)
 		return 0;
 	offset = add_to_account(&conn->account[direction & 1], result);
 	note(conn, direction, offset, offset + result, SD_UNTRACED_SYSCALL);

@@ -43,10 +43,12 @@ enum {
 	BPF_RB_AVAIL_DATA = 0,
 };
 
+#define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
 #define SOCK_STREAM 1
 #define SOCK_DGRAM 2
+#define SOCK_SEQPACKET 5
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define S_IFMT 00170000
@@ -143,6 +145,26 @@ struct tcp_sock {
 	u64 bytes_sent;
 	u64 bytes_retrans;
 	u64 bytes_received;
+};
+
+struct sockaddr_un {
+	u16 sun_family;
+};
+
+struct unix_address {
+	int len; /* bytes of the name, the family included */
+	struct sockaddr_un name[0];
+};
+
+struct unix_sock {
+	struct unix_address *addr;
+	struct sock *peer;
+};
+
+/* What a bpf_sock_addr is in the kernel. */
+struct bpf_sock_addr_kern {
+	void *uaddr;
+	u32 uaddrlen; /* Linux 6.7 */
 };
 
 struct socket {

@@ -9,7 +9,7 @@
 #define SD_PEER_H
 
 struct peer {
-	u64 address[4]; /* struct sockaddr_in or sockaddr_in6 */
+	u64 address[14]; /* struct sockaddr_in, sockaddr_in6 or sockaddr_un */
 	u32 length;
 	u32 padding;
 };
@@ -56,6 +56,24 @@ int on_receive_ipv6(struct bpf_sock_addr *ctx)
 	address->address[1] = ctx->user_ip6[1];
 	address->address[2] = ctx->user_ip6[2];
 	address->address[3] = ctx->user_ip6[3];
+	return take_peer(&peer);
+}
+
+/* From the context of such a program to what it is in the kernel (since Linux 6.2). */
+extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym __weak;
+
+/* Since Linux 6.7. Of a sender without a name there is none. */
+SEC("cgroup/recvmsg_unix")
+int on_receive_unix(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock_addr_kern *context = bpf_cast_to_kern_ctx(ctx);
+	struct peer peer = {};
+	u64 length = context->uaddrlen;
+
+	asm volatile("" : "+r"(length));
+	if (!length || length > SOCKADDR_MAX || bpf_probe_read_kernel(peer.address, length, context->uaddr))
+		return 1;
+	peer.length = length;
 	return take_peer(&peer);
 }
 

@@ -20,6 +20,7 @@
 #include "beginning.h"
 #include "payload.h"
 #include "peer.h"
+#include "unix.h"
 #include "counted.h"
 
 /* Makes the record types part of the object's type information. */
@@ -28,6 +29,7 @@ const struct sd_data *type_data __attribute__((unused));
 const struct sd_loss *type_loss __attribute__((unused));
 const struct sd_close *type_close __attribute__((unused));
 const struct sd_peer *type_peer __attribute__((unused));
+const struct sd_names *type_names __attribute__((unused));
 
 /* The end of the stream, not a read into a buffer of no length. */
 static __always_inline bool is_end_of_stream(struct sock *sk)
@@ -212,7 +214,7 @@ static __always_inline int on_other(struct sock *sk, struct task_struct *task, s
 		return 0;
 	}
 	walk = new_walk(call, result);
-	if (!walk || !take_arguments(walk, regs) || is_nothing(sk, walk))
+	if (!walk || !take_arguments(walk, regs) || is_nothing(sk, walk, transport))
 		return 0;
 	head_of_current(&walk->data.head, task, call->number, fd);
 	walk->data.head.kind = SD_DATA;
@@ -283,7 +285,7 @@ static __always_inline int on_traffic(struct sock *sk, s64 result, int flags, u3
 		return 0;
 	regs = registers_of(task);
 	if (!classify(&call, call_number(regs)) || opens(&call) || call.direction != direction || is_compat(task))
-		return is_tcp(sk) || flags & MSG_PEEK ? 0 : miss_counted(sk, result, direction);
+		return is_tcp(sk) || flags & MSG_PEEK ? 0 : miss_counted(sk, task, result, direction);
 	fd = call_argument(regs, 0);
 	if (!is_own(task, sk, &call, fd))
 		return 0;

@@ -181,6 +181,9 @@ impl Direct<'_> {
         if process.open.transport == Transport::Udp {
             return (Cause::WireNotCompared, "datagrams are not compared with captures");
         }
+        if process.open.transport.is_unix() {
+            return (Cause::WireNoVantage, "a Unix socket: no network carries its bytes");
+        }
         if capture.first.is_some_and(|first| process.last < first) {
             return (Cause::WireStartedLate, "the connection was over before the capture began");
         }

@@ -79,6 +79,7 @@ impl Finding {
     pub fn is_note(&self, transport: Transport) -> bool {
         match self.cause {
             Cause::NotThisProcess | Cause::AfterDetach | Cause::WireNotCompared => true,
+            Cause::WireNoVantage => transport.is_unix(),
             Cause::ProtocolUnknown => !transport.is_stream(),
             _ => false,
         }

@@ -98,7 +98,8 @@ fn text(cause: Cause) -> Text {
             command: Some("tcpdump -U -i IFACE -w FILE"),
         },
         Cause::WireNoVantage => Text {
-            meaning: "The connection does not cross the captured interface: nothing of it is in the capture.",
+            meaning: "The connection does not cross the captured interface: nothing of it is in the capture. A Unix \
+                      socket crosses none.",
             detection: "Not one packet has the connection's addresses and ports, although bytes moved while the \
                         capture ran.",
             remedy: "Capture on the interface that the route takes, inside the network namespace of the process; \

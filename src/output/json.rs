@@ -8,7 +8,7 @@ use super::escape::{escape, is_harmful};
 use super::sockets::{Socket, Sockets};
 use super::tally::Tally;
 use super::time::rfc3339;
-use crate::event::{Close, Data, Event, Kind, Loss, Open, Opened, Task, Total, Vantage};
+use crate::event::{Address, Close, Data, Event, Kind, Loss, Open, Opened, Task, Total, Vantage};
 use data_encoding::BASE64;
 use nix::errno::Errno;
 use serde::Serialize;
@@ -69,6 +69,14 @@ pub fn name(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
+/// An address, or the name of a Unix socket as /proc/net/unix shows it: empty where it has none.
+fn address(address: Address) -> String {
+    match address {
+        Address::Ip(address) => address.to_string(),
+        Address::Unix(unix) => name(&unix.text()).into_owned(),
+    }
+}
+
 /// The fields that every line about a connection begins with.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Connection<'a> {
@@ -105,8 +113,8 @@ impl<'a> Connection<'a> {
             socket_opened: socket.conn.opened,
             family: socket.family(),
             transport: socket.transport.name(),
-            local: socket.local.map(|address| address.to_string()),
-            remote: socket.remote.map(|address| address.to_string()),
+            local: socket.local.map(address),
+            remote: socket.remote.map(address),
             role: socket.role.name(),
         }
     }
@@ -214,7 +222,7 @@ impl<'a> Line<'a> {
             length: Some(data.length),
             captured: Some(data.payload.len() as u64),
             tcp_seq: data.tcp_seq,
-            peer: data.peer.map(|address| address.to_string()),
+            peer: data.peer.map(address),
             stage: data.cause.map(|cause| cause.stage().name()),
             cause: data.cause.map(|cause| cause.slug()),
             peek: data.peek,

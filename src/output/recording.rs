@@ -199,7 +199,11 @@ impl<W: Write> Blocks<W> {
     /// an empty segment.
     fn open(&mut self, event: &Event<'_>, open: &Open, ends: &mut Ends) -> io::Result<()> {
         ends.transport = open.transport;
-        ends.set_addresses(open.local, open.remote);
+        if open.transport.is_unix() {
+            ends.make_up_addresses(event.conn);
+        } else {
+            ends.set_addresses(open.local, open.remote);
+        }
         for (index, start) in open.start.iter().enumerate() {
             ends.base[index] = start.seq.map(|seq| seq.wrapping_sub(start.offset as u32));
             ends.end[index] = start.offset;
@@ -247,7 +251,7 @@ impl<W: Write> Blocks<W> {
         self.answer(event, ends)?;
         let (protocol, most) = if ends.transport.is_stream() { (TCP, MAX_PART) } else { (UDP, MAX_DATAGRAM) };
         let mut to_peer = *ends;
-        if data.peer.is_some() {
+        if data.peer.is_some() && !ends.transport.is_unix() {
             to_peer.set_addresses(Some(ends.local.into()), data.peer);
         }
         // A failed call sent none.
@@ -354,6 +358,19 @@ impl Ends {
         self.base[direction.index()].get_or_insert(MADE_UP_BASE).wrapping_add(offset as u32)
     }
 
+    /// The ends of a Unix socket have none that a packet could have. Wireshark needs some that tell connections apart:
+    /// of the prefix that is never routed (RFC 6666), made from the socket's inode.
+    fn make_up_addresses(&mut self, conn: ConnId) {
+        let port = 0xc000 | (conn.opened as u16 & 0x3fff);
+        let prefix = 0x100u128 << 112;
+        // The kernel's inode numbers of sockets have 32 bits.
+        let end = |side: u128| {
+            let ip = prefix | side << 48 | u128::from(conn.socket & 0xffff_ffff_ffff);
+            SocketAddr::new(Ipv6Addr::from(ip).into(), port)
+        };
+        (self.local, self.remote) = (end(1), end(2));
+    }
+
     /// Makes both addresses one family: a packet has only one.
     fn set_addresses(&mut self, local: Option<Address>, remote: Option<Address>) {
         let [local, remote] = [local, remote].map(|address| address.and_then(Address::ip));
@@ -377,8 +394,8 @@ fn mapped(ip: IpAddr) -> Ipv6Addr {
     }
 }
 
-/// IP and TCP or UDP headers. The IP checksum is right; those of TCP and UDP are 0, which Wireshark does not check by
-/// default.
+/// IP and TCP or UDP headers. The IP checksum is right, and that of a whole datagram over IPv6, where 0 is not allowed;
+/// others are 0, which Wireshark does not check by default.
 fn put_headers(out: &mut Vec<u8>, packet: &Packet<'_>, ends: &Ends) {
     let (source, destination) = match packet.direction {
         Direction::Send => (ends.local, ends.remote),
@@ -400,7 +417,14 @@ fn put_headers(out: &mut Vec<u8>, packet: &Packet<'_>, ends: &Ends) {
     let ports = [source.port(), destination.port()];
     match protocol {
         TCP => put_tcp_header(out, packet, ends, ports),
-        UDP => out.extend([ports[0], ports[1], length as u16, 0].into_iter().flat_map(u16::to_be_bytes)),
+        UDP => {
+            let sum = if source.is_ipv6() && packet.payload.len() == packet.length {
+                udp_checksum([mapped(source.ip()), mapped(destination.ip())], ports, packet.payload)
+            } else {
+                0
+            };
+            out.extend([ports[0], ports[1], length as u16, sum].into_iter().flat_map(u16::to_be_bytes));
+        }
         _ => {}
     }
 }
@@ -442,10 +466,30 @@ fn ipv6_header(from: Ipv6Addr, to: Ipv6Addr, length: usize, protocol: u8) -> [u8
     header
 }
 
-/// RFC 1071.
+/// RFC 8200, section 8.1: with a pseudo header, and never 0.
+fn udp_checksum(ends: [Ipv6Addr; 2], ports: [u16; 2], payload: &[u8]) -> u16 {
+    let length = (UDP_HEADER + payload.len()) as u32;
+    // The length is in the pseudo header and in the UDP header.
+    let fields = u32::from(UDP) + 2 * length + ports.map(u32::from).iter().sum::<u32>();
+    let sum = ends.iter().map(|ip| sum_of_words(&ip.octets())).sum::<u32>() + fields + sum_of_words(payload);
+    match complement(sum) {
+        0 => 0xffff,
+        sum => sum,
+    }
+}
+
 fn checksum(header: &[u8; 20]) -> u16 {
-    let words = header.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
-    let sum: u32 = words.sum();
+    complement(sum_of_words(header))
+}
+
+/// RFC 1071. Of bytes that fit into one packet.
+fn sum_of_words(bytes: &[u8]) -> u32 {
+    let (pairs, rest) = bytes.as_chunks::<2>();
+    let last = rest.first().map_or(0, |&byte| u32::from(byte) << 8);
+    pairs.iter().map(|&pair| u32::from(u16::from_be_bytes(pair))).sum::<u32>() + last
+}
+
+fn complement(sum: u32) -> u16 {
     let folded = (sum & 0xffff) + (sum >> 16);
     !((folded & 0xffff) + (folded >> 16)) as u16
 }
@@ -511,6 +555,11 @@ impl std::fmt::Display for Comment<'_> {
             Kind::Open(open) => {
                 let how = if open.opened == Opened::Fresh { "open" } else { "found open" };
                 write!(f, "{how} as {}", open.role.name())?;
+                if open.transport.is_unix() {
+                    let name = |address: Option<Address>| address.map_or("?".into(), |name| name.to_string());
+                    let [local, remote] = [open.local, open.remote].map(name);
+                    write!(f, ", {} from \"{local}\" to \"{remote}\"", open.transport.name())?;
+                }
                 if let Some(error) = open.error {
                     write!(f, ", failed with errno {error}")?;
                 }

@@ -6,7 +6,7 @@ use super::View;
 use super::head::Head;
 use super::hexdump::Views;
 use super::paint::Paint;
-use super::sockets::Sockets;
+use super::sockets::{Shown, Sockets};
 use super::tally::Tally;
 use super::time::Clock;
 use crate::event::{Call, Cause, Close, CloseReason, Data, Direction, Event, Kind, Open, Opened, Range};
@@ -131,8 +131,8 @@ impl fmt::Display for DataLine<'_> {
         }
         write!(f, " {length} bytes @{offset}")?;
         match (peer, direction) {
-            (Some(peer), Direction::Send) => write!(f, " to {peer}")?,
-            (Some(peer), Direction::Recv) => write!(f, " from {peer}")?,
+            (Some(peer), Direction::Send) => write!(f, " to {}", Shown(peer))?,
+            (Some(peer), Direction::Recv) => write!(f, " from {}", Shown(peer))?,
             (None, _) => {}
         }
         if *peek {

@@ -4,7 +4,7 @@
 //! payload is handed on without a copy. Whatever the bytes are, nothing here panics: a record that is no
 //! record is refused with [`Malformed`].
 
-use super::raw::{Head, RawClose, RawData, RawLoss, RawOpen, RawPeer};
+use super::raw::{Head, RawClose, RawData, RawLoss, RawNames, RawOpen, RawPeer};
 use super::sockaddr;
 use crate::event::{
     Address, Call, Cause, Close, CloseReason, Comm, ConnId, Data, Direction, Event, Kind, Loss, Open, Opened,
@@ -26,6 +26,7 @@ const KIND_DATA: u8 = 2;
 const KIND_CLOSE: u8 = 3;
 const KIND_LOSS: u8 = 4;
 const KIND_PEER: u8 = 5;
+const KIND_NAMES: u8 = 6;
 
 const FLAG_PEEK: u8 = 1;
 const FLAG_SEQ: u8 = 2;
@@ -55,6 +56,8 @@ pub struct Decoder {
     open: FxHashMap<ConnId, Option<Counted>>,
     /// Peers of datagrams whose data has not come yet.
     peers: FxHashMap<Key, Option<Address>>,
+    /// Names of Unix sockets whose announcement has not come yet.
+    names: FxHashMap<ConnId, [Option<Address>; 2]>,
 }
 
 /// A connection without sequence numbers. Threads that use it at once may have been given one offset twice, so
@@ -107,6 +110,7 @@ impl Decoder {
             KIND_CLOSE => self.close(read::<RawClose>(bytes)?.0, emit),
             KIND_LOSS => self.loss(read::<RawLoss>(bytes)?.0, emit),
             KIND_PEER => self.peer(&read::<RawPeer>(bytes)?.0),
+            KIND_NAMES => self.names(&read::<RawNames>(bytes)?.0),
             _ => Err(Malformed),
         }
     }
@@ -152,11 +156,17 @@ impl Decoder {
 
     fn open(&mut self, raw: RawOpen, emit: &mut Emit<'_>) -> Result<ControlFlow<()>, Malformed> {
         let transport = Transport::from_number(raw.transport).ok_or(Malformed)?;
+        let [local, remote] = if transport.is_unix() {
+            self.names.remove(&conn(&raw.head)).unwrap_or_default()
+        } else {
+            let local = sockaddr::address(raw.family, &raw.local, raw.local_port)?;
+            [Some(local), sockaddr::remote(raw.family, &raw.remote, raw.remote_port)?]
+        };
         let open = Open {
             opened: if raw.head.flags & FLAG_FOUND != 0 { Opened::Found } else { Opened::Fresh },
             transport,
-            local: Some(sockaddr::address(raw.family, &raw.local, raw.local_port)?),
-            remote: sockaddr::remote(raw.family, &raw.remote, raw.remote_port)?,
+            local,
+            remote,
             role: match raw.role {
                 1 => Role::Client,
                 2 => Role::Server,
@@ -186,6 +196,18 @@ impl Decoder {
         let bytes = raw.address.get(..raw.length as usize).ok_or(Malformed)?;
         if self.peers.len() < CUT_MAX {
             self.peers.insert(key(&raw.head), sockaddr::sockaddr(bytes));
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The open that they belong to follows, now or when the ring has room for it.
+    fn names(&mut self, raw: &RawNames) -> Result<ControlFlow<()>, Malformed> {
+        let name = |bytes: &[u8; 112], length: u32| {
+            bytes.get(..length as usize).map(sockaddr::sockaddr).ok_or(Malformed)
+        };
+        let names = [name(&raw.local, raw.local_length)?, name(&raw.remote, raw.remote_length)?];
+        if self.names.len() < CUT_MAX {
+            self.names.insert(conn(&raw.head), names);
         }
         Ok(ControlFlow::Continue(()))
     }

@@ -493,6 +493,7 @@ fn select_hooks(open: &mut skeleton::OpenSocketSkel<'_>, traffic: bool) {
     for program in [&mut progs.on_receive_ipv4, &mut progs.on_receive_ipv6] {
         program.set_autoload(peers);
     }
+    progs.on_receive_unix.set_autoload(peers && kernel_has("bpf_sock_addr_set_sun_path"));
     for program in [&mut progs.on_sys_enter_close, &mut progs.on_sys_enter, &mut progs.on_sys_exit] {
         program.set_autoload(!traffic);
     }
@@ -528,8 +529,12 @@ fn attach_to_peers(skel: &SocketSkel<'_>, links: &mut Vec<Link>) -> Result<(), S
     if !progs.on_receive_ipv4.autoload() {
         return Err("this kernel does not tell programs of control groups which task they run in".into());
     }
-    let attached = cgroup::attach(&[&progs.on_receive_ipv4, &progs.on_receive_ipv6]);
-    links.extend(attached.map_err(|error| format!("{error:#}"))?);
+    let programs = [&progs.on_receive_ipv4, &progs.on_receive_ipv6, &progs.on_receive_unix];
+    let loaded: Vec<_> = programs.into_iter().filter(|program| program.autoload()).collect();
+    links.extend(cgroup::attach(&loaded).map_err(|error| format!("{error:#}"))?);
+    if !progs.on_receive_unix.autoload() {
+        return Err("of Unix sockets this kernel does not tell it (Linux 6.7)".into());
+    }
     Ok(())
 }
 
@@ -541,6 +546,12 @@ fn attach_to_close(program: &ProgramMut<'_>) -> Option<Link> {
         .ok()?;
     // The link owns the descriptor from here on.
     program.attach_perf_event(event.into_raw_fd()).ok()
+}
+
+/// True where the kernel has this function for BPF programs.
+fn kernel_has(function: &str) -> bool {
+    let btf = Btf::from_vmlinux();
+    btf.is_ok_and(|btf| btf.type_by_name::<btf::types::Func<'_>>(function).is_some())
 }
 
 /// True where the kernel has the tracepoints sock_send_length and sock_recv_length (Linux 6.3).
@@ -680,6 +691,7 @@ same_layout!(sd_head, Head: time, inode, opened, pid, tid, fd, comm, kind, call,
 same_layout!(sd_start, RawStart: offset, seq, known);
 same_layout!(sd_open, RawOpen: head, start, local, remote, local_port, remote_port, family, role, error, transport);
 same_layout!(sd_peer, RawPeer: head, address, length, padding);
+same_layout!(sd_names, RawNames: head, local, remote, local_length, remote_length);
 same_layout!(sd_data, RawData: head, offset, length, wanted, at, captured, seq, error, padding);
 same_layout!(sd_loss, RawLoss: head, from, to, cause, padding);
 same_layout!(sd_total, RawTotal: moved, end, pending, known);

@@ -56,6 +56,17 @@ pub(super) struct RawPeer {
     pub(super) padding: u32,
 }
 
+/// `struct sd_names`.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub(super) struct RawNames {
+    pub(super) head: Head,
+    pub(super) local: [u8; 112],
+    pub(super) remote: [u8; 112],
+    pub(super) local_length: u32,
+    pub(super) remote_length: u32,
+}
+
 /// `struct sd_data`.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]

@@ -1,9 +1,10 @@
 //! Addresses as the kernel lays them out -> [`Address`]. Pure.
 
 use super::decode::Malformed;
-use crate::event::Address;
+use crate::event::{Address, UnixName};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+pub(super) const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
@@ -23,12 +24,16 @@ pub(super) fn remote(family: u16, bytes: &[u8; 16], port: u16) -> Result<Option<
     Ok((port != 0).then_some(address))
 }
 
-/// A `struct sockaddr` of user space (ip(7), ipv6(7)). `None` for a family that no traced socket has: a program may
+/// A `struct sockaddr` of user space (ip(7), ipv6(7), unix(7)). `None` for a family that no traced socket has: a program may
 /// pass anything.
 pub(super) fn sockaddr(bytes: &[u8]) -> Option<Address> {
     let array = |at: usize| bytes.get(at..at + 2)?.try_into().ok();
+    let family = u16::from_ne_bytes(array(0)?);
+    if family == AF_UNIX {
+        return Some(Address::Unix(UnixName::new(&bytes[2..])));
+    }
     let port = u16::from_be_bytes(array(2)?);
-    let (family, at, length) = match u16::from_ne_bytes(array(0)?) {
+    let (family, at, length) = match family {
         AF_INET => (AF_INET, 4, 4),
         AF_INET6 => (AF_INET6, 8, 16),
         _ => return None,
@@ -63,6 +68,9 @@ mod tests {
         six.extend([0x1f, 0x90, 1, 2, 3, 4]);
         six.extend(Ipv6Addr::LOCALHOST.octets());
         assert_eq!(sockaddr(&six).unwrap().to_string(), "[::1]:8080");
+        let unix = [&AF_UNIX.to_ne_bytes()[..], b"/run/x\0rest"].concat();
+        assert_eq!(sockaddr(&unix).unwrap().to_string(), "/run/x");
+        assert_eq!(sockaddr(&unix[..2]), Some(Address::Unix(UnixName::UNNAMED)));
         for length in 0..8 {
             assert_eq!(sockaddr(&four[..length]), None);
             assert_eq!(sockaddr(&six[..length]), None);
