@@ -305,6 +305,7 @@ fn encode_ip(address: SocketAddr) -> [u8; 28] {
 
 /// What a custom option says.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // lives for a moment, and most are events: a box would be an allocation for each
 pub enum Decoded {
     /// An event without its payload, and how many bytes of payload belong to it.
     Event(Event<'static>, u64),

@@ -319,7 +319,8 @@ pause()";
     let mut expected: Vec<(Vec<u8>, Option<u16>)> =
         froms.into_iter().map(|(bytes, from)| (bytes, from.ip().map(|from| from.port()))).collect();
     let mut seen = seen;
-    (seen.sort(), expected.sort());
+    seen.sort();
+    expected.sort();
     assert_eq!(seen, expected);
 }
 

@@ -466,6 +466,39 @@ fn tshark_sees_the_datagrams_of_a_recording_and_no_others() {
 }
 
 #[test]
+fn tshark_follows_a_unix_stream_and_shows_its_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rec.pcapng");
+    let mut events = Vec::new();
+    // Two connections to one name, at once.
+    for socket in [70, 71] {
+        let mut client = Client::anchored(socket, CLIENT, SERVER, [None; 2], [None; 2]);
+        let Kind::Open(open) = &mut client.events[0].event.kind else { unreachable!("opened first") };
+        open.transport = Transport::UnixStream;
+        open.local = Some(Address::Unix(UnixName::UNNAMED));
+        open.remote = Some(Address::Unix(UnixName::new(b"/run/web.sock")));
+        client.send(&request(&format!("/{socket}")));
+        client.receive(&response(100_000));
+        client.close();
+        events.extend(client.events);
+    }
+    events.sort_by_key(|owned| owned.event.time);
+    record(&path, &events, &Summary::default());
+
+    for (stream, socket) in [70, 71].into_iter().enumerate() {
+        assert!(followed(&path, stream) == [request(&format!("/{socket}")), response(100_000)], "{socket}");
+    }
+    let first = tshark(&path, &["-c", "1", "-T", "fields", "-e", "frame.comment"]);
+    assert_eq!(
+        first,
+        "open as client, unix-stream from \"\" to \"/run/web.sock\"; socket 70 fd 5 of 42 (curl)\n"
+    );
+    let odd = "_ws.malformed || tcp.analysis.flags || _ws.expert.severity == error";
+    assert_eq!(tshark(&path, &["-Y", odd]), "");
+    assert_same(&read(&path).unwrap().0, &events);
+}
+
+#[test]
 fn sequence_numbers_may_be_known_late_or_never() {
     for (known, anchors, expected) in
         [([Some(1000), None], [None, Some(5000)], "5000\n"), ([None, None], [None, None], "1\n")]

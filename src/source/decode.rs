@@ -4,6 +4,7 @@
 //! payload is handed on without a copy. Whatever the bytes are, nothing here panics: a record that is no
 //! record is refused with [`Malformed`].
 
+use super::counted::Counted;
 use super::raw::{Head, RawClose, RawData, RawLoss, RawNames, RawOpen, RawPeer};
 use super::sockaddr;
 use crate::event::{
@@ -58,24 +59,6 @@ pub struct Decoder {
     peers: FxHashMap<Key, Option<Address>>,
     /// Names of Unix sockets whose announcement has not come yet.
     names: FxHashMap<ConnId, [Option<Address>; 2]>,
-}
-
-/// A connection without sequence numbers. Threads that use it at once may have been given one offset twice, so
-/// its bytes are numbered here, in the order of the ring.
-#[derive(Debug)]
-struct Counted {
-    remote: Option<Address>,
-    next: [u64; 2],
-}
-
-impl Counted {
-    /// The place of the next `length` bytes, if there are so many; they have moved unless they are only looked at.
-    fn place(&mut self, direction: Direction, length: u64, peek: bool) -> Option<Range> {
-        let next = &mut self.next[direction.index()];
-        let range = Range::new(*next, next.checked_add(length)?);
-        *next = if peek { range.from } else { range.to };
-        Some(range)
-    }
 }
 
 /// Chunks of one call share it; a thread makes one call at a time.
@@ -182,7 +165,7 @@ impl Decoder {
         };
         if open.error.is_none() {
             let is_counted = transport != Transport::Tcp;
-            let counted = is_counted.then_some(Counted { remote: open.remote, next: [0; 2] });
+            let counted = is_counted.then_some(Counted::new(open.remote));
             if self.open.contains_key(&conn(&raw.head)) {
                 return Ok(ControlFlow::Continue(()));
             }

@@ -2,19 +2,18 @@
 //!
 //! What the records mean is left to [`crate::source::decode`]; what the probes do, to the C sources.
 
-use crate::event::{Address, Event, Kind, Open, Opened, Role, Timestamp, Vantage};
-use crate::process::{Process, listening_ports};
+use crate::event::{Event, Kind, Timestamp, Vantage};
+use crate::process::Process;
 use crate::source::decode::{self, Decoder};
+use crate::source::roles::Roles;
 use crate::source::{Error, Sink, Source, Summary, cgroup, raw, tracepoint, unsupported};
 use libbpf_rs::btf::{self, Btf};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{ErrorKind, IterOpts, Link, MapCore, MapFlags, ProgramMut, RingBuffer, RingBufferBuilder};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::time::{ClockId, clock_gettime};
-use rustc_hash::FxHashMap;
 use skeleton::{SocketSkel, SocketSkelBuilder, types};
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::io::Read;
 use std::mem::{MaybeUninit, offset_of, size_of};
 use std::ops::ControlFlow;
@@ -358,48 +357,6 @@ impl<'a> Taker<'a> {
         let Taker { decoder, roles, sink, .. } = self;
         self.broken |= decoder.finish(&mut |event| sink(&roles.complete(event))).is_break();
     }
-}
-
-/// Which ports a process listens on: tells servers from clients among sockets that were open already.
-#[derive(Default)]
-struct Roles {
-    listening: FxHashMap<u32, HashSet<u16>>,
-}
-
-impl Roles {
-    fn complete<'a>(&mut self, mut event: Event<'a>) -> Event<'a> {
-        let pid = event.task.map(|task| task.pid);
-        if let (Kind::Open(open), Some(pid)) = (&mut event.kind, pid)
-            && open.opened == Opened::Found
-            && open.role == Role::Unknown
-        {
-            open.role = self.role(pid, open);
-        }
-        event
-    }
-
-    fn role(&mut self, pid: u32, open: &Open) -> Role {
-        let Some(local) = open.local.and_then(Address::ip) else { return Role::Unknown };
-        let remote = open.remote.and_then(Address::ip);
-        if !open.transport.is_stream() {
-            // Bound to a port that somebody chose, and not connected.
-            return if is_ephemeral(local.port()) { Role::Unknown } else { Role::Server };
-        }
-        // A process that has ended since: nothing tells any more.
-        let listening = self.listening.entry(pid).or_insert_with(|| listening_ports(pid).unwrap_or_default());
-        if listening.contains(&local.port()) {
-            Role::Server
-        } else if is_ephemeral(local.port()) && remote.is_some_and(|remote| !is_ephemeral(remote.port())) {
-            Role::Client
-        } else {
-            Role::Unknown
-        }
-    }
-}
-
-/// The kernel's default of net.ipv4.ip_local_port_range: where connect takes a port from.
-fn is_ephemeral(port: u16) -> bool {
-    (32768..=60999).contains(&port)
 }
 
 /// Lets the reader wait for its turn instead of interrupting the traced process each time it wakes up

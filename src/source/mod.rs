@@ -5,6 +5,7 @@
 //! ([`crate::recording`]), and nothing else of the crate.
 
 mod cgroup;
+mod counted;
 pub mod decode;
 mod input;
 pub mod interface;
@@ -13,6 +14,7 @@ mod mounted;
 pub mod pcap;
 mod raw;
 pub mod recording;
+mod roles;
 mod sockaddr;
 mod tracepoint;
 mod unsupported;

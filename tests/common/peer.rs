@@ -164,7 +164,7 @@ impl Server {
             .spawn()
             .unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let server = Server { child, address, files: files };
+        let server = Server { child, address, files };
         eventually("the server listens", || TcpStream::connect(address).is_ok_and(|probe| hang_up(&probe)));
         server
     }
