@@ -3,8 +3,11 @@
 //! A live kernel, a recording and a packet capture all yield [`Event`]s. This module imports nothing
 //! of the crate, holds no clock and does no I/O: time is a field.
 
+mod address;
+
+pub use address::{Address, Transport, UnixName};
+
 use std::fmt;
-use std::net::SocketAddr;
 
 /// Nanoseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -153,23 +156,6 @@ pub struct Task {
     pub tid: u32,
     /// The thread's name.
     pub comm: Comm,
-}
-
-/// How a byte stream is carried.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Transport {
-    /// TCP over IPv4 or IPv6.
-    #[default]
-    Tcp,
-}
-
-impl Transport {
-    /// The word used in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Transport::Tcp => "tcp",
-        }
-    }
 }
 
 /// Which end of the connection the observed process is.
@@ -359,9 +345,9 @@ pub struct Open {
     /// How it is carried.
     pub transport: Transport,
     /// Address of the observed end. In a capture: the client's.
-    pub local: Option<SocketAddr>,
-    /// Address of the other end.
-    pub remote: Option<SocketAddr>,
+    pub local: Option<Address>,
+    /// Address of the other end; absent where the socket is not connected to one.
+    pub remote: Option<Address>,
     /// Which end is observed.
     pub role: Role,
     /// Where each direction begins to be seen.
@@ -376,19 +362,22 @@ pub struct Open {
     pub error: Option<i32>,
 }
 
-/// Bytes moved in one call or packet.
+/// Bytes moved in one call or packet: of a datagram socket, one datagram.
 #[derive(Clone, Debug)]
 pub struct Data<'a> {
     /// Which way.
     pub direction: Direction,
     /// Offset of the first byte in its direction's stream.
     pub offset: u64,
-    /// Bytes moved. 0 with no error: in receive direction the end of the stream was read (or a FIN seen).
+    /// Bytes moved. 0 with no error: in receive direction the end of the stream was read (or a FIN seen), or the
+    /// datagram is empty.
     pub length: u64,
     /// The captured bytes: a prefix of what moved.
     pub payload: &'a [u8],
     /// TCP sequence number of the first byte.
     pub tcp_seq: Option<u32>,
+    /// The other end of this datagram, where it is not the connection's and the call tells.
+    pub peer: Option<Address>,
     /// The call.
     pub call: Call,
     /// Why `payload` is shorter than `length`; absent where it is not.
@@ -538,6 +527,7 @@ causes! {
     WireEndedEarly = 4 "wire-ended-early" Wire,
     WireNoVantage = 5 "wire-no-vantage" Wire,
     WireUnsent = 6 "wire-unsent" Wire,
+    WireNotCompared = 7 "wire-not-compared" Wire,
     BeforeAttach = 10 "before-attach" Syscall,
     AfterDetach = 11 "after-detach" Syscall,
     UntracedSyscall = 12 "untraced-syscall" Syscall,
@@ -546,6 +536,7 @@ causes! {
     IoUring = 15 "io-uring" Syscall,
     InKernelTransfer = 16 "in-kernel-transfer" Syscall,
     OtherProcess = 17 "other-process" Syscall,
+    DatagramTruncated = 18 "datagram-truncated" Syscall,
     Filtered = 20 "filtered" Capture,
     Snaplen = 21 "snaplen" Capture,
     IovecLimit = 22 "iovec-limit" Capture,

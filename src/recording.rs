@@ -3,28 +3,32 @@
 //!
 //! A recording is a pcapng file (draft-ietf-opsawg-pcapng) in little-endian byte order with one interface of
 //! link type RAW. Every event is one Enhanced Packet Block, more where the payload exceeds one IP packet. The
-//! packet (IP and TCP headers made up from addresses and offsets, then the payload) is for Wireshark and its
-//! kin; what a packet can't say is in a custom option of the block, laid out here. An Interface Statistics
-//! Block ends the file; without it, the recording was cut.
+//! packet (IP and TCP or UDP headers made up from addresses and offsets, then the payload) is for Wireshark and its
+//! kin; what a packet can't say is in a custom option of the block, laid out here. Events of datagram sockets that
+//! are no datagram are IP packets of [`NO_DATAGRAM`]. An Interface Statistics Block ends the file; without it, the
+//! recording was cut.
 //!
 //! ```text
 //! all events    0  "SD"  2 version  3 kind  4 flags  5 direction  6 call  7 cause or reason or role
 //!               8  socket inode (8)  16 opened (4)  20 fd (4)  24 error (4)  28 tcp_seq (4)  32 comm (16)
-//! data          48 offset (8)  56 length (8)  64 payload length (8)
+//! data          48 offset (8)  56 length (8)  64 payload length (8)  72 peer, where its flag is set
 //! loss          48 from (8)    56 to (8)
 //! close         48 2 x { moved (8)  end (8)  pending (8) }
-//! open          48 2 x { offset (8)  seq (4) }  72 2 x { family (2)  port (2)  flow (4)  scope (4)  address (16) }
+//! open          48 2 x { offset (8)  seq (4) }  72 local  100 remote; 5 holds the transport in its upper half
+//! address       family (2)  port (2)  flow (4)  scope (4)  address (16)
+//!               of a Unix socket: family (2)  length (2)  0 (24); the name is behind all of the fields above
 //! ```
+//! Version 1 had neither transport nor peer: all was TCP.
 //! Numbers are little-endian. A field whose flag is not set holds 0.
 
 use crate::event::{
-    Call, Cause, Close, CloseReason, Comm, ConnId, Data, Direction, Event, Kind, Loss, Open, Opened, Range,
-    Role, Start, Task, Timestamp, Total, Transport,
+    Address, Call, Cause, Close, CloseReason, Comm, ConnId, Data, Direction, Event, Kind, Loss, Open, Opened,
+    Range, Role, Start, Task, Timestamp, Total, Transport, UnixName,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// Version of the layout. A reader refuses a higher one.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// First bytes of the custom option's data.
 pub const MAGIC: [u8; 2] = *b"SD";
@@ -41,6 +45,17 @@ pub const MAX_PAYLOAD: u64 = 0x7fff_f000;
 
 /// Payload bytes in one packet: what an IPv4 packet holds beside IP and TCP headers of 20 bytes each.
 pub const MAX_PART: usize = 65_535 - 40;
+
+/// The same of a datagram: beside headers of 20 and 8 bytes. The longest datagram of UDP over IPv4.
+pub const MAX_DATAGRAM: usize = 65_535 - 28;
+
+/// IP protocol numbers.
+pub const TCP: u8 = 6;
+/// See [`TCP`].
+pub const UDP: u8 = 17;
+/// For experimentation (RFC 3692), which a recording does not carry: no header follows. Were it UDP, it would look like
+/// an empty datagram.
+pub const NO_DATAGRAM: u8 = 253;
 
 /// Block types and option codes of pcapng that a recording uses.
 #[allow(missing_docs)] // the names are those of the draft
@@ -94,6 +109,8 @@ mod flag {
     pub const EXACT: u8 = 16;
     /// Open: left out by the filter.
     pub const FILTERED: u8 = 32;
+    /// Data: has a peer of its own.
+    pub const PEER: u8 = 32;
     /// Open: found, not fresh.
     pub const FOUND: u8 = 64;
     /// Per direction: the seq of an open, the end of a close.
@@ -118,7 +135,7 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    const MAX: usize = HEAD + 24 + 2 * 28;
+    const MAX: usize = HEAD + 24 + 2 * (28 + UnixName::MAX);
 
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
@@ -191,7 +208,6 @@ pub fn encode(event: &Event<'_>) -> Encoded {
 }
 
 fn encode_open(open: &Open, out: &mut Encoded) {
-    let Transport::Tcp = open.transport; // a new one needs a place here
     let role = match open.role {
         Role::Unknown => 0,
         Role::Client => 1,
@@ -208,10 +224,8 @@ fn encode_open(open: &Open, out: &mut Encoded) {
         out.append(&start.offset.to_le_bytes());
         out.append(&start.seq.unwrap_or(0).to_le_bytes());
     }
-    out.put(5, &[known]);
-    for address in [open.local, open.remote] {
-        out.append(&encode_address(address));
-    }
+    out.put(5, &[known | (open.transport as u8) << 4]);
+    encode_addresses(&[open.local, open.remote], out);
 }
 
 fn encode_data(data: &Data<'_>, out: &mut Encoded) {
@@ -222,6 +236,10 @@ fn encode_data(data: &Data<'_>, out: &mut Encoded) {
     out.append(&data.offset.to_le_bytes());
     out.append(&data.length.to_le_bytes());
     out.append(&(payload_of(data).len() as u64).to_le_bytes());
+    if data.peer.is_some() {
+        out.set(flag::PEER, true);
+        encode_addresses(&[data.peer], out);
+    }
 }
 
 /// The payload that is recorded: never more than moved, nor than a reader takes.
@@ -248,9 +266,27 @@ fn encode_close(close: &Close, out: &mut Encoded) {
     out.put(5, &[known, close.call.map_or(0, |call| call as u8), reason]);
 }
 
-fn encode_address(address: Option<SocketAddr>) -> [u8; 28] {
+fn encode_addresses(addresses: &[Option<Address>], out: &mut Encoded) {
+    for address in addresses {
+        match address {
+            None => out.append(&[0; 28]),
+            Some(Address::Ip(address)) => out.append(&encode_ip(*address)),
+            Some(Address::Unix(name)) => {
+                let mut field = [0; 28];
+                (field[0], field[2]) = (1, name.as_bytes().len() as u8);
+                out.append(&field);
+            }
+        }
+    }
+    for address in addresses {
+        if let Some(Address::Unix(name)) = address {
+            out.append(name.as_bytes());
+        }
+    }
+}
+
+fn encode_ip(address: SocketAddr) -> [u8; 28] {
     let mut out = [0; 28];
-    let Some(address) = address else { return out };
     out[2..4].copy_from_slice(&address.port().to_le_bytes());
     match address {
         SocketAddr::V4(address) => {
@@ -269,6 +305,7 @@ fn encode_address(address: Option<SocketAddr>) -> [u8; 28] {
 
 /// What a custom option says.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // lives for a moment, and most are events: a box would be an allocation for each
 pub enum Decoded {
     /// An event without its payload, and how many bytes of payload belong to it.
     Event(Event<'static>, u64),
@@ -322,11 +359,12 @@ fn decode_open(input: Input<'_>, flags: u8) -> Result<Open, &'static str> {
         let seq = input.u32(at + 8)?;
         *start = Start { offset: input.u64(at)?, seq: (known & flag::KNOWN[index] != 0).then_some(seq) };
     }
+    let [local, remote] = decode_addresses(input, HEAD + 24)?;
     Ok(Open {
         opened: if flags & flag::FOUND != 0 { Opened::Found } else { Opened::Fresh },
-        transport: Transport::Tcp,
-        local: decode_address(input, HEAD + 24)?,
-        remote: decode_address(input, HEAD + 52)?,
+        transport: Transport::from_number(u32::from(known >> 4)).ok_or("has an unknown transport")?,
+        local,
+        remote,
         role: match input.byte(7)? {
             0 => Role::Unknown,
             1 => Role::Client,
@@ -351,6 +389,7 @@ fn decode_data(input: Input<'_>, flags: u8) -> Result<(Data<'static>, u64), &'st
         offset,
         length,
         payload: &[],
+        peer: if flags & flag::PEER != 0 { decode_addresses::<1>(input, HEAD + 24)?[0] } else { None },
         tcp_seq: if flags & flag::TCP_SEQ != 0 { Some(input.u32(28)?) } else { None },
         call: input.call()?.ok_or("has data without a call")?,
         cause: input.cause()?,
@@ -392,17 +431,38 @@ fn decode_loss(input: Input<'_>) -> Result<Loss, &'static str> {
     Ok(Loss { direction: input.direction()?, range: Range { from, to }, cause })
 }
 
-fn decode_address(input: Input<'_>, at: usize) -> Result<Option<SocketAddr>, &'static str> {
+fn decode_addresses<const N: usize>(
+    input: Input<'_>,
+    at: usize,
+) -> Result<[Option<Address>; N], &'static str> {
+    let mut addresses = [None; N];
+    let mut name_at = at + N * 28;
+    for (index, address) in addresses.iter_mut().enumerate() {
+        let at = at + index * 28;
+        *address = if input.byte(at)? == 1 {
+            let length = usize::from(input.byte(at + 2)?);
+            let name = input.0.get(name_at..name_at + length).ok_or("has an event that is cut")?;
+            name_at += length;
+            Some(Address::Unix(UnixName::new(name)))
+        } else {
+            decode_ip(input, at)?
+        };
+    }
+    Ok(addresses)
+}
+
+fn decode_ip(input: Input<'_>, at: usize) -> Result<Option<Address>, &'static str> {
     let port = u16::from_le_bytes(input.array(at + 2)?);
     match input.byte(at)? {
         0 => Ok(None),
         4 => {
             let ip = Ipv4Addr::from(input.array::<4>(at + 12)?);
-            Ok(Some(SocketAddr::new(IpAddr::V4(ip), port)))
+            Ok(Some(SocketAddr::new(IpAddr::V4(ip), port).into()))
         }
         6 => {
             let ip = Ipv6Addr::from(input.array::<16>(at + 12)?);
-            Ok(Some(SocketAddrV6::new(ip, port, input.u32(at + 4)?, input.u32(at + 8)?).into()))
+            let address = SocketAddrV6::new(ip, port, input.u32(at + 4)?, input.u32(at + 8)?);
+            Ok(Some(SocketAddr::from(address).into()))
         }
         _ => Err("has an address of unknown family"),
     }

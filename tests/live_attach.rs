@@ -214,7 +214,10 @@ idle = l.accept()[0]; unused = l.accept()[0]; pause(); unused.close(); pause()";
     python.paused();
     eventually("the idle one is known", || {
         let local = Some(idle.local_addr().expect("connected"));
-        trace.so_far().iter().any(|seen| matches!(&seen.what, What::Open(open) if open.remote == local))
+        trace
+            .so_far()
+            .iter()
+            .any(|seen| matches!(&seen.what, What::Open(open) if open.remote == local.map(Into::into)))
     });
     python.go();
     python.paused();
@@ -223,7 +226,7 @@ idle = l.accept()[0]; unused = l.accept()[0]; pause(); unused.close(); pause()";
     let report = trace.stop();
     let of = |stream: &TcpStream| {
         let remote = Some(stream.local_addr().expect("connected"));
-        report.all().find(|connection| connection.open().remote == remote).expect("known")
+        report.all().find(|connection| connection.open().remote == remote.map(Into::into)).expect("known")
     };
     for (stream, reason) in [(&idle, CloseReason::StillOpen), (&unused, CloseReason::Closed)] {
         let (connection, open) = (of(stream), of(stream).open());

@@ -5,7 +5,7 @@ mod common;
 
 use common::peer::{Python, converse, listen, listen_at, noise};
 use common::trace::{Connection, Report, Trace, What, require_bpf};
-use sockdbg::event::{Call, Cause, Direction, Range};
+use sockdbg::event::{Address, Call, Cause, Direction, Range};
 use sockdbg::source::filter::{Family, Filter};
 use sockdbg::source::live::Options;
 use std::net::{SocketAddr, TcpListener};
@@ -42,7 +42,9 @@ struct Talk {
 
 fn of<'a>(report: &'a Report, client: SocketAddr) -> Connection<'a> {
     let port = client.port();
-    let is_it = |connection: &Connection<'_>| connection.open().local.is_some_and(|at| at.port() == port);
+    let is_it = |connection: &Connection<'_>| {
+        connection.open().local.and_then(Address::ip).is_some_and(|at| at.port() == port)
+    };
     report.all().find(is_it).expect("the connection is known")
 }
 
@@ -153,7 +155,8 @@ out.sendall(b'no'); out.close()";
     for stream in [found, new] {
         let client = stream.local_addr().expect("connected");
         let mut all = report.all();
-        let connection = all.find(|connection| connection.open().remote == Some(client)).expect("known");
+        let connection =
+            all.find(|connection| connection.open().remote == Some(client.into())).expect("known");
         assert_eq!(connection.bytes(Direction::Send), b"yes");
     }
     let left_out = of(&report, out_client);

@@ -7,7 +7,7 @@ use common::events::{json, text};
 use common::peer::{Python, eventually, listen};
 use common::trace::{Report, Seen, Trace, What, cause_of_others, require_bpf};
 use common::watcher::Watcher;
-use sockdbg::event::{Cause, CloseReason, Comm, Direction, Opened};
+use sockdbg::event::{Address, CloseReason, Comm, Direction, Opened};
 use sockdbg::process::cgroup::Cgroup;
 use sockdbg::process::container::Container;
 use sockdbg::source::live::Options;
@@ -73,7 +73,7 @@ fn check(report: &Report, truth: &Truth) {
             assert_eq!(seen.task.map(|task| task.pid), Some(pid), "{seen:?}");
         }
         assert_eq!(connection.open().opened, Opened::Fresh);
-        seen.push((connection.open().local.expect("an address"), sent));
+        seen.push((connection.open().local.and_then(Address::ip).expect("an address"), sent));
     }
     let mut truth = truth.clone();
     seen.sort();
@@ -237,7 +237,7 @@ used.sendall(b'never seen'); wait()
     python.paused();
     assert_eq!(words(&truth), ["forked", "new"].map(str::to_owned).into());
     eventually("the idle connection is listed", || {
-        let idle = Some(idle_address);
+        let idle = Some(idle_address.into());
         trace.so_far().iter().any(|seen| matches!(&seen.what, What::Open(open) if open.local == idle))
     });
     python.go();
@@ -248,9 +248,10 @@ used.sendall(b'never seen'); wait()
     used.read_to_end(&mut received).expect("the workload writes and ends");
     assert_eq!(received, b"before,after,never seen");
     let report = trace.stop();
-    let of = |address| {
+    let of = |address: SocketAddr| {
         let mut all = report.all();
-        all.find(|connection| connection.open().local == Some(address)).expect("the connection is known")
+        all.find(|connection| connection.open().local == Some(address.into()))
+            .expect("the connection is known")
     };
     for (address, sent) in truth {
         assert_eq!(of(address).bytes(Direction::Send), sent);
@@ -281,7 +282,7 @@ threading.Thread(target=lambda: s.sendall(b'%d thread' % os.getpid())).start()";
     python.ended();
     let report = trace.stop();
     let connection = report.only();
-    assert_eq!((connection.open().opened, connection.open().local), (Opened::Found, Some(address.1)));
+    assert_eq!((connection.open().opened, connection.open().local), (Opened::Found, Some(address.1.into())));
     assert_eq!(connection.open().start[0].offset, 6);
     assert_eq!(connection.bytes(Direction::Send), format!("{pid} thread").as_bytes());
     other.kill();
@@ -427,13 +428,14 @@ fn all_processes_but_this_one() {
     // process's own is not traced.
     let of_port = |connection: &common::trace::Connection<'_>| {
         let open = connection.open();
-        [open.local, open.remote].iter().flatten().any(|end| end.port() == port)
+        [open.local, open.remote].into_iter().flatten().filter_map(Address::ip).any(|end| end.port() == port)
     };
     let seen: Vec<_> = report.all().filter(of_port).collect();
     assert_eq!(seen.len(), 2);
     for connection in seen {
         let open = connection.open();
-        let (_, sent) = truth.iter().find(|(address, _)| Some(*address) == open.local).expect("one of ours");
+        let (_, sent) =
+            truth.iter().find(|(address, _)| Some(Address::Ip(*address)) == open.local).expect("one of ours");
         let already = if open.opened == Opened::Found { b"before".len() } else { 0 };
         assert_eq!(connection.bytes(Direction::Send), sent[already..]);
         assert_eq!(connection.reason(), CloseReason::Closed);

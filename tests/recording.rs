@@ -2,15 +2,15 @@
 
 use proptest::prelude::*;
 use sockdbg::event::{
-    Call, Cause, Close, CloseReason, Comm, ConnId, Data, Direction, Event, Kind, Loss, Open, Opened, Range,
-    Role, Start, Task, Timestamp, Total, Transport,
+    Address, Call, Cause, Close, CloseReason, Comm, ConnId, Data, Direction, Event, Kind, Loss, Open, Opened,
+    Range, Role, Start, Task, Timestamp, Total, Transport, UnixName,
 };
 use sockdbg::output::recording::Writer;
 use sockdbg::source::recording::Recording;
 use sockdbg::source::{Error, Source, Summary};
 use std::cell::RefCell;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV6};
 use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -76,14 +76,23 @@ fn assert_same(read: &[Owned], written: &[Owned]) {
     assert_eq!(read.len(), written.len());
 }
 
-fn address() -> impl Strategy<Value = Option<SocketAddr>> {
+fn address() -> impl Strategy<Value = Option<Address>> {
     let v6 = (any::<u128>(), any::<u16>(), any::<u32>(), any::<u32>());
+    let name = proptest::collection::vec(any::<u8>(), 0..UnixName::MAX + 1);
     proptest::option::of(prop_oneof![
-        (any::<u32>(), any::<u16>())
-            .prop_map(|(ip, port)| SocketAddr::new(std::net::Ipv4Addr::from(ip).into(), port)),
-        v6.prop_map(
-            |(ip, port, flow, scope)| std::net::SocketAddrV6::new(ip.into(), port, flow, scope).into()
-        ),
+        name.prop_map(|name| Address::Unix(UnixName::new(&name))),
+        (any::<u32>(), any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(
+            std::net::Ipv4Addr::from(ip).into(),
+            port
+        )
+        .into()),
+        v6.prop_map(|(ip, port, flow, scope)| SocketAddr::from(SocketAddrV6::new(
+            ip.into(),
+            port,
+            flow,
+            scope
+        ))
+        .into()),
     ])
 }
 
@@ -105,12 +114,12 @@ fn start() -> impl Strategy<Value = Start> {
 
 fn open() -> impl Strategy<Value = Kind<'static>> {
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let transport = proptest::sample::select(&Transport::ALL[..]);
     let role = proptest::sample::select(vec![Role::Client, Role::Server, Role::Unknown]);
     let call = proptest::option::of(call());
-    (flags, address(), address(), role, [start(), start()], call, any::<Option<i32>>()).prop_map(
-        |((found, exact, filtered), local, remote, role, start, call, error)| {
+    (flags, transport, [address(), address()], role, [start(), start()], call, any::<Option<i32>>()).prop_map(
+        |((found, exact, filtered), transport, [local, remote], role, start, call, error)| {
             let opened = if found { Opened::Found } else { Opened::Fresh };
-            let transport = Transport::Tcp;
             Kind::Open(Open { opened, transport, local, remote, role, start, exact, filtered, call, error })
         },
     )
@@ -127,11 +136,12 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
 fn data() -> impl Strategy<Value = (Kind<'static>, Vec<u8>)> {
     let more = prop_oneof![Just(0u64), 0..100u64, any::<u32>().prop_map(u64::from)];
     let position = (0..u64::MAX / 2, any::<Option<u32>>());
-    let rest = (call(), proptest::option::of(cause()), any::<bool>(), any::<Option<i32>>());
+    let rest = (call(), proptest::option::of(cause()), any::<bool>(), any::<Option<i32>>(), address());
     (direction(), position, more, payload(), rest).prop_map(
-        |(direction, (offset, tcp_seq), more, bytes, (call, cause, peek, error))| {
+        |(direction, (offset, tcp_seq), more, bytes, (call, cause, peek, error, peer))| {
             let length = bytes.len() as u64 + more;
-            let data = Data { direction, offset, length, payload: &[], tcp_seq, call, cause, peek, error };
+            let data =
+                Data { direction, offset, length, payload: &[], tcp_seq, peer, call, cause, peek, error };
             (Kind::Data(data), bytes)
         },
     )
@@ -272,8 +282,18 @@ impl Client {
         let cause = (payload.len() < length).then_some(Cause::Snaplen);
         let length = length as u64;
         let tcp_seq = self.anchors[direction.index()].map(|seq| seq.wrapping_add(offset as u32));
-        let data =
-            Data { direction, offset, length, payload: &[], tcp_seq, call, cause, peek: false, error: None };
+        let data = Data {
+            direction,
+            offset,
+            length,
+            payload: &[],
+            tcp_seq,
+            peer: None,
+            call,
+            cause,
+            peek: false,
+            error: None,
+        };
         self.add(Kind::Data(data), payload.to_vec());
     }
 
@@ -394,6 +414,89 @@ fn tshark_sees_gaps_and_cut_payload_as_what_they_are() {
     assert_eq!(lost, "lost in recv direction: [5041, 6275) (ring-full); socket 8 fd 5 of 42 (curl)\n");
     let (read, _) = read(&path).unwrap();
     assert_same(&read, &client.events);
+}
+
+#[test]
+fn tshark_sees_the_datagrams_of_a_recording_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rec.pcapng");
+    for (local, peer) in [("192.0.2.1:5300", "192.0.2.2:51000"), ("[fd00::1]:5300", "[fd00::2]:51000")] {
+        let mut server = Client::connect(9, local, peer);
+        let Kind::Open(open) = &mut server.events[0].event.kind else { unreachable!("opened first") };
+        (open.transport, open.remote) = (Transport::Udp, None);
+        let payloads = [b"question".to_vec(), Vec::new(), vec![b'x'; 65_507]];
+        for payload in &payloads {
+            for direction in Direction::BOTH {
+                server.data(direction, payload.len(), payload);
+            }
+        }
+        server.data(Direction::Send, 100, b"cut");
+        server.lose(Direction::Recv, 1234);
+        for event in &mut server.events[1..] {
+            if let Kind::Data(data) = &mut event.event.kind {
+                (data.peer, data.tcp_seq) = (Some(peer.parse().unwrap()), None);
+            }
+        }
+        server.close();
+        record(&path, &server.events, &Summary::default());
+
+        let fields = ["-e", "udp.srcport", "-e", "udp.dstport", "-e", "udp.length", "-e", "udp.payload"];
+        let shown = tshark(
+            &path,
+            &[&["-d", "udp.port==5300,data", "-T", "fields", "-Y", "udp"], &fields[..]].concat(),
+        );
+        let mut expected = String::new();
+        for payload in &payloads {
+            let (length, hex) = (payload.len() + 8, data_encoding::HEXLOWER.encode(payload));
+            for ports in ["5300\t51000", "51000\t5300"] {
+                expected.push_str(&format!("{ports}\t{length}\t{hex}\n"));
+            }
+        }
+        expected.push_str("5300\t51000\t108\t637574\n");
+        assert!(shown == expected, "{local}");
+        let odd = "_ws.malformed || _ws.expert.severity == error || udp.checksum.status == 0";
+        let odd = ["-o", "udp.check_checksum:TRUE", "-Y", odd, "-T", "fields", "-e", "udp.length"];
+        // Of a datagram that was cut no checksum is known.
+        assert!(["", "108\n"].contains(&tshark(&path, &odd).as_str()));
+        let others = tshark(&path, &["-Y", "!udp", "-T", "fields", "-e", "frame.comment"]);
+        let what = ["open as client", "lost in recv direction: [65515, 66749) (ring-full)", "closed: sent"];
+        assert_eq!(others.lines().count(), what.len(), "{others}");
+        assert!(others.lines().zip(what).all(|(line, what)| line.starts_with(what)), "{others}");
+        assert_same(&read(&path).unwrap().0, &server.events);
+    }
+}
+
+#[test]
+fn tshark_follows_a_unix_stream_and_shows_its_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rec.pcapng");
+    let mut events = Vec::new();
+    // Two connections to one name, at once.
+    for socket in [70, 71] {
+        let mut client = Client::anchored(socket, CLIENT, SERVER, [None; 2], [None; 2]);
+        let Kind::Open(open) = &mut client.events[0].event.kind else { unreachable!("opened first") };
+        open.transport = Transport::UnixStream;
+        open.local = Some(Address::Unix(UnixName::UNNAMED));
+        open.remote = Some(Address::Unix(UnixName::new(b"/run/web.sock")));
+        client.send(&request(&format!("/{socket}")));
+        client.receive(&response(100_000));
+        client.close();
+        events.extend(client.events);
+    }
+    events.sort_by_key(|owned| owned.event.time);
+    record(&path, &events, &Summary::default());
+
+    for (stream, socket) in [70, 71].into_iter().enumerate() {
+        assert!(followed(&path, stream) == [request(&format!("/{socket}")), response(100_000)], "{socket}");
+    }
+    let first = tshark(&path, &["-c", "1", "-T", "fields", "-e", "frame.comment"]);
+    assert_eq!(
+        first,
+        "open as client, unix-stream from \"\" to \"/run/web.sock\"; socket 70 fd 5 of 42 (curl)\n"
+    );
+    let odd = "_ws.malformed || tcp.analysis.flags || _ws.expert.severity == error";
+    assert_eq!(tshark(&path, &["-Y", odd]), "");
+    assert_same(&read(&path).unwrap().0, &events);
 }
 
 #[test]

@@ -11,6 +11,18 @@ enum sd_kind {
 	SD_DATA = 2,
 	SD_CLOSE = 3,
 	SD_LOSS = 4,
+	SD_PEER = 5,
+	SD_NAMES = 6,
+};
+
+/* Numbers of event::Transport. */
+enum sd_transport {
+	SD_TCP = 0,
+	SD_UDP = 1,
+	SD_UNIX_STREAM = 2,
+	SD_UNIX_DGRAM = 3,
+	SD_UNIX_SEQPACKET = 4,
+	SD_UNSUPPORTED = 255,
 };
 
 enum sd_direction {
@@ -76,6 +88,9 @@ enum sd_flags {
 	SD_LIMIT = 8,     /* data: more buffers than one call's walk may visit; no chunk follows */
 	SD_FOUND = 16,    /* open: was open before the trace */
 	SD_NOT_SENT = 32, /* open: the payload is filtered out */
+	SD_WITH_PEER = 16, /* data: the sd_peer before it tells the datagram's peer */
+	SD_TRUNCATED = 32, /* data: a datagram longer than the call's buffers; no chunk follows */
+	SD_INEXACT = 64,   /* open: nothing tells how many bytes moved before */
 };
 
 #define COMM_LENGTH 16
@@ -111,6 +126,16 @@ struct sd_open {
 	__u16 family;
 	__u16 role;
 	__s32 error; /* errno of a failed connect, else 0 */
+	__u32 transport;
+};
+
+#define SOCKADDR_MAX 110 /* struct sockaddr_un */
+
+/* The other end of the datagram in the next data record of this thread, as a struct sockaddr of user space. */
+struct sd_peer {
+	struct sd_head head;
+	__u8 address[112];
+	__u32 length; /* bytes of the address */
 	__u32 padding;
 };
 
@@ -147,6 +172,28 @@ struct sd_close {
 	struct sd_total total[2];
 	__u32 reason;
 	__u32 padding;
+};
+
+/* Both ends of the Unix socket that the next open record is of, as struct sockaddr_un. */
+struct sd_names {
+	struct sd_head head;
+	__u8 local[112];
+	__u8 remote[112];
+	__u32 local_length;
+	__u32 remote_length; /* 0: it is not connected */
+};
+
+/* Sockets that are not traced: of which kind they are, and what the targets did with them. */
+struct sd_unsupported {
+	__u16 family;
+	__u16 type;
+	__u16 protocol;
+	__u16 padding;
+};
+
+struct sd_traffic {
+	__u64 calls;
+	__u64 bytes;
 };
 
 /* What went wrong without an event of its own. */

@@ -81,6 +81,17 @@ static __always_inline void take_message(struct walk *walk, u64 address)
 	bpf_probe_read_user(&message, sizeof(message), (void *)address);
 	walk->iov = message.iov;
 	walk->iov_left = message.iov_count;
+	walk->name = message.name;
+	walk->name_length = message.name_length;
+}
+
+/* Reads how long an address is that the kernel has put into user memory. */
+static __always_inline u32 length_at(u64 address)
+{
+	u32 length = 0;
+
+	bpf_probe_read_user(&length, sizeof(length), (void *)address);
+	return length;
 }
 
 /* Reads from the arguments where the call's buffers are, and its flags. `index`: of a call's messages, which one. */
@@ -99,6 +110,10 @@ static __always_inline void take_arguments(struct walk *walk, struct pt_regs *re
 		walk->base = at;
 		walk->left = call_argument(regs, 2);
 		walk->call.flags = message_flags(call_argument(regs, 3));
+		walk->name = call_argument(regs, 4);
+		if (walk->name)
+			walk->name_length = walk->call.number == SD_SENDTO ? call_argument(regs, 5) :
+									     length_at(call_argument(regs, 5));
 		break;
 	case SD_READV:
 	case SD_WRITEV:

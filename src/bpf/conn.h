@@ -46,6 +46,8 @@ struct conn {
 	u8 connecting; /* a handshake of ours is on its way; `open` lacks what only its end tells */
 	u8 uring;      /* a task that uses io_uring has used it: where no hook tells of what io_uring moves */
 	u32 reason;    /* of an end that the ring refused; 0: none */
+	u32 listed;    /* counted sockets: the last listing that found it, or that was under way when it was used */
+	u32 padding2;
 	struct sd_head end; /* who ended it, and when */
 	struct sd_open open; /* as sent, or to be sent */
 	struct account account[2];
@@ -223,7 +225,7 @@ static __always_inline void read_addresses(struct sock *sk, struct sd_open *open
 	if (open->family == AF_INET) {
 		BPF_CORE_READ_INTO((u32 *)open->local, sk, __sk_common.skc_rcv_saddr);
 		BPF_CORE_READ_INTO((u32 *)open->remote, sk, __sk_common.skc_daddr);
-	} else {
+	} else if (open->family == AF_INET6) {
 		BPF_CORE_READ_INTO(&open->local, sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
 		BPF_CORE_READ_INTO(&open->remote, sk, __sk_common.skc_v6_daddr.in6_u.u6_addr8);
 	}
@@ -528,9 +530,23 @@ static __noinline bool send_close(struct conn *conn, u32 reason, const struct sd
 }
 
 /*
- * Reports a close. Where the ring refuses a final one, the connection has not ended, and the next hook on its way
+ * Sends a close event. Where the ring refuses a final one, the connection has not ended, and the next hook on its way
  * out tries again, in the name of the first.
  */
+static __always_inline bool send_end(struct conn *conn, u32 reason, const struct sd_head *head)
+{
+	if (conn->reason)
+		return send_close(conn, conn->reason, &conn->end);
+	if (send_close(conn, reason, head))
+		return true;
+	if (reason == SD_CLOSED || reason == SD_RESET) {
+		conn->reason = reason;
+		conn->end = *head;
+	}
+	return false;
+}
+
+/* Reports a close. False: the ring refused it. */
 static __noinline bool finish(struct sock *sk, struct conn *conn, u32 reason, const struct sd_head *head)
 {
 	/* While calls may still tell of more, the trace ends with the last one that has. */
@@ -548,15 +564,7 @@ static __noinline bool finish(struct sock *sk, struct conn *conn, u32 reason, co
 	}
 	measure(sk, conn, SD_SEND, told);
 	measure(sk, conn, SD_RECV, told);
-	if (conn->reason)
-		return send_close(conn, conn->reason, &conn->end);
-	if (send_close(conn, reason, head))
-		return true;
-	if (reason == SD_CLOSED || reason == SD_RESET) {
-		conn->reason = reason;
-		conn->end = *head;
-	}
-	return false;
+	return send_end(conn, reason, head);
 }
 
 /* Bytes have moved that no call told of: it has not returned yet, or it is none that is traced. */

@@ -94,7 +94,8 @@ static __always_inline u64 call_argument(struct pt_regs *regs, int index)
 	case 1: return regs->si;
 	case 2: return regs->dx;
 	case 3: return regs->r10;
-	default: return regs->r8;
+	case 4: return regs->r8;
+	default: return regs->r9;
 	}
 #else
 	switch (index) {

@@ -45,10 +45,14 @@ enum {
 	BPF_RB_AVAIL_DATA = 0,
 };
 
+#define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
 #define SOCK_STREAM 1
+#define SOCK_DGRAM 2
+#define SOCK_SEQPACKET 5
 #define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
 #define S_IFMT 00170000
 #define S_IFSOCK 0140000
 #define SOCK_DONE 1 /* enum sock_flags, include/net/sock.h: the peer's FIN arrived */
@@ -158,6 +162,26 @@ struct tcp_sock {
 	u64 bytes_acked;
 };
 
+struct sockaddr_un {
+	u16 sun_family;
+};
+
+struct unix_address {
+	int len; /* bytes of the name, the family included */
+	struct sockaddr_un name[0];
+};
+
+struct unix_sock {
+	struct unix_address *addr;
+	struct sock *peer;
+};
+
+/* What a bpf_sock_addr is in the kernel. */
+struct bpf_sock_addr_kern {
+	void *uaddr;
+	u32 uaddrlen; /* Linux 6.7 */
+};
+
 struct socket {
 	struct file *file;
 	struct sock *sk;
@@ -252,10 +276,33 @@ struct trace_event_raw_sys_enter {
 
 #pragma clang attribute pop
 
+/* Context of the programs at cgroup/recvmsg4 and the like: fixed (include/uapi/linux/bpf.h). */
+struct bpf_sock_addr {
+	u32 user_family;
+	u32 user_ip4;
+	u32 user_ip6[4];
+	u32 user_port;
+};
+
 /* Layouts of the system call interface: fixed, read from user memory. */
 struct user_iovec {
 	u64 base;
 	u64 length;
+};
+
+struct user_sockaddr_in {
+	u16 family;
+	u16 port; /* network order */
+	u32 address;
+	u8 zero[8];
+};
+
+struct user_sockaddr_in6 {
+	u16 family;
+	u16 port; /* network order */
+	u32 flow;
+	u32 address[4];
+	u32 scope;
 };
 
 struct user_msghdr {

@@ -45,9 +45,16 @@ struct walk {
 	u64 messages_left;
 	struct user_mmsghdr message;
 	u64 sk;
+	u64 name; /* user address of the struct sockaddr that goes with the message */
+	u32 name_length;
+	u32 peer_length; /* bytes of `peer`; 0: none, or the connection's */
+	u8 told; /* the call has returned: what it received and from whom is in user memory */
+	u8 over; /* flag that says what it means when the buffers end before the bytes do */
+	u8 padding[6];
 	struct sd_data data; /* head of the next chunk */
 	u8 payload[2 * SMALL_MAX]; /* of a small call; the verifier bounds place and length each on its own */
 	struct user_iovec buffers[SMALL_BUFFERS];
+	u8 peer[112];
 };
 
 /*
@@ -78,6 +85,7 @@ static __always_inline struct walk *new_walk(const struct call *call, s64 result
 	__builtin_memset(walk, 0, offsetof(struct walk, payload));
 	walk->call = *call;
 	walk->call.result = result;
+	walk->over = SD_FAULT; /* the call moved more than its buffers hold: they changed under it */
 	return walk;
 }
 
@@ -116,8 +124,7 @@ __noinline int send_chunk(void)
 		return 1;
 	if (!walk->left) {
 		if (!walk->iov_left) {
-			/* The call moved more than its buffers hold: they changed under it. */
-			walk->data.head.flags |= SD_FAULT;
+			walk->data.head.flags |= walk->over;
 			n = 0;
 			goto send;
 		}
@@ -163,7 +170,7 @@ sent:
 	walk->base += n;
 	walk->left -= n;
 	walk->data.at += n;
-	return walk->data.at >= walk->data.wanted || (walk->data.head.flags & SD_FAULT);
+	return walk->data.at >= walk->data.wanted || (walk->data.head.flags & (SD_FAULT | SD_TRUNCATED));
 }
 
 __noinline int send_chunks(void)
@@ -282,6 +289,60 @@ static __always_inline void send_bare(struct walk *walk)
 	walk->data.captured = 0;
 	*data = walk->data;
 	bpf_ringbuf_submit(data, wakeup(sizeof(*data)));
+}
+
+/* The kernel took no record of the call: note its bytes, so that the next record says so. */
+static __always_inline void refuse(struct conn *conn, const struct walk *walk)
+{
+	u64 from = walk->data.offset + walk->data.at;
+	u64 to = walk->data.offset + walk->data.length;
+
+	count(refused_calls, 1);
+	count(refused_bytes, to - from);
+	if (!(walk->data.head.flags & SD_PEEK))
+		note(conn, walk->data.head.direction, from, to, SD_RING_FULL);
+}
+
+/* Sends the datagram's peer ahead of its data. Where the ring refuses it, the peer is absent there. */
+static __noinline void send_peer(struct walk *walk)
+{
+	struct sd_peer *peer = bpf_ringbuf_reserve(&events, sizeof(*peer), 0);
+
+	if (!peer)
+		return;
+	peer->head = walk->data.head;
+	peer->head.kind = SD_PEER;
+	peer->length = walk->peer_length;
+	peer->padding = 0;
+	__builtin_memcpy(peer->address, walk->peer, sizeof(peer->address));
+	bpf_ringbuf_submit(peer, wakeup(sizeof(*peer)));
+	walk->data.head.flags |= SD_WITH_PEER;
+}
+
+/* Sends what a call moved, `moved` bytes of it for good, after what has to be told before. */
+static __always_inline void tell(struct conn *conn, struct walk *walk, u64 moved)
+{
+	struct sd_data *data = &walk->data;
+	u32 direction = walk->call.direction & 1;
+
+	if (conn->filtered || call_filtered(walk->call.number, direction)) {
+		note(conn, direction, data->offset, data->offset + moved, SD_FILTERED);
+		if (conn->account[direction].pending >= PENDING_MAX / 2 && announce(conn))
+			report(conn, direction, &data->head);
+		return;
+	}
+	if (!is_told(conn, direction) && !(announce(conn) && report(conn, direction, &data->head))) {
+		refuse(conn, walk);
+		return;
+	}
+	if (walk->peer_length)
+		send_peer(walk);
+	if (data->wanted)
+		send_payload(walk);
+	else
+		send_bare(walk);
+	if (walk->refused)
+		refuse(conn, walk);
 }
 
 #endif

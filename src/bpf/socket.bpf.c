@@ -23,6 +23,9 @@
 #include "beginning.h"
 #include "payload.h"
 #include "calls.h"
+#include "peer.h"
+#include "unix.h"
+#include "counted.h"
 
 /* Makes these types part of the object's type information. */
 const struct sd_open *type_open __attribute__((unused));
@@ -30,18 +33,8 @@ const struct sd_data *type_data __attribute__((unused));
 const struct sd_loss *type_loss __attribute__((unused));
 const struct sd_close *type_close __attribute__((unused));
 const struct target *type_target __attribute__((unused));
-
-/* The kernel took no record of the call: note its bytes, so that the next record says so. */
-static __always_inline void refuse(struct conn *conn, const struct walk *walk, bool peek)
-{
-	u64 from = walk->data.offset + walk->data.at;
-	u64 to = walk->data.offset + walk->data.length;
-
-	count(refused_calls, 1);
-	count(refused_bytes, to - from);
-	if (!peek)
-		note(conn, walk->data.head.direction, from, to, SD_RING_FULL);
-}
+const struct sd_peer *type_peer __attribute__((unused));
+const struct sd_names *type_names __attribute__((unused));
 
 /* The end of the stream, not a read into a buffer of no length. */
 static __always_inline bool is_end_of_stream(struct sock *sk)
@@ -99,22 +92,7 @@ static __always_inline void account_for(struct sock *sk, struct conn *conn, stru
 	data->offset = conn->account[direction].next - moved;
 	if (conn->connecting)
 		identify(sk, conn);
-	if (conn->filtered || call_filtered(call->number, direction)) {
-		note(conn, direction, data->offset, data->offset + moved, SD_FILTERED);
-		if (conn->account[direction].pending >= PENDING_MAX / 2 && announce(conn))
-			report(conn, direction, &data->head);
-		return;
-	}
-	if (!is_told(conn, direction) && !(announce(conn) && report(conn, direction, &data->head))) {
-		refuse(conn, walk, peek);
-		return;
-	}
-	if (data->wanted)
-		send_payload(walk);
-	else
-		send_bare(walk);
-	if (walk->refused)
-		refuse(conn, walk, peek);
+	tell(conn, walk, moved);
 }
 
 /* A connection that a data call makes known. */
@@ -136,11 +114,35 @@ static __noinline bool is_idle(struct sock *sk, const struct call *call)
 	return call->direction == SD_SEND || !is_end_of_stream(sk);
 }
 
+/* Reports what the call of the walk did on its socket, which has no sequence numbers. Not static: see deliver_tcp. */
+__noinline int deliver_counted(void)
+{
+	struct walk *walk = this_walk();
+	struct sock *sk;
+	u32 transport;
+
+	if (!walk)
+		return 0;
+	sk = (struct sock *)walk->sk;
+	transport = transport_of(sk);
+	if (transport == SD_UNSUPPORTED) {
+		if (walk->call.result >= 0)
+			count_unsupported(sk, walk->call.result);
+		return 0;
+	}
+	if (is_nothing(sk, walk, transport))
+		return 0;
+	head_of_current(&walk->data.head, current_task(), walk->call.number, walk->data.head.fd);
+	walk->data.head.kind = SD_DATA;
+	walk->data.head.direction = walk->call.direction;
+	return account_for_counted(sk, walk, transport);
+}
+
 /*
- * Reports what the call of the walk did on its socket: it moved bytes, failed, or met the end of the stream. Not static:
+ * Reports what the call of the walk did on its TCP socket: it moved bytes, failed, or met the end of the stream. Not static:
  * the verifier looks into it once, and not for each of its callers.
  */
-__noinline int deliver(void)
+__noinline int deliver_tcp(void)
 {
 	struct task_struct *task = current_task();
 	struct walk *walk = this_walk();
@@ -169,6 +171,12 @@ __noinline int deliver(void)
 	return 0;
 }
 
+/* The one or the other, as the socket is. */
+static __always_inline int deliver(struct sock *sk)
+{
+	return is_tcp(sk) ? deliver_tcp() : deliver_counted();
+}
+
 /* A walk for a call of `fd` on the socket. */
 static __always_inline struct walk *begin(struct sock *sk, const struct call *call, s64 result, s32 fd)
 {
@@ -177,6 +185,7 @@ static __always_inline struct walk *begin(struct sock *sk, const struct call *ca
 	if (walk) {
 		walk->sk = (u64)sk;
 		walk->data.head.fd = fd;
+		walk->told = !cfg_traffic;
 	}
 	return walk;
 }
@@ -189,7 +198,7 @@ static __always_inline int on_data(struct sock *sk, struct pt_regs *regs, const 
 	if (!walk)
 		return 0;
 	take_arguments(walk, regs, 0);
-	return is_aside(call->direction, walk->call.flags) ? 0 : deliver();
+	return is_aside(call->direction, walk->call.flags) ? 0 : deliver(sk);
 }
 
 /* The same of bytes that are in no buffer which the call names, or which can't be found there. */
@@ -200,17 +209,16 @@ static __always_inline int on_unreachable(struct sock *sk, const struct call *ca
 	if (!walk || is_aside(call->direction, call->flags) || call->flags & MSG_PEEK)
 		return 0;
 	walk->data.cause = cause;
-	return deliver();
+	return deliver(sk);
 }
 
-/* The TCP socket that a descriptor refers to, if it does. */
-static __always_inline struct sock *tcp_of_fd(struct task_struct *task, s32 fd)
+/* The socket that a descriptor refers to, if it does. */
+static __always_inline struct sock *socket_of_fd(struct task_struct *task, s32 fd)
 {
 	struct file *file = file_of_fd(task, fd);
 	u64 inode = 0;
-	struct sock *sk = file ? socket_of_file(file, &inode) : NULL;
 
-	return sk && is_tcp(sk) ? sk : NULL;
+	return file ? socket_of_file(file, &inode) : NULL;
 }
 
 /* Which end of sendfile or splice is the socket, if one is: the other end is a file or a pipe. */
@@ -222,12 +230,12 @@ static __always_inline struct sock *end_of_transfer(struct task_struct *task, st
 
 	*fd = call_argument(regs, is_splice ? 2 : 0);
 	call->direction = SD_SEND;
-	sk = tcp_of_fd(task, *fd);
+	sk = socket_of_fd(task, *fd);
 	if (sk || !is_splice)
 		return sk;
 	*fd = call_argument(regs, 0);
 	call->direction = SD_RECV;
-	return tcp_of_fd(task, *fd);
+	return socket_of_fd(task, *fd);
 }
 
 /* Adds up what the messages of the walk moved, as the kernel has written it into each. Not static: see ROUNDS_MAX. */
@@ -260,9 +268,12 @@ static __always_inline bool send_message(struct walk *walk)
 	walk->call.result = walk->message.length;
 	walk->iov = walk->message.header.iov;
 	walk->iov_left = walk->message.header.iov_count;
+	walk->name = walk->message.header.name;
+	walk->name_length = walk->message.header.name_length;
+	walk->peer_length = walk->over = 0;
 	walk->base = walk->left = walk->skip = walk->refused = 0;
 	walk->data.at = walk->data.captured = walk->data.cause = 0;
-	deliver();
+	deliver((struct sock *)walk->sk);
 	return true;
 }
 
@@ -312,8 +323,8 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	fd = call_argument(regs, 0);
 	if (call.number == SD_ACCEPT || call.number == SD_ACCEPT4)
 		fd = result; /* of a failed accept: none */
-	sk = tcp_of_fd(task, fd);
-	if (!sk)
+	sk = socket_of_fd(task, fd);
+	if (!sk || (opens(&call) && !is_tcp(sk)))
 		return 0;
 	if (has_messages(&call) && result > 0)
 		return on_messages(sk, regs, &call, result, fd);
@@ -344,7 +355,7 @@ static __always_inline int on_message(struct sock *sk, struct pt_regs *regs, con
 	take_arguments(walk, regs, index);
 	last = result < 0 || (call->direction == SD_SEND && has_room()) || walk->call.flags & MSG_OOB;
 	end_message(sk, regs, thread, index, last);
-	return is_aside(call->direction, walk->call.flags) ? 0 : deliver();
+	return is_aside(call->direction, walk->call.flags) ? 0 : deliver(sk);
 }
 
 /* Something else than a data call on this socket's descriptor moved bytes in the name of the current task. */
@@ -397,9 +408,7 @@ static __always_inline int on_traffic(struct sock *sk, s64 result, u32 direction
 	s32 fd;
 
 	if (!is_traced(task))
-		return conn_of(sk) && attached ? on_foreign_traffic(sk, result, direction, flags) : 0;
-	if (!is_tcp(sk))
-		return 0;
+		return attached && conn_of(key_of(sk)) ? on_foreign_traffic(sk, result, direction, flags) : 0;
 	regs = registers_of(task);
 	fd = call_argument(regs, 0);
 	if (!classify(&call, call_number(regs)) || opens(&call) || transfers(&call) || call.direction != direction ||
@@ -470,9 +479,16 @@ static __noinline int on_close(u32 fd)
 	if (!file)
 		return 0;
 	sk = socket_of_file(file, &inode);
-	if (!sk || !is_tcp(sk))
+	if (!sk)
 		return 0;
 	head_of_current(&head, task, SD_CLOSE_CALL, fd);
+	if (!is_tcp(sk)) {
+		conn = counted_of(sk, inode);
+		reason = file_references(file) == 1 ? SD_CLOSED : SD_DESCRIPTOR;
+		if (conn)
+			finish_counted(key_of_counted(sk), conn, reason, &head);
+		return 0;
+	}
 	conn = conn_of(sk);
 	if (!conn && is_connected(sk) && state_of(sk) != TCP_CLOSE)
 		conn = found(sk, inode, &head, 0, 0);
@@ -630,6 +646,7 @@ int list_sockets(struct bpf_iter__task_file *ctx)
 	struct sd_head head = {};
 	struct sock *sk;
 	u64 inode = 0;
+	u32 transport;
 
 	if (!task || !file)
 		return 0;
@@ -637,14 +654,20 @@ int list_sockets(struct bpf_iter__task_file *ctx)
 	if (!is_target(head.pid) || (!list_filtered && fd_filtered(ctx->fd)))
 		return 0;
 	sk = socket_of_file(file, &inode);
-	if (!sk || !is_tcp(sk) || !is_connected(sk) || state_of(sk) == TCP_CLOSE || conn_of(sk))
+	if (!sk)
+		return 0;
+	transport = transport_of(sk);
+	if (transport == SD_TCP && (!is_connected(sk) || state_of(sk) == TCP_CLOSE || conn_of(sk)))
 		return 0;
 	head.time = bpf_ktime_get_ns();
 	head.tid = READ(task, pid);
 	head.fd = ctx->fd;
 	head.call = SD_LISTING;
 	BPF_CORE_READ_INTO(&head.comm, task, comm);
-	found(sk, inode, &head, 1, 0);
+	if (transport == SD_TCP)
+		found(sk, inode, &head, 1, 0);
+	else if (transport != SD_UNSUPPORTED)
+		list_counted(sk, inode, &head, transport);
 	return 0;
 }
 
@@ -672,6 +695,11 @@ int list_conns(struct bpf_iter__bpf_map_elem *ctx)
 		if (send_close(conn, conn->reason, &conn->end))
 			bpf_map_delete_elem(&conns, &key);
 		else
+			unlisted++;
+		return 0;
+	}
+	if (is_key_of_counted(key)) {
+		if (!review_counted(sk, conn))
 			unlisted++;
 		return 0;
 	}

@@ -143,6 +143,7 @@ mod tests {
             length: 5,
             payload: b"hello",
             tcp_seq: None,
+            peer: None,
             call: Call::Write,
             cause: None,
             peek: false,

@@ -121,7 +121,18 @@ mod tests {
     fn data(direction: Direction, call: Call, length: u64, peek: bool) -> Kind<'static> {
         let payload = &b"hello"[..length as usize];
         let (tcp_seq, cause, error) = (None, None, None);
-        Kind::Data(Data { direction, offset: 10, length, payload, tcp_seq, call, cause, peek, error })
+        Kind::Data(Data {
+            direction,
+            offset: 10,
+            length,
+            payload,
+            tcp_seq,
+            call,
+            cause,
+            peek,
+            error,
+            peer: None,
+        })
     }
 
     #[test]

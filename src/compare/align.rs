@@ -4,11 +4,10 @@
 //! Addresses name the candidates, TCP sequence numbers (the anchors) decide between them and give the
 //! distance of the offsets: arithmetic, no guess by content or time unless there is no anchor at all.
 
-use crate::event::{Direction, Opened, Range, Start};
+use crate::event::{Address, Direction, Opened, Range, Start, Transport};
 use crate::ledger::{Account, Ledger, RangeSet, Stopped};
 use crate::protocol::End;
 use rustc_hash::FxHashMap;
-use std::net::SocketAddr;
 
 /// Anchors further apart than this are not of the same connection (RFC 9293 windows end at 1 GiB).
 const FAR: i64 = 1 << 30;
@@ -58,7 +57,7 @@ fn shifted(range: Range, by: i64) -> Range {
 }
 
 /// Both ends of a connection, in an order of their own.
-type Ends = (SocketAddr, SocketAddr);
+type Ends = (Address, Address);
 
 /// The flows of a capture by their addresses.
 pub struct Flows<'a> {
@@ -162,7 +161,8 @@ fn last_position(process: &Ledger, direction: Direction) -> i64 {
 }
 
 fn ends_of(ledger: &Ledger) -> Option<Ends> {
-    let (local, remote) = (ledger.info.open.local?, ledger.info.open.remote?);
+    let open = Some(&ledger.info.open).filter(|open| open.transport == Transport::Tcp)?;
+    let (local, remote) = (open.local?, open.remote?);
     Some((local.min(remote), local.max(remote)))
 }
 

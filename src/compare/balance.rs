@@ -4,7 +4,7 @@
 //! part of the residual. All offsets are the process's.
 
 use super::{Coverage, Finding};
-use crate::event::{Cause, CloseReason, Direction, Opened, Range, Stage, Total};
+use crate::event::{Cause, CloseReason, Direction, Opened, Range, Stage, Total, Transport};
 use crate::ledger::{Account, Ledger, RangeSet};
 use crate::protocol::End;
 
@@ -178,6 +178,12 @@ impl Direct<'_> {
     /// Why the capture has no packet of a connection at all.
     fn no_flow(&self) -> (Cause, &'static str) {
         let (process, capture) = (&self.process.info, self.coverage[1]);
+        if process.open.transport == Transport::Udp {
+            return (Cause::WireNotCompared, "datagrams are not compared with captures");
+        }
+        if process.open.transport.is_unix() {
+            return (Cause::WireNoVantage, "a Unix socket: no network carries its bytes");
+        }
         if capture.first.is_some_and(|first| process.last < first) {
             return (Cause::WireStartedLate, "the connection was over before the capture began");
         }

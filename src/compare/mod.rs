@@ -10,7 +10,7 @@ pub use balance::Balance;
 pub use missing::{Collector, Wanted};
 
 use crate::conn::Info;
-use crate::event::{Cause, ConnId, Direction, Range, Role, Timestamp};
+use crate::event::{Cause, ConnId, Direction, Range, Role, Timestamp, Transport};
 use crate::ledger::Ledger;
 use align::{Alignment, Flows};
 use balance::Direct;
@@ -74,10 +74,15 @@ impl Finding {
         Finding { direction, range, cause, detail, records: Vec::new(), record_count: 0 }
     }
 
-    /// True where it describes the limits of the comparison, not a difference: traffic of others, and
-    /// what came after the trace.
-    pub fn is_note(&self) -> bool {
-        matches!(self.cause, Cause::NotThisProcess | Cause::AfterDetach)
+    /// True where it describes the limits of the comparison, not a difference: traffic of others, what came after
+    /// the trace, and what can't be compared or parsed for being of this `transport`.
+    pub fn is_note(&self, transport: Transport) -> bool {
+        match self.cause {
+            Cause::NotThisProcess | Cause::AfterDetach | Cause::WireNotCompared => true,
+            Cause::WireNoVantage => transport.is_unix(),
+            Cause::ProtocolUnknown => !transport.is_stream(),
+            _ => false,
+        }
     }
 }
 
@@ -107,7 +112,8 @@ impl Comparison {
 
     /// True where something is missing or unexplained.
     pub fn differs(&self) -> bool {
-        self.residual() > 0 || self.findings.iter().any(|finding| !finding.is_note())
+        let transport = self.info.open.transport;
+        self.residual() > 0 || self.findings.iter().any(|finding| !finding.is_note(transport))
     }
 }
 
@@ -176,7 +182,8 @@ impl Report {
     /// The answer in one word.
     pub fn verdict(&self) -> Verdict {
         let (residual, differs, compared) = self.connections.iter().fold((0, false, false), |sum, one| {
-            (sum.0 + one.residual(), sum.1 || one.differs(), sum.2 || one.of_process)
+            let comparable = one.of_process && one.info.open.transport == Transport::Tcp;
+            (sum.0 + one.residual(), sum.1 || one.differs(), sum.2 || comparable)
         });
         match (residual, differs, compared) {
             (1.., ..) => Verdict::Unexplained,

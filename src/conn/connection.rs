@@ -64,7 +64,8 @@ impl Connection {
             let range = Range::new(data.offset + captured, data.offset + length);
             self.lose(direction, range, cause, time, observer);
         }
-        if length == 0 && (direction == Direction::Recv || self.vantage == Vantage::Wire) {
+        let is_stream = self.info.open.transport.is_stream();
+        if length == 0 && is_stream && (direction == Direction::Recv || self.vantage == Vantage::Wire) {
             self.fins[direction.index()].get_or_insert(data.offset);
         }
         self.finish_if_done(direction, time, observer);
@@ -134,7 +135,7 @@ impl Connection {
 
     fn trace_open(&mut self, observer: &mut dyn Observer) {
         let time = self.info.first;
-        let Open { opened, start, filtered, error, call, .. } = self.info.open.clone();
+        let Open { opened, transport, start, filtered, error, call, .. } = self.info.open.clone();
         let mut cx = context(&mut self.info, observer, time);
         let role = cx.info.open.role.name();
         let (sent, received) = (start[0].offset, start[1].offset);
@@ -149,6 +150,13 @@ impl Connection {
                 "found",
                 format_args!("open already, as {role}; {sent} bytes sent and {received} received before"),
             ),
+        }
+        if !transport.is_stream() {
+            cx.trace(
+                1,
+                "datagrams",
+                format_args!("counted, and not parsed: no protocol of datagrams is known"),
+            );
         }
         if filtered {
             cx.trace(1, "filtered", format_args!("payload left out by the filter"));

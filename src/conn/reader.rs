@@ -84,6 +84,8 @@ enum State {
     Parsing(Box<dyn Parser + Send>),
     /// Both directions speak something else now.
     Switched(String),
+    /// There is no protocol of datagrams in the table: nothing is kept to find one.
+    Datagrams,
 }
 
 /// The reader of one connection.
@@ -96,9 +98,13 @@ pub struct Reader {
 impl Reader {
     /// A reader whose directions begin at `offsets`.
     pub fn new(options: super::Options, info: &Info, offsets: [u64; 2], from_start: [bool; 2]) -> Reader {
-        let detector = Detector::new(options.protocols, info.open.role, from_start);
         let lanes = offsets.map(|offset| Lane { offset, ..Lane::default() });
-        Reader { state: State::Detecting(detector), lanes, options }
+        let state = if info.open.transport.is_stream() {
+            State::Detecting(Detector::new(options.protocols, info.open.role, from_start))
+        } else {
+            State::Datagrams
+        };
+        Reader { state, lanes, options }
     }
 
     /// The next bytes of a direction.
@@ -110,6 +116,11 @@ impl Reader {
                 let range = Range::new(offset, offset + data.len() as u64);
                 cx.account(direction, Entry::Skipped(range, Cause::Unsupported, format_args!("{name}")));
             }
+            State::Datagrams => {
+                let range = Range::new(offset, offset + data.len() as u64);
+                let reason = format_args!("datagrams have no parser");
+                cx.account(direction, Entry::Skipped(range, Cause::ProtocolUnknown, reason));
+            }
         }
     }
 
@@ -120,7 +131,7 @@ impl Reader {
         let parser = match &mut self.state {
             State::Detecting(detector) => return detector.gap(direction, range, cause, cx.time),
             State::Parsing(parser) => parser,
-            State::Switched(_) => return,
+            State::Switched(_) | State::Datagrams => return,
         };
         lane.blocked = None;
         let unread = std::mem::take(&mut lane.unread);
@@ -150,7 +161,7 @@ impl Reader {
         let parser = match &mut self.state {
             State::Detecting(detector) => return detector.finish(direction, lane.offset, end, cx.time),
             State::Parsing(parser) => parser,
-            State::Switched(_) => return,
+            State::Switched(_) | State::Datagrams => return,
         };
         if std::mem::replace(&mut lane.finished, true) {
             return;
@@ -353,7 +364,7 @@ impl Reader {
                     cx.account(direction, Entry::Skipped(range, Cause::Unsupported, format_args!("{name}")));
                     return data.len();
                 }
-                State::Detecting(_) => return at,
+                State::Detecting(_) | State::Datagrams => return at,
             };
             let lane = &mut self.lanes[direction.index()];
             if lane.resyncing {

@@ -182,6 +182,7 @@ fn check(vantage: Vantage, steps: &[Step], lengths: [usize; 2]) -> Notes {
             length: bytes.len() as u64,
             payload: bytes,
             tcp_seq: None,
+            peer: None,
             call: Call::Packet,
             cause: None,
             peek: false,

@@ -98,7 +98,8 @@ fn text(cause: Cause) -> Text {
             command: Some("tcpdump -U -i IFACE -w FILE"),
         },
         Cause::WireNoVantage => Text {
-            meaning: "The connection does not cross the captured interface: nothing of it is in the capture.",
+            meaning: "The connection does not cross the captured interface: nothing of it is in the capture. A Unix \
+                      socket crosses none.",
             detection: "Not one packet has the connection's addresses and ports, although bytes moved while the \
                         capture ran.",
             remedy: "Capture on the interface that the route takes, inside the network namespace of the process; \
@@ -113,6 +114,13 @@ fn text(cause: Cause) -> Text {
             remedy: "Look at the peer: it stopped reading or reset the connection. Shut the sending direction \
                      down and wait for the peer before close.",
             command: Some("ss -tinp"),
+        },
+        Cause::WireNotCompared => Text {
+            meaning: "The capture may have these datagrams; sockdbg compares only TCP with captures, so it does not \
+                      say whether they were on the wire.",
+            detection: "The socket's transport is UDP.",
+            remedy: "Hold the datagrams of the recording against those of the capture in another tool.",
+            command: Some("tshark -r FILE -Y udp"),
         },
         // The socket calls of the process.
         Cause::BeforeAttach => Text {
@@ -173,6 +181,14 @@ fn text(cause: Cause) -> Text {
             remedy: "Look at the application: it closed early or is stuck before its read. Recv-Q shows sockets \
                      that are stuck now.",
             command: Some("ss -tnp"),
+        },
+        Cause::DatagramTruncated => Text {
+            meaning: "The datagram was longer than the buffers that the process gave for it; the kernel threw the \
+                      rest away.",
+            detection: "The process asked for the datagram's true length (MSG_TRUNC), and it is larger than the \
+                        buffers. Of calls that do not ask, only what fitted is known.",
+            remedy: "Look at the application: receive with a buffer that holds the largest datagram.",
+            command: None,
         },
         // Copying payload in the kernel.
         Cause::Filtered => Text {

@@ -8,14 +8,13 @@ use super::escape::{escape, is_harmful};
 use super::sockets::{Socket, Sockets};
 use super::tally::Tally;
 use super::time::rfc3339;
-use crate::event::{Close, Data, Event, Kind, Loss, Open, Opened, Task, Total, Vantage};
+use crate::event::{Address, Close, Data, Event, Kind, Loss, Open, Opened, Task, Total, Vantage};
 use data_encoding::BASE64;
 use nix::errno::Errno;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter};
 use std::borrow::Cow;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 
 /// The JSON view of events.
 #[derive(Debug)]
@@ -70,6 +69,14 @@ pub fn name(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
+/// An address, or the name of a Unix socket as /proc/net/unix shows it: empty where it has none.
+fn address(address: Address) -> String {
+    match address {
+        Address::Ip(address) => address.to_string(),
+        Address::Unix(unix) => name(&unix.text()).into_owned(),
+    }
+}
+
 /// The fields that every line about a connection begins with.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Connection<'a> {
@@ -88,9 +95,9 @@ pub struct Connection<'a> {
     family: Option<&'static str>,
     transport: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    local: Option<SocketAddr>,
+    local: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    remote: Option<SocketAddr>,
+    remote: Option<String>,
     role: &'static str,
 }
 
@@ -106,8 +113,8 @@ impl<'a> Connection<'a> {
             socket_opened: socket.conn.opened,
             family: socket.family(),
             transport: socket.transport.name(),
-            local: socket.local,
-            remote: socket.remote,
+            local: socket.local.map(address),
+            remote: socket.remote.map(address),
             role: socket.role.name(),
         }
     }
@@ -134,6 +141,9 @@ struct Line<'a> {
     captured: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tcp_seq: Option<u32>,
+    /// The other end of a datagram, where it is not the connection's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     found: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -212,6 +222,7 @@ impl<'a> Line<'a> {
             length: Some(data.length),
             captured: Some(data.payload.len() as u64),
             tcp_seq: data.tcp_seq,
+            peer: data.peer.map(address),
             stage: data.cause.map(|cause| cause.stage().name()),
             cause: data.cause.map(|cause| cause.slug()),
             peek: data.peek,
@@ -350,13 +361,15 @@ mod tests {
                 length: 9,
                 payload: b"\0\xffhi",
                 tcp_seq: Some(4_000_000_000),
+                peer: Some("192.0.2.1:53".parse().unwrap()),
                 call: Call::Recvmsg,
                 cause: Some(Cause::Snaplen),
                 peek: true,
                 error: None,
             }),
             json!({"type": "data", "direction": "recv", "syscall": "recvmsg", "vantage": "syscall",
-                   "offset": 3, "length": 9, "captured": 4, "tcp_seq": 4_000_000_000u32, "peek": true,
+                   "offset": 3, "length": 9, "captured": 4, "tcp_seq": 4_000_000_000u32,
+                   "peer": "192.0.2.1:53", "peek": true,
                    "stage": "capture", "cause": "snaplen", "payload": "AP9oaQ=="}),
         );
     }

@@ -4,10 +4,12 @@
 //! event. Not thread-safe by design: one writer, one file.
 
 use crate::event::{
-    Cause, Close, ConnId, Data, Direction, Event, Kind, Loss, Open, Opened, Role, Task, Timestamp,
+    Address, Cause, Close, ConnId, Data, Direction, Event, Kind, Loss, Open, Opened, Role, Task, Timestamp,
+    Transport,
 };
 use crate::recording::{
-    DESCRIPTION, ENTERPRISE, Encoded, MAX_PART, Part, VERSION, encode, encode_part, payload_of, pcapng as ng,
+    DESCRIPTION, ENTERPRISE, Encoded, MAX_DATAGRAM, MAX_PART, NO_DATAGRAM, Part, TCP, UDP, VERSION, encode,
+    encode_part, payload_of, pcapng as ng,
 };
 use crate::source::Summary;
 use rustc_hash::FxHashMap;
@@ -34,6 +36,8 @@ const BLOCK_HEAD: usize = 28;
 /// Length of a TCP header without options.
 const TCP_HEADER: usize = 20;
 
+const UDP_HEADER: usize = 8;
+
 /// Sequence number of the first byte of a direction of which no real one is known.
 const MADE_UP_BASE: u32 = 1;
 
@@ -55,6 +59,7 @@ struct Blocks<W: Write> {
 /// What the headers of a connection's packets are made from.
 #[derive(Clone, Copy)]
 struct Ends {
+    transport: Transport,
     local: SocketAddr,
     remote: SocketAddr,
     /// Per direction: sequence number of offset 0, once known.
@@ -68,7 +73,8 @@ struct Ends {
 impl Default for Ends {
     fn default() -> Ends {
         let unknown = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-        Ends { local: unknown, remote: unknown, base: [None; 2], end: [0; 2], unanswered: None }
+        let transport = Transport::default();
+        Ends { transport, local: unknown, remote: unknown, base: [None; 2], end: [0; 2], unanswered: None }
     }
 }
 
@@ -79,8 +85,10 @@ struct Packet<'a> {
     flags: u8,
     seq: u32,
     payload: &'a [u8],
-    /// Bytes of payload that moved; at most [`MAX_PART`].
+    /// Bytes of payload that moved; at most what one packet holds.
     length: usize,
+    /// IP protocol number.
+    protocol: u8,
     task: Option<Task>,
     encoded: Encoded,
     comment: Option<Comment<'a>>,
@@ -190,12 +198,17 @@ impl<W: Write> Blocks<W> {
     /// A fresh connection becomes a handshake, so that Wireshark sees where it begins; one that was found open
     /// an empty segment.
     fn open(&mut self, event: &Event<'_>, open: &Open, ends: &mut Ends) -> io::Result<()> {
-        ends.set_addresses(open.local, open.remote);
+        ends.transport = open.transport;
+        if open.transport.is_unix() {
+            ends.make_up_addresses(event.conn);
+        } else {
+            ends.set_addresses(open.local, open.remote);
+        }
         for (index, start) in open.start.iter().enumerate() {
             ends.base[index] = start.seq.map(|seq| seq.wrapping_sub(start.offset as u32));
             ends.end[index] = start.offset;
         }
-        if open.opened == Opened::Found {
+        if open.opened == Opened::Found || !open.transport.is_stream() {
             let seq = ends.seq(Direction::Send, ends.end[0]);
             return self.bare(event, Direction::Send, ACK, seq, ends);
         }
@@ -221,6 +234,7 @@ impl<W: Write> Blocks<W> {
             seq: base.wrapping_sub(1),
             payload: &[],
             length: 0,
+            protocol: TCP,
             task: None,
             encoded: encode_part(Part::Decoration, event.conn),
             comment: None,
@@ -235,14 +249,21 @@ impl<W: Write> Blocks<W> {
         }
         let seq = ends.seq(data.direction, data.offset);
         self.answer(event, ends)?;
-        let mut parts = payload_of(data).chunks(MAX_PART);
+        let (protocol, most) = if ends.transport.is_stream() { (TCP, MAX_PART) } else { (UDP, MAX_DATAGRAM) };
+        let mut to_peer = *ends;
+        if data.peer.is_some() && !ends.transport.is_unix() {
+            to_peer.set_addresses(Some(ends.local.into()), data.peer);
+        }
+        // A failed call sent none.
+        let protocol = if protocol == UDP && data.error.is_some() { NO_DATAGRAM } else { protocol };
+        let mut parts = payload_of(data).chunks(most);
         let mut sent = 0;
         let mut encoded = encode(event);
         loop {
             let payload = parts.next().unwrap_or_default();
             let last = parts.len() == 0;
             // Where the payload was cut, the last packet claims the rest, as far as an IP packet can.
-            let rest = data.length.saturating_sub(sent as u64).min(MAX_PART as u64) as usize;
+            let rest = data.length.saturating_sub(sent as u64).min(most as u64) as usize;
             let length = if last { rest.max(payload.len()) } else { payload.len() };
             let flags = if length > 0 { PSH | ACK } else { ACK };
             let packet = Packet {
@@ -252,11 +273,12 @@ impl<W: Write> Blocks<W> {
                 seq: seq.wrapping_add(sent as u32),
                 payload,
                 length,
+                protocol,
                 task: event.task,
                 encoded,
                 comment: None,
             };
-            self.packet(&packet, ends)?;
+            self.packet(&packet, &to_peer)?;
             sent += payload.len();
             if last {
                 break;
@@ -297,6 +319,7 @@ impl<W: Write> Blocks<W> {
             seq,
             payload: &[],
             length: 0,
+            protocol: if ends.transport.is_stream() { TCP } else { NO_DATAGRAM },
             task: event.task,
             encoded: encode(event),
             comment: Some(Comment(event)),
@@ -335,8 +358,22 @@ impl Ends {
         self.base[direction.index()].get_or_insert(MADE_UP_BASE).wrapping_add(offset as u32)
     }
 
+    /// The ends of a Unix socket have none that a packet could have. Wireshark needs some that tell connections apart:
+    /// of the prefix that is never routed (RFC 6666), made from the socket's inode.
+    fn make_up_addresses(&mut self, conn: ConnId) {
+        let port = 0xc000 | (conn.opened as u16 & 0x3fff);
+        let prefix = 0x100u128 << 112;
+        // The kernel's inode numbers of sockets have 32 bits.
+        let end = |side: u128| {
+            let ip = prefix | side << 48 | u128::from(conn.socket & 0xffff_ffff_ffff);
+            SocketAddr::new(Ipv6Addr::from(ip).into(), port)
+        };
+        (self.local, self.remote) = (end(1), end(2));
+    }
+
     /// Makes both addresses one family: a packet has only one.
-    fn set_addresses(&mut self, local: Option<SocketAddr>, remote: Option<SocketAddr>) {
+    fn set_addresses(&mut self, local: Option<Address>, remote: Option<Address>) {
+        let [local, remote] = [local, remote].map(|address| address.and_then(Address::ip));
         let like = |other: Option<SocketAddr>| match other {
             Some(SocketAddr::V6(_)) => SocketAddr::new(IpAddr::V6([0; 16].into()), 0),
             _ => SocketAddr::new(IpAddr::V4([0; 4].into()), 0),
@@ -357,36 +394,61 @@ fn mapped(ip: IpAddr) -> Ipv6Addr {
     }
 }
 
-/// IP and TCP headers. The IP checksum is right; TCP's is 0, which Wireshark does not check by default.
+/// IP and TCP or UDP headers. The IP checksum is right, and that of a whole datagram over IPv6, where 0 is not allowed;
+/// others are 0, which Wireshark does not check by default.
 fn put_headers(out: &mut Vec<u8>, packet: &Packet<'_>, ends: &Ends) {
     let (source, destination) = match packet.direction {
         Direction::Send => (ends.local, ends.remote),
         Direction::Recv => (ends.remote, ends.local),
     };
-    let length = TCP_HEADER + packet.length;
+    let protocol = packet.protocol;
+    let length = packet.length
+        + match protocol {
+            TCP => TCP_HEADER,
+            UDP => UDP_HEADER,
+            _ => 0,
+        };
     match (source.ip(), destination.ip()) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => out.extend_from_slice(&ipv4_header(from, to, 20 + length)),
-        (from, to) => out.extend_from_slice(&ipv6_header(mapped(from), mapped(to), length)),
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            out.extend_from_slice(&ipv4_header(from, to, 20 + length, protocol));
+        }
+        (from, to) => out.extend_from_slice(&ipv6_header(mapped(from), mapped(to), length, protocol)),
     }
+    let ports = [source.port(), destination.port()];
+    match protocol {
+        TCP => put_tcp_header(out, packet, ends, ports),
+        UDP => {
+            let sum = if source.is_ipv6() && packet.payload.len() == packet.length {
+                udp_checksum([mapped(source.ip()), mapped(destination.ip())], ports, packet.payload)
+            } else {
+                0
+            };
+            out.extend([ports[0], ports[1], length as u16, sum].into_iter().flat_map(u16::to_be_bytes));
+        }
+        _ => {}
+    }
+}
+
+fn put_tcp_header(out: &mut Vec<u8>, packet: &Packet<'_>, ends: &Ends, ports: [u16; 2]) {
     let reverse = packet.direction.reverse().index();
     let acknowledged = ends.base[reverse].map(|base| base.wrapping_add(ends.end[reverse] as u32));
     // Nothing can be acknowledged of a direction whose numbers are not known yet, nor in the first SYN.
     let acknowledged = acknowledged.filter(|_| packet.flags & ACK != 0);
     let flags = if acknowledged.is_some() { packet.flags } else { packet.flags & !ACK };
     let mut header = [0; TCP_HEADER];
-    header[..2].copy_from_slice(&source.port().to_be_bytes());
-    header[2..4].copy_from_slice(&destination.port().to_be_bytes());
+    header[..2].copy_from_slice(&ports[0].to_be_bytes());
+    header[2..4].copy_from_slice(&ports[1].to_be_bytes());
     header[4..8].copy_from_slice(&packet.seq.to_be_bytes());
     header[8..12].copy_from_slice(&acknowledged.unwrap_or(0).to_be_bytes());
     header[12..16].copy_from_slice(&[0x50, flags, 0xff, 0xff]); // five words; the window is as large as can be
     out.extend_from_slice(&header);
 }
 
-fn ipv4_header(from: Ipv4Addr, to: Ipv4Addr, length: usize) -> [u8; 20] {
+fn ipv4_header(from: Ipv4Addr, to: Ipv4Addr, length: usize, protocol: u8) -> [u8; 20] {
     let [high, low] = (length as u16).to_be_bytes();
     let mut header = [0; 20];
-    // Version 4, five words; not to be fragmented; 64 hops; TCP.
-    header[..12].copy_from_slice(&[0x45, 0, high, low, 0, 0, 0x40, 0, 64, 6, 0, 0]);
+    // Version 4, five words; not to be fragmented; 64 hops.
+    header[..12].copy_from_slice(&[0x45, 0, high, low, 0, 0, 0x40, 0, 64, protocol, 0, 0]);
     header[12..16].copy_from_slice(&from.octets());
     header[16..].copy_from_slice(&to.octets());
     let sum = checksum(&header);
@@ -394,20 +456,40 @@ fn ipv4_header(from: Ipv4Addr, to: Ipv4Addr, length: usize) -> [u8; 20] {
     header
 }
 
-fn ipv6_header(from: Ipv6Addr, to: Ipv6Addr, length: usize) -> [u8; 40] {
+fn ipv6_header(from: Ipv6Addr, to: Ipv6Addr, length: usize, protocol: u8) -> [u8; 40] {
     let [high, low] = (length as u16).to_be_bytes();
     let mut header = [0; 40];
-    // Version 6; TCP; 64 hops.
-    header[..8].copy_from_slice(&[0x60, 0, 0, 0, high, low, 6, 64]);
+    // Version 6; 64 hops.
+    header[..8].copy_from_slice(&[0x60, 0, 0, 0, high, low, protocol, 64]);
     header[8..24].copy_from_slice(&from.octets());
     header[24..].copy_from_slice(&to.octets());
     header
 }
 
-/// RFC 1071.
+/// RFC 8200, section 8.1: with a pseudo header, and never 0.
+fn udp_checksum(ends: [Ipv6Addr; 2], ports: [u16; 2], payload: &[u8]) -> u16 {
+    let length = (UDP_HEADER + payload.len()) as u32;
+    // The length is in the pseudo header and in the UDP header.
+    let fields = u32::from(UDP) + 2 * length + ports.map(u32::from).iter().sum::<u32>();
+    let sum = ends.iter().map(|ip| sum_of_words(&ip.octets())).sum::<u32>() + fields + sum_of_words(payload);
+    match complement(sum) {
+        0 => 0xffff,
+        sum => sum,
+    }
+}
+
 fn checksum(header: &[u8; 20]) -> u16 {
-    let words = header.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
-    let sum: u32 = words.sum();
+    complement(sum_of_words(header))
+}
+
+/// RFC 1071. Of bytes that fit into one packet.
+fn sum_of_words(bytes: &[u8]) -> u32 {
+    let (pairs, rest) = bytes.as_chunks::<2>();
+    let last = rest.first().map_or(0, |&byte| u32::from(byte) << 8);
+    pairs.iter().map(|&pair| u32::from(u16::from_be_bytes(pair))).sum::<u32>() + last
+}
+
+fn complement(sum: u32) -> u16 {
     let folded = (sum & 0xffff) + (sum >> 16);
     !((folded & 0xffff) + (folded >> 16)) as u16
 }
@@ -473,6 +555,11 @@ impl std::fmt::Display for Comment<'_> {
             Kind::Open(open) => {
                 let how = if open.opened == Opened::Fresh { "open" } else { "found open" };
                 write!(f, "{how} as {}", open.role.name())?;
+                if open.transport.is_unix() {
+                    let name = |address: Option<Address>| address.map_or("?".into(), |name| name.to_string());
+                    let [local, remote] = [open.local, open.remote].map(name);
+                    write!(f, ", {} from \"{local}\" to \"{remote}\"", open.transport.name())?;
+                }
                 if let Some(error) = open.error {
                     write!(f, ", failed with errno {error}")?;
                 }

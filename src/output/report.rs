@@ -7,7 +7,7 @@ use super::paint::Paint;
 use super::text::gap;
 use super::time::Clock;
 use crate::compare::{Balance, Comparison, Finding, Missing, Report, Verdict};
-use crate::event::Direction;
+use crate::event::{Direction, Transport};
 use crate::ledger::catalogue;
 use std::io::{self, Write};
 
@@ -123,7 +123,8 @@ impl TextReport {
         for direction in Direction::BOTH {
             self.balance(direction, &comparison.balances[direction.index()], out)?;
         }
-        comparison.findings.iter().try_for_each(|finding| self.finding(finding, out))
+        let transport = comparison.info.open.transport;
+        comparison.findings.iter().try_for_each(|finding| self.finding(finding, transport, out))
     }
 
     fn balance(&self, direction: Direction, balance: &Balance, out: &mut dyn Write) -> io::Result<()> {
@@ -138,8 +139,8 @@ impl TextReport {
         }
     }
 
-    fn finding(&self, finding: &Finding, out: &mut dyn Write) -> io::Result<()> {
-        let word = if finding.is_note() { "note" } else { "missing" };
+    fn finding(&self, finding: &Finding, transport: Transport, out: &mut dyn Write) -> io::Result<()> {
+        let word = if finding.is_note(transport) { "note" } else { "missing" };
         let gap = gap(finding.direction, finding.range, finding.cause);
         write!(out, "  {} {gap}", self.paint.alarm(word))?;
         if !finding.detail.is_empty() {

@@ -4,7 +4,7 @@ use super::json::{Connection, write_line};
 use super::records_json::connection;
 use super::time::rfc3339;
 use crate::compare::{Balance, Comparison, Finding, Missing, Report};
-use crate::event::{Direction, Timestamp};
+use crate::event::{Direction, Timestamp, Transport};
 use crate::ledger::catalogue;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -51,7 +51,11 @@ impl<'a> ConnectionLine<'a> {
             records: comparison.records,
             send,
             recv,
-            findings: comparison.findings.iter().map(FindingObject::new).collect(),
+            findings: comparison
+                .findings
+                .iter()
+                .map(|finding| FindingObject::new(finding, comparison.info.open.transport))
+                .collect(),
         }
     }
 }
@@ -90,7 +94,7 @@ struct FindingObject<'a> {
 }
 
 impl<'a> FindingObject<'a> {
-    fn new(finding: &'a Finding) -> FindingObject<'a> {
+    fn new(finding: &'a Finding, transport: Transport) -> FindingObject<'a> {
         let Finding { direction, range, cause, detail, records, record_count } = finding;
         FindingObject {
             direction: Direction::name(*direction),
@@ -99,7 +103,7 @@ impl<'a> FindingObject<'a> {
             stage: cause.stage().name(),
             cause: cause.slug(),
             detail,
-            note: finding.is_note(),
+            note: finding.is_note(transport),
             record_count: *record_count,
             records: records.iter().map(MissingObject::new).collect(),
         }

@@ -1,10 +1,10 @@
 //! Remembers what an `open` told of each socket, because later events carry only its id; and shows
 //! sockets as strace -yy does.
 
-use crate::event::{ConnId, Event, Kind, Open, Role, Transport};
+use super::escape::escape;
+use crate::event::{Address, ConnId, Event, Kind, Open, Role, Transport, UnixName};
 use rustc_hash::FxHashMap;
 use std::fmt;
-use std::net::SocketAddr;
 
 /// The sockets that are open. Grows with them and shrinks when they close.
 #[derive(Debug, Default)]
@@ -20,9 +20,9 @@ pub struct Socket {
     /// How it carries bytes.
     pub transport: Transport,
     /// Address of the observed end.
-    pub local: Option<SocketAddr>,
+    pub local: Option<Address>,
     /// Address of the other end.
-    pub remote: Option<SocketAddr>,
+    pub remote: Option<Address>,
     /// Which end is observed.
     pub role: Role,
 }
@@ -60,10 +60,26 @@ impl Socket {
         Socket { conn, ..Socket::default() }
     }
 
-    /// `ipv4` or `ipv6`, where an address is known.
+    /// `unix`, or `ipv4` or `ipv6` where an address is known.
     pub fn family(&self) -> Option<&'static str> {
-        let address = self.local.or(self.remote)?;
+        if self.transport.is_unix() {
+            return Some("unix");
+        }
+        let address = self.local.or(self.remote)?.ip()?;
         Some(if address.is_ipv4() { "ipv4" } else { "ipv6" })
+    }
+
+    fn unix(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named =
+            |address: Option<Address>| address.filter(|&address| address != Address::Unix(UnixName::UNNAMED));
+        write!(f, "{name}:[{}", self.conn.socket)?;
+        if let Some(local) = named(self.local) {
+            write!(f, ",{}", Shown(&local))?;
+        }
+        if let Some(remote) = named(self.remote) {
+            write!(f, "->{}", Shown(&remote))?;
+        }
+        f.write_str("]")
     }
 
     /// The socket behind a descriptor: `5<TCP:[10.0.0.1:443->10.0.0.2:51000]>`.
@@ -72,17 +88,38 @@ impl Socket {
     }
 }
 
-/// `TCP:[10.0.0.1:443->10.0.0.2:51000]`, `TCPv6:[[::1]:80->[::1]:51000]`, or `socket:[12345]` where no
+/// `TCP:[10.0.0.1:443->10.0.0.2:51000]`, `TCPv6:[[::1]:80->[::1]:51000]`, `UDP:[10.0.0.1:53]`,
+/// `UNIX-STREAM:[12345,"/run/x"]` of who listens there, `UNIX-STREAM:[12345->"/run/x"]` of who connects, or `socket:[12345]` where no
 /// address is known.
 impl fmt::Display for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Transport::Tcp = self.transport;
-        let name = if self.family() == Some("ipv6") { "TCPv6" } else { "TCP" };
+        let name = match (self.transport, self.family()) {
+            (Transport::Tcp, Some("ipv6")) => "TCPv6",
+            (Transport::Tcp, _) => "TCP",
+            (Transport::Udp, Some("ipv6")) => "UDPv6",
+            (Transport::Udp, _) => "UDP",
+            (Transport::UnixStream, _) => return self.unix("UNIX-STREAM", f),
+            (Transport::UnixDgram, _) => return self.unix("UNIX-DGRAM", f),
+            (Transport::UnixSeqpacket, _) => return self.unix("UNIX-SEQPACKET", f),
+        };
         match (self.local, self.remote) {
             (Some(local), Some(remote)) => write!(f, "{name}:[{local}->{remote}]"),
             (Some(local), None) => write!(f, "{name}:[{local}]"),
             (None, Some(remote)) => write!(f, "{name}:[?->{remote}]"),
             (None, None) => write!(f, "socket:[{}]", self.conn.socket),
+        }
+    }
+}
+
+/// An address as text views show it: the name of a Unix socket in quotes, safe for a terminal.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a>(pub &'a Address);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Address::Ip(address) => address.fmt(f),
+            Address::Unix(name) => write!(f, "\"{}\"", escape(&name.text())),
         }
     }
 }
@@ -131,6 +168,22 @@ mod tests {
         let v6 = sockets.of(&open("[::1]:80", "[::1]:51000"));
         assert_eq!(shown(v6), "5<TCPv6:[[::1]:80->[::1]:51000]>");
         assert_eq!(v6.with_fd(None).to_string(), "TCPv6:[[::1]:80->[::1]:51000]");
+        let mut udp = open("0.0.0.0:53", "10.0.0.2:51000");
+        let Kind::Open(open) = &mut udp.kind else { unreachable!("made as an open") };
+        open.transport = Transport::Udp;
+        assert_eq!(shown(sockets.of(&udp)), "5<UDP:[0.0.0.0:53->10.0.0.2:51000]>");
+        let Kind::Open(open) = &mut udp.kind else { unreachable!("made as an open") };
+        open.remote = None;
+        assert_eq!(shown(sockets.of(&udp)), "5<UDP:[0.0.0.0:53]>");
+        let name = |bytes: &[u8]| Some(Address::Unix(UnixName::new(bytes)));
+        let mut unix = |transport, local, remote| {
+            shown(sockets.of(&event(Kind::Open(Open { transport, local, remote, ..Open::default() }))))
+        };
+        let server = unix(Transport::UnixStream, name(b"/run/x\0"), name(b""));
+        assert_eq!(server, "5<UNIX-STREAM:[12345,\"/run/x\"]>");
+        let client = unix(Transport::UnixSeqpacket, name(b""), name(b"\0\x1b"));
+        assert_eq!(client, "5<UNIX-SEQPACKET:[12345->\"@\\x1b\"]>");
+        assert_eq!(unix(Transport::UnixDgram, None, None), "5<UNIX-DGRAM:[12345]>");
         assert_eq!(shown(Sockets::default().get(v6.conn)), "5<socket:[12345]>");
     }
 

@@ -6,7 +6,7 @@ use super::View;
 use super::head::Head;
 use super::hexdump::Views;
 use super::paint::Paint;
-use super::sockets::Sockets;
+use super::sockets::{Shown, Sockets};
 use super::tally::Tally;
 use super::time::Clock;
 use crate::event::{Call, Cause, Close, CloseReason, Data, Direction, Event, Kind, Open, Opened, Range};
@@ -29,8 +29,8 @@ impl TextView {
         TextView { clock, paint, payload, sockets: Sockets::default() }
     }
 
-    fn data(&self, head: &Head<'_>, data: &Data<'_>, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{head} {}", DataLine { data, paint: self.paint })?;
+    fn data(&self, head: &Head<'_>, data: &Data<'_>, is_stream: bool, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{head} {}", DataLine { data, is_stream, paint: self.paint })?;
         self.payload.write(data.offset, data.payload, out)?;
         let captured = data.payload.len() as u64;
         match data.cause {
@@ -62,7 +62,7 @@ impl View for TextView {
         let head = Head::new(time, self.paint, event.task.as_ref(), socket.with_fd(event.fd));
         match &event.kind {
             Kind::Open(open) => writeln!(out, "{head} {}", OpenLine { open, paint: self.paint }),
-            Kind::Data(data) => self.data(&head, data, out),
+            Kind::Data(data) => self.data(&head, data, socket.transport.is_stream(), out),
             Kind::Close(close) => writeln!(out, "{head} {}", CloseLine { close, paint: self.paint }),
             Kind::Loss(loss) => self.gap(&head, loss.direction, loss.range, loss.cause, out),
         }
@@ -111,12 +111,13 @@ impl fmt::Display for OpenLine<'_> {
 
 struct DataLine<'a> {
     data: &'a Data<'a>,
+    is_stream: bool,
     paint: Paint,
 }
 
 impl fmt::Display for DataLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Data { direction, offset, length, call, peek, error, .. } = self.data;
+        let Data { direction, offset, length, call, peer, peek, error, .. } = self.data;
         match direction {
             Direction::Send => write!(f, "{}", self.paint.send(call.name()))?,
             Direction::Recv => write!(f, "{}", self.paint.recv(call.name()))?,
@@ -129,10 +130,15 @@ impl fmt::Display for DataLine<'_> {
             return write!(f, " {}", self.paint.alarm(Failure(*error)));
         }
         write!(f, " {length} bytes @{offset}")?;
+        match (peer, direction) {
+            (Some(peer), Direction::Send) => write!(f, " to {}", Shown(peer))?,
+            (Some(peer), Direction::Recv) => write!(f, " from {}", Shown(peer))?,
+            (None, _) => {}
+        }
         if *peek {
             write!(f, ", peek")?;
         }
-        if *length == 0 && *direction == Direction::Recv {
+        if *length == 0 && *direction == Direction::Recv && self.is_stream {
             write!(f, ", end of stream")?;
         }
         Ok(())
@@ -185,7 +191,7 @@ impl fmt::Display for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Comm, ConnId, Loss, Role, Start, Task, Timestamp, Total};
+    use crate::event::{Comm, ConnId, Loss, Role, Start, Task, Timestamp, Total, Transport};
 
     fn event(kind: Kind<'_>) -> Event<'_> {
         Event {
@@ -214,6 +220,7 @@ mod tests {
             length,
             payload,
             tcp_seq: None,
+            peer: None,
             call,
             cause: None,
             peek: false,
@@ -243,6 +250,23 @@ mod tests {
         check(Views::default(), Kind::Data(peek), &["recvmsg 5 bytes @100, peek"]);
         let packet = data(Direction::Send, Call::Packet, 5, b"hello");
         check(Views::default(), Kind::Data(packet), &["packet send 5 bytes @100"]);
+    }
+
+    #[test]
+    fn a_datagram_tells_its_peer_and_may_be_empty() {
+        let mut view = TextView::new(Clock::utc(), Paint::new(false), Views::default());
+        let udp = Open { transport: Transport::Udp, remote: None, ..open() };
+        view.event(&event(Kind::Open(udp)), &mut io::sink()).unwrap();
+        let mut out = Vec::new();
+        for direction in Direction::BOTH {
+            let peer = Some("192.0.2.1:53".parse().unwrap());
+            let datagram = Data { peer, ..data(direction, Call::Packet, 0, b"") };
+            view.event(&event(Kind::Data(datagram)), &mut out).unwrap();
+        }
+        let head = "21:20:01.123456 nginx[123] 5<UDP:[10.0.0.1:443]> packet";
+        let expected =
+            format!("{head} send 0 bytes @100 to 192.0.2.1:53\n{head} recv 0 bytes @100 from 192.0.2.1:53\n");
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
     #[test]

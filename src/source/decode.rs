@@ -1,18 +1,19 @@
 //! Raw records of the kernel's ring buffer -> [`Event`]s. Pure: no kernel, no clock, no I/O.
 //!
-//! The layouts are those of `src/bpf/abi.h`; [`crate::source::live`] asserts that the compiled probes have
-//! the same. A call's bytes may come in several chunks, which are joined here; most calls need one, and its
+//! The layouts are in [`crate::source::raw`]. A call's bytes may come in several chunks, which are joined here; most calls need one, and its
 //! payload is handed on without a copy. Whatever the bytes are, nothing here panics: a record that is no
 //! record is refused with [`Malformed`].
 
+use super::counted::Counted;
+use super::raw::{Head, RawClose, RawData, RawLoss, RawNames, RawOpen, RawPeer};
+use super::sockaddr;
 use crate::event::{
-    Call, Cause, Close, CloseReason, Comm, ConnId, Data, Direction, Event, Kind, Loss, Open, Opened, Range,
-    Role, Start, Task, Timestamp, Total, Transport,
+    Address, Call, Cause, Close, CloseReason, Comm, ConnId, Data, Direction, Event, Kind, Loss, Open, Opened,
+    Range, Role, Start, Task, Timestamp, Total, Transport,
 };
-use rustc_hash::FxHashSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use rustc_hash::FxHashMap;
 use std::ops::ControlFlow;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 /// Takes each event. Gets it by value: the source may complete what a record can't know.
 pub type Emit<'a> = dyn FnMut(Event<'_>) -> ControlFlow<()> + 'a;
@@ -25,6 +26,8 @@ const KIND_OPEN: u8 = 1;
 const KIND_DATA: u8 = 2;
 const KIND_CLOSE: u8 = 3;
 const KIND_LOSS: u8 = 4;
+const KIND_PEER: u8 = 5;
+const KIND_NAMES: u8 = 6;
 
 const FLAG_PEEK: u8 = 1;
 const FLAG_SEQ: u8 = 2;
@@ -32,101 +35,13 @@ const FLAG_FAULT: u8 = 4;
 const FLAG_LIMIT: u8 = 8;
 const FLAG_FOUND: u8 = 16;
 const FLAG_NOT_SENT: u8 = 32;
+const FLAG_INEXACT: u8 = 64;
+/// Of data, as the next one.
+const FLAG_WITH_PEER: u8 = 16;
+const FLAG_TRUNCATED: u8 = 32;
 
-/// Calls remembered as cut: each thread has at most one on its way, and its loss follows.
+/// Calls remembered as cut, and peers whose datagram has not come: each thread has at most one on its way.
 const CUT_MAX: usize = 1 << 16;
-
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
-
-/// `struct sd_head`.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
-#[repr(C)]
-pub(super) struct Head {
-    pub(super) time: u64,
-    pub(super) inode: u64,
-    pub(super) opened: u32,
-    pub(super) pid: u32,
-    pub(super) tid: u32,
-    pub(super) fd: i32,
-    pub(super) comm: [u8; 16],
-    pub(super) kind: u8,
-    pub(super) call: u8,
-    pub(super) direction: u8,
-    pub(super) flags: u8,
-    pub(super) padding: u32,
-}
-
-/// `struct sd_start`.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
-#[repr(C)]
-pub(super) struct RawStart {
-    pub(super) offset: u64,
-    pub(super) seq: u32,
-    pub(super) known: u32,
-}
-
-/// `struct sd_open`.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
-#[repr(C)]
-pub(super) struct RawOpen {
-    pub(super) head: Head,
-    pub(super) start: [RawStart; 2],
-    pub(super) local: [u8; 16],
-    pub(super) remote: [u8; 16],
-    pub(super) local_port: u16,
-    pub(super) remote_port: u16,
-    pub(super) family: u16,
-    pub(super) role: u16,
-    pub(super) error: i32,
-    pub(super) padding: u32,
-}
-
-/// `struct sd_data`.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
-#[repr(C)]
-pub(super) struct RawData {
-    pub(super) head: Head,
-    pub(super) offset: u64,
-    pub(super) length: u64,
-    pub(super) wanted: u64,
-    pub(super) at: u64,
-    pub(super) captured: u32,
-    pub(super) seq: u32,
-    pub(super) error: i32,
-    pub(super) cause: u32,
-}
-
-/// `struct sd_loss`.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
-#[repr(C)]
-pub(super) struct RawLoss {
-    pub(super) head: Head,
-    pub(super) from: u64,
-    pub(super) to: u64,
-    pub(super) cause: u32,
-    pub(super) padding: u32,
-}
-
-/// `struct sd_total`.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
-#[repr(C)]
-pub(super) struct RawTotal {
-    pub(super) moved: u64,
-    pub(super) end: u64,
-    pub(super) pending: u32,
-    pub(super) known: u32,
-}
-
-/// `struct sd_close`.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
-#[repr(C)]
-pub(super) struct RawClose {
-    pub(super) head: Head,
-    pub(super) total: [RawTotal; 2],
-    pub(super) reason: u32,
-    pub(super) padding: u32,
-}
 
 /// Turns records into events, in the order of the ring.
 #[derive(Debug, Default)]
@@ -139,13 +54,21 @@ pub struct Decoder {
     cut: Vec<RawData>,
     /// Connections announced and not ended. Where the ring refuses an announcement, two threads may both
     /// make up for it; the second is dropped.
-    open: FxHashSet<ConnId>,
+    open: FxHashMap<ConnId, Option<Counted>>,
+    /// Peers of datagrams whose data has not come yet.
+    peers: FxHashMap<Key, Option<Address>>,
+    /// Names of Unix sockets whose announcement has not come yet.
+    names: FxHashMap<ConnId, [Option<Address>; 2]>,
 }
+
+/// Chunks of one call share it; a thread makes one call at a time.
+type Key = (ConnId, u8, u32);
 
 /// A call whose last chunk has not come yet.
 #[derive(Debug)]
 struct Partial {
     raw: RawData,
+    peer: Option<Address>,
     bytes: Vec<u8>,
 }
 
@@ -169,6 +92,8 @@ impl Decoder {
             }
             KIND_CLOSE => self.close(read::<RawClose>(bytes)?.0, emit),
             KIND_LOSS => self.loss(read::<RawLoss>(bytes)?.0, emit),
+            KIND_PEER => self.peer(&read::<RawPeer>(bytes)?.0),
+            KIND_NAMES => self.names(&read::<RawNames>(bytes)?.0),
             _ => Err(Malformed),
         }
     }
@@ -213,11 +138,18 @@ impl Decoder {
     }
 
     fn open(&mut self, raw: RawOpen, emit: &mut Emit<'_>) -> Result<ControlFlow<()>, Malformed> {
+        let transport = Transport::from_number(raw.transport).ok_or(Malformed)?;
+        let [local, remote] = if transport.is_unix() {
+            self.names.remove(&conn(&raw.head)).unwrap_or_default()
+        } else {
+            let local = sockaddr::address(raw.family, &raw.local, raw.local_port)?;
+            [Some(local), sockaddr::remote(raw.family, &raw.remote, raw.remote_port)?]
+        };
         let open = Open {
             opened: if raw.head.flags & FLAG_FOUND != 0 { Opened::Found } else { Opened::Fresh },
-            transport: Transport::Tcp,
-            local: Some(address(raw.family, &raw.local, raw.local_port)?),
-            remote: Some(address(raw.family, &raw.remote, raw.remote_port)?),
+            transport,
+            local,
+            remote,
             role: match raw.role {
                 1 => Role::Client,
                 2 => Role::Server,
@@ -226,15 +158,50 @@ impl Decoder {
             start: raw
                 .start
                 .map(|start| Start { offset: start.offset, seq: (start.known == 1).then_some(start.seq) }),
-            exact: true,
+            exact: raw.head.flags & FLAG_INEXACT == 0,
             filtered: raw.head.flags & FLAG_NOT_SENT != 0,
             call: Some(call(&raw.head)?),
             error: (raw.error != 0).then_some(raw.error),
         };
-        if open.error.is_none() && !self.open.insert(conn(&raw.head)) {
-            return Ok(ControlFlow::Continue(()));
+        if open.error.is_none() {
+            let is_counted = transport != Transport::Tcp;
+            let counted = is_counted.then_some(Counted::new(open.remote));
+            if self.open.contains_key(&conn(&raw.head)) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            self.open.insert(conn(&raw.head), counted);
         }
         Ok(emit(self.event(&raw.head, Kind::Open(open))))
+    }
+
+    /// The datagram that it belongs to follows, or was refused and never comes.
+    fn peer(&mut self, raw: &RawPeer) -> Result<ControlFlow<()>, Malformed> {
+        let bytes = raw.address.get(..raw.length as usize).ok_or(Malformed)?;
+        if self.peers.len() < CUT_MAX {
+            self.peers.insert(key(&raw.head), sockaddr::sockaddr(bytes));
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The open that they belong to follows, now or when the ring has room for it.
+    fn names(&mut self, raw: &RawNames) -> Result<ControlFlow<()>, Malformed> {
+        let name = |bytes: &[u8; 112], length: u32| {
+            bytes.get(..length as usize).map(sockaddr::sockaddr).ok_or(Malformed)
+        };
+        let names = [name(&raw.local, raw.local_length)?, name(&raw.remote, raw.remote_length)?];
+        if self.names.len() < CUT_MAX {
+            self.names.insert(conn(&raw.head), names);
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The peer of a datagram whose first chunk has come. One that waits for another datagram of the thread is of
+    /// one that the ring refused.
+    fn peer_of(&mut self, raw: &RawData, key: Key) -> Option<Address> {
+        if self.peers.is_empty() {
+            return None;
+        }
+        self.peers.remove(&key).flatten().filter(|_| raw.head.flags & FLAG_WITH_PEER != 0)
     }
 
     fn data(
@@ -254,10 +221,11 @@ impl Decoder {
                     return Ok(ControlFlow::Break(()));
                 }
             }
+            let peer = self.peer_of(&raw, key);
             if is_last(&raw) {
-                return Ok(self.emit_data(&raw, payload, emit));
+                return Ok(self.emit_data(&raw, peer, payload, emit));
             }
-            self.partial.push(Partial { raw, bytes: payload.to_vec() });
+            self.partial.push(Partial { raw, peer, bytes: payload.to_vec() });
             return Ok(ControlFlow::Continue(()));
         }
         let index = earlier.ok_or(Malformed)?;
@@ -294,6 +262,9 @@ impl Decoder {
             return Ok(ControlFlow::Continue(()));
         }
         let direction = direction(&raw.head)?;
+        if let Some(Some(counted)) = self.open.get_mut(&conn(&raw.head)) {
+            range = counted.place(direction, range.len(), false).ok_or(Malformed)?;
+        }
         Ok(emit(self.event(&raw.head, Kind::Loss(Loss { direction, range, cause }))))
     }
 
@@ -318,24 +289,39 @@ impl Decoder {
         Ok(emit(self.event(&raw.head, Kind::Close(close))))
     }
 
-    fn emit_partial(&self, partial: &Partial, emit: &mut Emit<'_>) -> ControlFlow<()> {
-        self.emit_data(&partial.raw, &partial.bytes, emit)
+    fn emit_partial(&mut self, partial: &Partial, emit: &mut Emit<'_>) -> ControlFlow<()> {
+        self.emit_data(&partial.raw, partial.peer, &partial.bytes, emit)
     }
 
     /// `raw` has passed [`check`]; `payload` is all of the call that came.
-    fn emit_data(&self, raw: &RawData, payload: &[u8], emit: &mut Emit<'_>) -> ControlFlow<()> {
+    fn emit_data(
+        &mut self,
+        raw: &RawData,
+        peer: Option<Address>,
+        payload: &[u8],
+        emit: &mut Emit<'_>,
+    ) -> ControlFlow<()> {
         let (Ok(direction), Ok(call)) = (direction(&raw.head), call(&raw.head)) else {
             return ControlFlow::Continue(());
         };
+        let peek = raw.head.flags & FLAG_PEEK != 0;
+        let (mut offset, mut remote) = (raw.offset, None);
+        if raw.head.flags & FLAG_SEQ == 0
+            && let Some(Some(counted)) = self.open.get_mut(&conn(&raw.head))
+        {
+            offset = counted.place(direction, raw.length, peek).map_or(offset, |range| range.from);
+            remote = counted.remote;
+        }
         let data = Data {
             direction,
-            offset: raw.offset,
+            offset,
             length: raw.length,
             payload,
             tcp_seq: (raw.head.flags & FLAG_SEQ != 0).then_some(raw.seq),
+            peer: peer.filter(|&peer| Some(peer) != remote),
             call,
             cause: missing_because(raw, payload.len() as u64),
-            peek: raw.head.flags & FLAG_PEEK != 0,
+            peek,
             error: (raw.error != 0).then_some(raw.error),
         };
         emit(self.event(&raw.head, Kind::Data(data)))
@@ -379,7 +365,8 @@ fn check(raw: &RawData) -> Result<(), Malformed> {
 
 /// No chunk follows this one.
 fn is_last(raw: &RawData) -> bool {
-    raw.at + u64::from(raw.captured) == raw.wanted || raw.head.flags & (FLAG_FAULT | FLAG_LIMIT) != 0
+    raw.at + u64::from(raw.captured) == raw.wanted
+        || raw.head.flags & (FLAG_FAULT | FLAG_LIMIT | FLAG_TRUNCATED) != 0
 }
 
 fn missing_because(raw: &RawData, captured: u64) -> Option<Cause> {
@@ -391,6 +378,8 @@ fn missing_because(raw: &RawData, captured: u64) -> Option<Cause> {
         Some(Cause::UserMemoryFault)
     } else if raw.head.flags & FLAG_LIMIT != 0 {
         Some(Cause::IovecLimit)
+    } else if raw.head.flags & FLAG_TRUNCATED != 0 {
+        Some(Cause::DatagramTruncated)
     } else if captured == raw.wanted {
         Some(Cause::Snaplen)
     } else {
@@ -402,8 +391,7 @@ fn conn(head: &Head) -> ConnId {
     ConnId { socket: head.inode, opened: head.opened }
 }
 
-/// Chunks of one call share it; a thread makes one call at a time.
-fn key(head: &Head) -> (ConnId, u8, u32) {
+fn key(head: &Head) -> Key {
     (conn(head), head.direction, head.tid)
 }
 
@@ -428,20 +416,12 @@ fn call(head: &Head) -> Result<Call, Malformed> {
     Call::from_number(head.call).ok_or(Malformed)
 }
 
-/// IPv4-mapped IPv6 addresses are shown as the IPv4 they carry (RFC 4291, 2.5.5.2).
-fn address(family: u16, bytes: &[u8; 16], port: u16) -> Result<SocketAddr, Malformed> {
-    let ip = match family {
-        AF_INET => IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])),
-        AF_INET6 => IpAddr::V6(Ipv6Addr::from(*bytes)).to_canonical(),
-        _ => return Err(Malformed),
-    };
-    Ok(SocketAddr::new(ip, port))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::raw::{RawStart, RawTotal};
     use super::*;
     use proptest::prelude::*;
+    use zerocopy::IntoBytes;
 
     const PORTS: (u16, u16) = (1000, 2000);
 
@@ -463,6 +443,10 @@ mod tests {
     }
 
     fn open(flags: u8) -> Vec<u8> {
+        open_as(Transport::Tcp as u32, flags)
+    }
+
+    fn open_as(transport: u32, flags: u8) -> Vec<u8> {
         let start = [RawStart { offset: 1, seq: 2, known: 1 }, RawStart { offset: 3, seq: 4, known: 0 }];
         let mut local = [0; 16];
         local[..4].copy_from_slice(&[192, 0, 2, 1]);
@@ -470,7 +454,7 @@ mod tests {
         remote[..4].copy_from_slice(&[192, 0, 2, 2]);
         let (local_port, remote_port) = PORTS;
         let head = Head { flags, ..head(KIND_OPEN, 0, 1) };
-        let family = AF_INET;
+        let family = 2; // AF_INET
         let raw = RawOpen {
             head,
             start,
@@ -481,7 +465,7 @@ mod tests {
             family,
             role: 2,
             error: 0,
-            padding: 0,
+            transport,
         };
         raw.as_bytes().to_vec()
     }
@@ -618,15 +602,52 @@ mod tests {
         assert_eq!(lines(&records), ["open Fresh Server", "close closed", "open Fresh Server"]);
     }
 
+    /// A datagram of thread `tid`, behind its peer 192.0.2.`host`:53 if there is one.
+    fn datagram(tid: u32, host: Option<u8>, payload: &[u8]) -> Vec<Vec<u8>> {
+        let mut data = chunk(tid, 0, payload.len() as u64, 0, payload);
+        data[std::mem::offset_of!(Head, flags)] = 0;
+        let mut records = Vec::new();
+        if let Some(host) = host {
+            let mut address = [0; 112];
+            address[..8].copy_from_slice(&[2, 0, 0, 53, 192, 0, 2, host]);
+            let head = head(KIND_PEER, 0, tid);
+            records.push(RawPeer { head, address, length: 16, padding: 0 }.as_bytes().to_vec());
+            data[std::mem::offset_of!(Head, flags)] |= FLAG_WITH_PEER;
+        }
+        records.push(data);
+        records
+    }
+
     #[test]
-    fn addresses_of_both_families() {
-        let mut mapped = [0; 16];
-        mapped[10..].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 7]);
-        assert_eq!(address(AF_INET6, &mapped, 5).unwrap().to_string(), "192.0.2.7:5");
-        let mut six = [0; 16];
-        (six[0], six[15]) = (0x20, 1);
-        assert_eq!(address(AF_INET6, &six, 5).unwrap().to_string(), "[2000::1]:5");
-        assert_eq!(address(1, &six, 5), Err(Malformed));
+    fn datagrams_are_numbered_in_the_order_of_the_ring_and_keep_their_peers() {
+        let mut records = vec![open_as(Transport::Udp as u32, 0)];
+        // Two threads were given offset 0 both.
+        records.extend(datagram(1, Some(7), b"abc"));
+        records.extend(datagram(2, Some(8), b"de"));
+        records.push(loss(1, 5, 9));
+        records.extend(datagram(1, None, b""));
+        // The ring took this peer, but not its datagram.
+        records.push(datagram(1, Some(9), b"")[0].clone());
+        records.extend(datagram(1, None, b"f"));
+        let mut seen = Vec::new();
+        let mut decoder = Decoder::new(0);
+        for record in &records {
+            let mut emit = |event: Event<'_>| {
+                match &event.kind {
+                    Kind::Data(data) => {
+                        let peer = data.peer.map_or("none".into(), |peer| peer.to_string());
+                        seen.push(format!("{} {peer}", data.range()));
+                    }
+                    Kind::Loss(loss) => seen.push(format!("{} lost", loss.range)),
+                    _ => {}
+                }
+                ControlFlow::Continue(())
+            };
+            assert_eq!(decoder.record(record, &mut emit), Ok(ControlFlow::Continue(())));
+        }
+        let expected =
+            ["[0, 3) 192.0.2.7:53", "[3, 5) 192.0.2.8:53", "[5, 9) lost", "[9, 9) none", "[9, 10) none"];
+        assert_eq!(seen, expected);
     }
 
     #[test]
@@ -649,7 +670,7 @@ mod tests {
         /// Whatever the ring holds, the decoder ends without a panic and hands on sane ranges.
         #[test]
         fn any_bytes_are_survived(
-            records in prop::collection::vec((0usize..6, prop::collection::vec((0usize..200, any::<u8>()), 0..6)), 1..20),
+            records in prop::collection::vec((0usize..9, prop::collection::vec((0usize..200, any::<u8>()), 0..6)), 1..20),
             garbage in prop::collection::vec(any::<u8>(), 0..300),
         ) {
             let models = [
@@ -659,6 +680,9 @@ mod tests {
                 chunk(1, u64::MAX - 3, 3, 0, b"x"),
                 loss(1, 2, 6),
                 close(2),
+                open_as(Transport::Udp as u32, 0),
+                datagram(1, Some(1), b"abc")[0].clone(),
+                datagram(1, Some(1), b"abc")[1].clone(),
             ];
             let mut decoder = Decoder::new(u64::MAX);
             let mut emit = |event: Event<'_>| {

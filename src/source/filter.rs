@@ -1,7 +1,7 @@
 //! What the user leaves out, as sources understand it: connections by port, peer and family, calls by name and
 //! direction. A live kernel filters by itself ([`crate::source::live`]); for files it is decided here.
 
-use crate::event::{Call, Data, Direction, Open};
+use crate::event::{Address, Call, Data, Direction, Open};
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -50,9 +50,9 @@ pub enum Family {
 impl Filter {
     /// True where the connection called so is kept. One whose addresses are not known has no port and no family.
     pub fn keeps_connection(&self, open: &Open) -> bool {
-        let local = open.local.map_or(0, |local| local.port());
-        let remote = open.remote.map_or(0, |remote| remote.port());
-        let ip = open.remote.map(|remote| remote.ip().to_canonical());
+        let [local, remote] = [open.local, open.remote].map(|address| address.and_then(Address::ip));
+        let ip = remote.map(|remote| remote.ip().to_canonical());
+        let [local, remote] = [local, remote].map(|address| address.map_or(0, |address| address.port()));
         (self.ports.keep(local) || self.ports.keep(remote))
             && self.local_ports.keep(local)
             && self.remote_ports.keep(remote)

@@ -6,22 +6,21 @@ mod choosing;
 mod pace;
 mod ring;
 
-use crate::event::{Comm, Event, Kind, Open, Opened, Role, Timestamp, Vantage};
+use crate::event::{Comm, Event, Kind, Timestamp, Vantage};
+use crate::process::Process;
 use crate::process::cgroup::Cgroup;
-use crate::process::{Process, listening_ports};
 use crate::source::decode::{self, Decoder};
 use crate::source::filter::Filter;
-use crate::source::{Error, Sink, Source, Summary, hooks, tracepoint};
+use crate::source::roles::Roles;
+use crate::source::{Error, Sink, Source, Summary, cgroup, hooks, raw, tracepoint, unsupported};
 use libbpf_rs::btf::{self, Btf};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{ErrorKind, IterOpts, Link, MapCore, MapFlags, ProgramMut};
 use nix::time::{ClockId, clock_gettime};
 use pace::Sampling;
 use ring::{POLL_INTERVAL, Ring, wait, waker};
-use rustc_hash::FxHashMap;
 use skeleton::{SocketSkel, SocketSkelBuilder, types};
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::io::Read;
 use std::mem::{MaybeUninit, offset_of, size_of};
 use std::ops::ControlFlow;
@@ -134,6 +133,8 @@ pub struct Live {
     processes: Vec<Process>,
     attached: Timestamp,
     clock_offset: u64,
+    /// Why the peers of received datagrams are not known.
+    no_peers: Option<String>,
 }
 
 impl Live {
@@ -148,8 +149,10 @@ impl Live {
         choosing::fill(&skel, &options)?;
         let mut links = attach_probes(&skel)?;
         links.extend(choosing::attach_probes(&skel, &options)?);
+        let no_peers = attach_to_peers(&skel, &mut links).err();
         let clock_offset = clock_offset();
-        let mut live = Live { options, skel, links, processes, attached: now(), clock_offset };
+        let attached = now();
+        let mut live = Live { options, skel, links, processes, attached, clock_offset, no_peers };
         if let Some(bss) = live.skel.maps.bss_data.as_mut() {
             bss.attached = 1;
         }
@@ -164,6 +167,9 @@ impl Live {
 
     /// Finds the sockets that are open already: those that --fd names first, then the others.
     fn list_sockets(&mut self) -> Result<(), Error> {
+        if let Some(bss) = self.skel.maps.bss_data.as_mut() {
+            bss.listing += 1;
+        }
         for filtered in 0..=u32::from(self.options.fds.is_some()) {
             if let Some(bss) = self.skel.maps.bss_data.as_mut() {
                 bss.list_filtered = filtered;
@@ -182,7 +188,7 @@ impl Live {
         let mut listings = Listings::new();
         let mut sampling = Sampling::new();
         loop {
-            sampling.turn();
+            sampling.turn(taker.borrow().records);
             let left = deadline.map_or(POLL_INTERVAL, |at| at.saturating_duration_since(Instant::now()));
             wait(&waker, left.min(POLL_INTERVAL));
             // Looked at before the ring: what a process did before its end is in the ring by then.
@@ -194,11 +200,11 @@ impl Live {
                 return Ok(());
             }
             let joined = self.shared(|bss| &bss.joined);
-            if listings.is_due(joined, self.unclaimed() > 0) {
-                // Shows connections on which nothing moves; the others show themselves.
+            if listings.is_due(joined, self.unclaimed() > 0 || self.counted_known() > 0) {
+                // Shows connections on which nothing moves; the others show themselves. And which are no more.
                 let known = taker.borrow().records;
                 self.list_sockets()?;
-                ring.consume(taker)?;
+                self.list_conns(false, ring, taker)?;
                 listings.made(joined, taker.borrow().records != known);
             }
             let counted = self.counters().refused_ends;
@@ -261,6 +267,11 @@ impl Live {
         self.shared(|bss| &bss.unclaimed)
     }
 
+    /// Connections whose end nothing but a listing of the open descriptors tells.
+    fn counted_known(&self) -> i32 {
+        self.shared(|bss| &bss.counted_known)
+    }
+
     /// What the probes have counted so far.
     fn counters(&self) -> types::sd_counters {
         self.shared(|bss| &bss.counters)
@@ -300,6 +311,12 @@ impl Live {
             "runs of probes that the kernel left out: what they would have seen may be named untraced-syscall",
         );
         warn(taker.malformed, "records of the ring could not be decoded: this is a fault of sockdbg");
+        warnings.extend(unsupported::lines(&self.skel.maps.unsupported));
+        if let Some(reason) = self.no_peers.as_ref().filter(|_| taker.datagrams) {
+            warnings.push(format!(
+                "who sent the datagrams received on unconnected sockets is not known: {reason}"
+            ));
+        }
         Summary {
             first: Some(self.attached),
             last: Some(now()),
@@ -323,6 +340,9 @@ impl Source for Live {
         let mut result = self.pump(&ring, &taker);
         if result.is_ok() && !taker.borrow().broken {
             // The probes stay until each connection's end is told: what moves meanwhile is still seen.
+            if self.counted_known() > 0 {
+                self.list_sockets()?;
+            }
             result = self.list_conns(true, &ring, &taker);
             taker.borrow_mut().finish();
         }
@@ -372,6 +392,8 @@ struct Taker<'a> {
     oldest: bool,
     /// The longest that one has waited, in nanoseconds.
     lag: u64,
+    /// There was a socket whose datagrams may come from anybody.
+    datagrams: bool,
 }
 
 impl<'a> Taker<'a> {
@@ -386,6 +408,7 @@ impl<'a> Taker<'a> {
             malformed: 0,
             oldest: false,
             lag: 0,
+            datagrams: false,
         }
     }
 
@@ -393,9 +416,15 @@ impl<'a> Taker<'a> {
         if std::mem::take(&mut self.oldest) {
             self.lag = self.lag.max(clock(ClockId::CLOCK_MONOTONIC).saturating_sub(decode::time(record)));
         }
-        let Taker { decoder, roles, sink, .. } = self;
+        let Taker { decoder, roles, sink, datagrams, .. } = self;
         self.records += 1;
-        match decoder.record(record, &mut |event| sink(&roles.complete(event))) {
+        let mut emit = |event: Event<'_>| {
+            if let Kind::Open(open) = &event.kind {
+                *datagrams |= !open.transport.is_stream() && open.remote.is_none();
+            }
+            sink(&roles.complete(event))
+        };
+        match decoder.record(record, &mut emit) {
             Ok(flow) => self.broken |= flow.is_break(),
             Err(decode::Malformed) => self.malformed += 1,
         }
@@ -405,43 +434,6 @@ impl<'a> Taker<'a> {
         let Taker { decoder, roles, sink, .. } = self;
         self.broken |= decoder.finish(&mut |event| sink(&roles.complete(event))).is_break();
     }
-}
-
-/// Which ports a process listens on: tells servers from clients among sockets that were open already.
-#[derive(Default)]
-struct Roles {
-    listening: FxHashMap<u32, HashSet<u16>>,
-}
-
-impl Roles {
-    fn complete<'a>(&mut self, mut event: Event<'a>) -> Event<'a> {
-        let pid = event.task.map(|task| task.pid);
-        if let (Kind::Open(open), Some(pid)) = (&mut event.kind, pid)
-            && open.opened == Opened::Found
-            && open.role == Role::Unknown
-        {
-            open.role = self.role(pid, open);
-        }
-        event
-    }
-
-    fn role(&mut self, pid: u32, open: &Open) -> Role {
-        // A process that has ended since: nothing tells any more.
-        let listening = self.listening.entry(pid).or_insert_with(|| listening_ports(pid).unwrap_or_default());
-        let (Some(local), Some(remote)) = (open.local, open.remote) else { return Role::Unknown };
-        if listening.contains(&local.port()) {
-            Role::Server
-        } else if is_ephemeral(local.port()) && !is_ephemeral(remote.port()) {
-            Role::Client
-        } else {
-            Role::Unknown
-        }
-    }
-}
-
-/// The kernel's default of net.ipv4.ip_local_port_range: where connect takes a port from.
-fn is_ephemeral(port: u16) -> bool {
-    (32768..=60999).contains(&port)
 }
 
 /// Lets the reader wait for its turn instead of interrupting the traced process each time it wakes up
@@ -529,6 +521,11 @@ fn select_hooks(open: &mut skeleton::OpenSocketSkel<'_>, traffic: bool) {
     for program in [&mut progs.on_send, &mut progs.on_receive, &mut progs.on_read] {
         program.set_autoload(traffic);
     }
+    let peers = traffic && cgroup::know_their_task();
+    for program in [&mut progs.on_receive_ipv4, &mut progs.on_receive_ipv6] {
+        program.set_autoload(peers);
+    }
+    progs.on_receive_unix.set_autoload(peers && kernel_has("bpf_sock_addr_set_sun_path"));
     for program in [&mut progs.on_sys_enter_close, &mut progs.on_sys_enter, &mut progs.on_sys_exit] {
         program.set_autoload(!traffic);
     }
@@ -559,6 +556,24 @@ fn attach(hook: &str, program: &ProgramMut<'_>) -> Result<Link, Error> {
     program.attach().map_err(|error| refused(hook, &error))
 }
 
+/// Who sent a datagram is asked of the control groups; where calls are hooked, they tell. Says why it can't be asked.
+fn attach_to_peers(skel: &SocketSkel<'_>, links: &mut Vec<Link>) -> Result<(), String> {
+    let progs = &skel.progs;
+    if !progs.on_send.autoload() {
+        return Ok(());
+    }
+    if !progs.on_receive_ipv4.autoload() {
+        return Err("this kernel does not tell programs of control groups which task they run in".into());
+    }
+    let programs = [&progs.on_receive_ipv4, &progs.on_receive_ipv6, &progs.on_receive_unix];
+    let loaded: Vec<_> = programs.into_iter().filter(|program| program.autoload()).collect();
+    links.extend(cgroup::attach(&loaded).map_err(|error| format!("{error:#}"))?);
+    if !progs.on_receive_unix.autoload() {
+        return Err("of Unix sockets this kernel does not tell it (Linux 6.7)".into());
+    }
+    Ok(())
+}
+
 /// The tracepoint of close(2) alone costs the other calls of the machine less. `None` where the kernel or its
 /// tracefs can't be brought to grant it.
 fn attach_to_close(program: &ProgramMut<'_>) -> Option<Link> {
@@ -567,6 +582,12 @@ fn attach_to_close(program: &ProgramMut<'_>) -> Option<Link> {
         .ok()?;
     // The link owns the descriptor from here on.
     program.attach_perf_event(event.into_raw_fd()).ok()
+}
+
+/// True where the kernel has this function for BPF programs.
+fn kernel_has(function: &str) -> bool {
+    let btf = Btf::from_vmlinux();
+    btf.is_ok_and(|btf| btf.type_by_name::<btf::types::Func<'_>>(function).is_some())
 }
 
 /// True where the kernel has the tracepoints sock_send_length and sock_recv_length (Linux 6.3).
@@ -650,15 +671,17 @@ fn log_level(level: libbpf_rs::PrintLevel) -> log::Level {
 macro_rules! same_layout {
     ($probe:ident, $view:ident: $($field:ident),*) => {
         const _: () = {
-            assert!(size_of::<types::$probe>() == size_of::<decode::$view>());
-            $(assert!(offset_of!(types::$probe, $field) == offset_of!(decode::$view, $field));)*
+            assert!(size_of::<types::$probe>() == size_of::<raw::$view>());
+            $(assert!(offset_of!(types::$probe, $field) == offset_of!(raw::$view, $field));)*
         };
     };
 }
 
 same_layout!(sd_head, Head: time, inode, opened, pid, tid, fd, comm, kind, call, direction, flags, padding);
 same_layout!(sd_start, RawStart: offset, seq, known);
-same_layout!(sd_open, RawOpen: head, start, local, remote, local_port, remote_port, family, role, error, padding);
+same_layout!(sd_open, RawOpen: head, start, local, remote, local_port, remote_port, family, role, error, transport);
+same_layout!(sd_peer, RawPeer: head, address, length, padding);
+same_layout!(sd_names, RawNames: head, local, remote, local_length, remote_length);
 same_layout!(sd_data, RawData: head, offset, length, wanted, at, captured, seq, error, cause);
 same_layout!(sd_loss, RawLoss: head, from, to, cause, padding);
 same_layout!(sd_total, RawTotal: moved, end, pending, known);

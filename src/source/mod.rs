@@ -4,15 +4,22 @@
 //! tell one source from another. Sources know [`crate::event`], the recording format
 //! ([`crate::recording`]), and nothing else of the crate.
 
+mod cgroup;
+mod counted;
 pub mod decode;
 pub mod filter;
 pub mod hooks;
 mod input;
 pub mod interface;
 pub mod live;
+mod mounted;
 pub mod pcap;
+mod raw;
 pub mod recording;
+mod roles;
+mod sockaddr;
 pub mod tracepoint;
+mod unsupported;
 
 use crate::event::{Event, Timestamp, Vantage};
 use std::fmt;

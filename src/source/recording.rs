@@ -6,7 +6,7 @@
 use super::input::{Input, MAX_UNIT};
 use super::{Error, Sink, Source, Summary};
 use crate::event::{ConnId, Event, Kind, Timestamp, Vantage};
-use crate::recording::{DESCRIPTION, Decoded, ENTERPRISE, decode, pcapng as ng};
+use crate::recording::{DESCRIPTION, Decoded, ENTERPRISE, NO_DATAGRAM, UDP, decode, pcapng as ng};
 use std::path::Path;
 
 /// A recording, open.
@@ -193,8 +193,7 @@ impl Packet<'_> {
         let captured = word(body, 12)? as usize;
         let data = body.get(20..20 + captured).ok_or("has a packet that is cut")?;
         let options = body.get(20 + captured.next_multiple_of(4)..).unwrap_or_default();
-        let headers = if data.first().is_some_and(|byte| byte >> 4 == 6) { 60 } else { 40 };
-        let payload = data.get(headers..).unwrap_or_default();
+        let payload = data.get(headers(data)..).unwrap_or_default();
         let mut packet = Packet { time, payload, ids: None, custom: None };
         for (code, value) in Options(options) {
             match code {
@@ -206,6 +205,17 @@ impl Packet<'_> {
             }
         }
         Ok(packet)
+    }
+}
+
+/// Length of the headers that were made up for a packet.
+fn headers(packet: &[u8]) -> usize {
+    let is_ipv6 = packet.first().is_some_and(|byte| byte >> 4 == 6);
+    let (length, protocol) = if is_ipv6 { (40, packet.get(6)) } else { (20, packet.get(9)) };
+    match protocol {
+        Some(&UDP) => length + 8,
+        Some(&NO_DATAGRAM) => length,
+        _ => length + 20,
     }
 }
 

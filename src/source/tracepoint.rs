@@ -1,15 +1,12 @@
 //! Opens a kernel tracepoint, also where tracefs is not mounted, as in many containers and small systems.
 //!
-//! A tracepoint is named to the kernel by a number that only a file of tracefs tells. Where no tracefs is
-//! mounted one is mounted out of everybody's sight: in a mount namespace of one thread, which ends with it.
+//! A tracepoint is named to the kernel by a number that only a file of tracefs tells.
 
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use super::mounted;
 use std::fs;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
-use std::thread;
 
 /// Where tracefs is mounted by custom; the second one is that of kernels before 4.1.
 const ROOTS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
@@ -66,24 +63,11 @@ pub fn open(name: &str) -> io::Result<OwnedFd> {
 /// # Errors
 /// There is no such tracepoint, or tracefs can't be had.
 pub fn number(name: &str) -> io::Result<u64> {
-    ROOTS.iter().find_map(|root| read(root, name).ok()).map_or_else(|| number_from_own_mount(name), Ok)
+    let known = ROOTS.iter().find_map(|root| read(Path::new(root), name).ok());
+    known.map_or_else(|| mounted::look_into("tracefs", |root| read(root, name)), Ok)
 }
 
-fn number_from_own_mount(name: &str) -> io::Result<u64> {
-    thread::scope(|scope| {
-        let reader = scope.spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNS)?;
-            let nothing: Option<&str> = None;
-            mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
-            // Any directory will do: nobody else sees what is mounted over it.
-            mount(Some("tracefs"), "/sys", Some("tracefs"), MsFlags::MS_RDONLY, nothing)?;
-            read("/sys", name)
-        });
-        reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-}
-
-fn read(root: &str, name: &str) -> io::Result<u64> {
-    let text = fs::read_to_string(Path::new(root).join("events").join(name).join("id"))?;
+fn read(root: &Path, name: &str) -> io::Result<u64> {
+    let text = fs::read_to_string(root.join("events").join(name).join("id"))?;
     text.trim().parse().map_err(io::Error::other)
 }

@@ -5,6 +5,7 @@
 pub use super::noise::noise;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -139,7 +140,7 @@ impl Python {
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
-    _files: tempfile::TempDir,
+    files: tempfile::TempDir,
 }
 
 impl Server {
@@ -151,7 +152,7 @@ impl Server {
             .spawn()
             .unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let server = Server { child, address, _files: files };
+        let server = Server { child, address, files };
         eventually("the server listens", || TcpStream::connect(address).is_ok_and(|probe| hang_up(&probe)));
         server
     }
@@ -177,7 +178,7 @@ impl Server {
         Server::start(command, port, files)
     }
 
-    /// redis-server without persistence.
+    /// redis-server without persistence, at a Unix socket, too.
     pub fn redis() -> Server {
         let files = tempfile::tempdir().expect("room for files");
         let port = free_port();
@@ -192,12 +193,18 @@ impl Server {
             "--port",
             &port.to_string(),
         ]);
+        command.arg("--unixsocket").arg(files.path().join("socket"));
         command.current_dir(files.path());
         Server::start(command, port, files)
     }
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where redis listens beside its port.
+    pub fn unix_socket(&self) -> PathBuf {
+        self.files.path().join("socket")
     }
 
     /// Ends it once it has returned from every call that answered what it was asked until now: it serves on

@@ -1,7 +1,7 @@
 //! A trace in the background, and an account of what it delivered that is kept independently of sockdbg's own.
 
 use sockdbg::event::{
-    Call, Cause, Close, CloseReason, ConnId, Direction, Event, Kind, Loss, Open, Range, Stage, Task,
+    Address, Call, Cause, Close, CloseReason, ConnId, Direction, Event, Kind, Loss, Open, Range, Stage, Task,
     Timestamp,
 };
 use sockdbg::source::live::{Hooks, Live, Options};
@@ -65,6 +65,7 @@ pub struct Data {
     pub range: Range,
     pub payload: Vec<u8>,
     pub tcp_seq: Option<u32>,
+    pub peer: Option<Address>,
     pub call: Call,
     pub cause: Option<Cause>,
     pub peek: bool,
@@ -84,6 +85,7 @@ impl Seen {
                 length: data.range.len(),
                 payload: &data.payload,
                 tcp_seq: data.tcp_seq,
+                peer: data.peer,
                 call: data.call,
                 cause: data.cause,
                 peek: data.peek,
@@ -103,6 +105,7 @@ impl Seen {
                 range: data.range(),
                 payload: data.payload.to_vec(),
                 tcp_seq: data.tcp_seq,
+                peer: data.peer,
                 call: data.call,
                 cause: data.cause,
                 peek: data.peek,

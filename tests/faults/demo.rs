@@ -2,15 +2,14 @@
 
 use super::link::Link;
 use sockdbg::compare::Coverage;
-use sockdbg::event::{Call, Cause, Direction, Event, Kind, Range, Vantage};
+use sockdbg::event::{Address, Call, Cause, Direction, Event, Kind, Range, Vantage};
 use sockdbg::source::{self, Source};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 /// The events of each connection by the client's address.
-type Lists = BTreeMap<Option<SocketAddr>, Vec<Event<'static>>>;
+type Lists = BTreeMap<Option<Address>, Vec<Event<'static>>>;
 
 /// Both files, read once.
 pub struct Demo {
@@ -30,7 +29,7 @@ impl Demo {
 
     /// Its connections. `pairs` are the exchanges of each flow, in the client's terms.
     pub fn links(&self, pairs: &BTreeMap<u64, Vec<[Range; 2]>>) -> (Vec<Link<'static>>, [Coverage; 2]) {
-        let link = |(client, process): (&Option<SocketAddr>, &Vec<Event<'static>>)| {
+        let link = |(client, process): (&Option<Address>, &Vec<Event<'static>>)| {
             let wire = self.lists[1][client].clone();
             let pairs = pairs.get(&wire[0].conn.socket).cloned().unwrap_or_default();
             let picture = transferred(process);

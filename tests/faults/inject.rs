@@ -336,6 +336,7 @@ impl<'a> Link<'a> {
                 length: to - from,
                 payload: &data.payload[from as usize..to as usize],
                 tcp_seq: data.tcp_seq.map(|seq| seq.wrapping_add(from as u32)),
+                peer: None,
                 ..data.clone()
             };
             let at = self.later(index + 1, rng);

@@ -118,8 +118,8 @@ impl<'a> Link<'a> {
         let start = |offset, seq| Start { offset, seq: Some(seq) };
         let wire = Open {
             opened,
-            local: Some(talk.client),
-            remote: Some(talk.server),
+            local: Some(talk.client.into()),
+            remote: Some(talk.server.into()),
             role: Role::Client,
             start: [0, 1].map(|side| start(0, self.seq_at(side, talk.prior[side], talk))),
             exact: !found,
@@ -196,6 +196,7 @@ fn data<'a>(talk: &'a Conversation, side: usize, range: Range, direction: Direct
         length: range.len(),
         payload: talk.bytes(side, range),
         tcp_seq: Some(seq),
+        peer: None,
         call,
         cause: None,
         peek: false,

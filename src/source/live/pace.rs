@@ -14,20 +14,25 @@ const BETWEEN_WINDOWS: Duration = Duration::from_secs(30);
 pub(super) struct Sampling {
     window: Option<OwnedFd>,
     next: Instant,
+    /// Records that had come by the end of the last window.
+    records: u64,
 }
 
 impl Sampling {
     pub(super) fn new() -> Sampling {
-        Sampling { window: None, next: Instant::now() }
+        Sampling { window: None, next: Instant::now(), records: 0 }
     }
 
-    /// Opens or closes the window when it is time to. Where the kernel does not measure, there is no figure.
-    pub(super) fn turn(&mut self) {
-        if Instant::now() < self.next {
+    /// Opens or closes the window when it is time to; `records` have come so far, and as long as none come there is
+    /// nothing to measure. Where the kernel does not measure, there is no figure.
+    pub(super) fn turn(&mut self, records: u64) {
+        if Instant::now() < self.next || (self.window.is_none() && records == self.records) {
             return;
         }
         let closes = self.window.take().is_some();
-        if !closes {
+        if closes {
+            self.records = records;
+        } else {
             self.window = hooks::count_runs().ok();
         }
         self.next = Instant::now() + if closes { BETWEEN_WINDOWS } else { WINDOW };

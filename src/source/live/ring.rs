@@ -1,7 +1,7 @@
 //! The reading end of the ring buffer: when it is looked at, and how much is read at once.
 
 use super::{Taker, cannot_load};
-use crate::source::{Error, decode};
+use crate::source::{Error, raw};
 use libbpf_rs::{AsRawLibbpf, MapCore, RingBuffer, RingBufferBuilder, libbpf_sys};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::cell::{Cell, RefCell};
@@ -43,7 +43,7 @@ impl<'a> Ring<'a> {
             })
             .map_err(|error| cannot_load(&error))?;
         let ring = builder.build().map_err(|error| cannot_load(&error))?;
-        Ok(Ring { ring, capacity: size / size_of::<decode::Head>(), peak: Cell::new(0) })
+        Ok(Ring { ring, capacity: size / size_of::<raw::Head>(), peak: Cell::new(0) })
     }
 
     /// Reads what waits now. Not all that comes: a process that is faster than the reader would never let it go.
