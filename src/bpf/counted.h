@@ -220,7 +220,7 @@ static __always_inline int account_for_counted(struct sock *sk, struct walk *wal
 	struct conn *conn = counted_of(sk, inode);
 	u64 moved = peek ? 0 : bytes;
 
-	if (!conn && walk->call.result >= 0)
+	if (!conn && (walk->call.result >= 0 || is_bound(sk, transport)))
 		conn = new_counted(sk, inode, &data->head, transport);
 	if (!conn || conn->ended)
 		return 0;

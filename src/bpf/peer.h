@@ -105,7 +105,7 @@ static __always_inline void peer_from_call(struct walk *walk)
 }
 
 /* A socket that was connected to another end since it became known: of datagrams whose call names none. */
-static __always_inline void peer_from_socket(struct sock *sk, const struct conn *conn, struct walk *walk)
+static __noinline void peer_from_socket(struct sock *sk, const struct conn *conn, struct walk *walk)
 {
 	struct sd_open now = {};
 	const u64 *now_at = (const u64 *)now.remote;

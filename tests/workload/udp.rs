@@ -144,7 +144,7 @@ fn trunc(truth: &mut Truth) {
     let mut room = [0; 300];
     assert_eq!(sys::recv(b.as_raw_fd(), &mut room, libc::MSG_TRUNC), Ok(1000));
     assert_eq!(room, bytes[..300]);
-    truth.cut_datagram(b_id, Way::Recv, &bytes, 300, "user-memory-fault");
+    truth.cut_datagram(b_id, Way::Recv, &bytes, 300, "datagram-truncated");
     assert_eq!(sys::read(b.as_raw_fd(), &mut room), Ok(300));
     truth.datagram(b_id, Way::Recv, &room, Some(address(&a).to_string()));
 }
