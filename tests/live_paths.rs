@@ -94,7 +94,7 @@ fn traced(program: &str, reply: &[u8]) -> (Report, Vec<u8>) {
 fn calls(connection: Connection<'_>, direction: Direction) -> Vec<(Call, u64)> {
     connection
         .data(direction)
-        .filter(|data| data.range.len() > 0)
+        .filter(|data| !data.range.is_empty())
         .map(|data| (data.call, data.range.len()))
         .collect()
 }
