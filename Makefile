@@ -4,7 +4,7 @@ CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help demo test check fmt bench generate install setup setup-build build
+.PHONY: help demo test test-kernels check fmt bench generate install setup setup-build build
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -16,6 +16,10 @@ demo: setup-build ## Show the main job on a workload of its own
 
 test: setup build ## Run every test; those of the kernel part need root
 	scripts/test.sh
+
+test-kernels: setup-build ## Run the self-test on other kernels, under qemu (not in CI)
+	$(CARGO) build
+	scripts/kernels.sh
 
 check: setup-build ## Formatting, clippy, import rules, documentation
 	$(CARGO) fmt --check

@@ -23,7 +23,7 @@ fn main() {
     let build = |name: &str| {
         let mut builder = SkeletonBuilder::new();
         builder.source(format!("{SOURCES}/{name}.bpf.c")).clang(&clang);
-        builder.clang_args(["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"]);
+        builder.clang_args(["-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"]);
         builder
     };
     // The hooks that are only tried need no loader of their own: each is loaded by its section's name.

@@ -325,7 +325,7 @@ pause()";
 }
 
 #[test]
-fn bytes_that_an_untraced_call_moves_are_a_loss() {
+fn bytes_that_sendfile_moves_are_an_exact_range() {
     if !require_bpf() {
         return;
     }
@@ -342,11 +342,8 @@ s.send(b'after'); s.close()";
         }
     });
     let connection = report.only();
-    // A hook on calls sees none but those it knows, and a datagram has no number that would show what is missing.
-    let known = std::env::var_os("SOCKDBG_TEST_HOOKS").is_none_or(|value| value != "calls");
-    let lost = [(Range::new(6, 17), Cause::UntracedSyscall)];
-    assert_eq!(connection.losses(Direction::Send), if known { &lost[..] } else { &[] });
-    assert_eq!(payloads(connection, Direction::Send), [b"before".as_slice(), b"after"]);
+    assert_eq!(connection.losses(Direction::Send), [(Range::new(6, 17), Cause::InKernelTransfer)]);
+    assert_eq!(payloads(connection, Direction::Send), [b"before".as_slice(), b"", b"after"]);
     connection.stream(Direction::Send);
 }
 

@@ -205,7 +205,7 @@ assert d.recv(3) + d.recv(3) == b'onetwo'";
 }
 
 #[test]
-fn bytes_that_an_untraced_call_moves_are_a_loss() {
+fn bytes_that_sendfile_moves_are_an_exact_range() {
     if !require_bpf() {
         return;
     }
@@ -218,10 +218,7 @@ with tempfile.TemporaryFile() as f:
 a.send(b'after'); assert b.recv(16, socket.MSG_WAITALL) == b'by sendfileafter'";
     let report = traced(program, Path::new("none"), || {});
     let sender = report.all().find(|connection| connection.data(Direction::Send).count() > 0).expect("sent");
-    // A hook on calls sees none but those it knows, and the bytes have no number that would show what is missing.
-    let known = std::env::var_os("SOCKDBG_TEST_HOOKS").is_none_or(|value| value != "calls");
-    let lost = [(Range::new(0, 11), Cause::UntracedSyscall)];
-    assert_eq!(sender.losses(Direction::Send), if known { &lost[..] } else { &[] });
+    assert_eq!(sender.losses(Direction::Send), [(Range::new(0, 11), Cause::InKernelTransfer)]);
     sender.stream(Direction::Send);
 }
 

@@ -261,7 +261,7 @@ static __always_inline struct conn *blank(u32 slot, struct sock *sk, u64 inode, 
 
 	if (!conn)
 		return NULL;
-	__builtin_memset(conn, 0, sizeof(*conn));
+	conn = CLEARED(conn, sizeof(*conn));
 	__sync_fetch_and_add(&opened_count, 1);
 	conn->inode = inode;
 	conn->opened = opened_count;

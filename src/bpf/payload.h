@@ -82,7 +82,7 @@ static __always_inline struct walk *new_walk(const struct call *call, s64 result
 
 	if (!walk)
 		return NULL;
-	__builtin_memset(walk, 0, offsetof(struct walk, payload));
+	walk = CLEARED(walk, offsetof(struct walk, payload));
 	walk->call = *call;
 	walk->call.result = result;
 	walk->over = SD_FAULT; /* the call moved more than its buffers hold: they changed under it */

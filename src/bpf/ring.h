@@ -23,6 +23,18 @@ u32 ending;
 /* Set by user space while the trace is ending: a call may be about to tell of what has moved already. */
 u32 waiting;
 
+/*
+ * Sets the first `size` bytes of an object to zero. What is stored there afterwards goes through the result: clang 14 has
+ * been seen to move such stores in front of the zeros.
+ */
+#define CLEARED(object, size)                                \
+	({                                                   \
+		typeof(object) object_ = (object);           \
+		__builtin_memset(object_, 0, size);          \
+		asm volatile("" : "+r"(object_) : : "memory"); \
+		object_;                                     \
+	})
+
 /* Bytes that each processor has put into the ring since it last looked how many are waiting. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

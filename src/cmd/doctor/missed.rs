@@ -87,9 +87,6 @@ impl Subject {
             let what = "records on encrypted connections: their payload is ciphertext".to_owned();
             add(Some(Cause::ProtocolUnknown), what);
         }
-        if let Some(kinds) = self.untraced_kinds() {
-            add(None, format!("all bytes on {kinds}: sockdbg traces TCP only, and does not count these"));
-        }
         if self.sharing.unreadable > 0 {
             let count = self.sharing.unreadable;
             let what = format!("who else holds its sockets: {count} of the processes may not be looked at");
@@ -113,18 +110,6 @@ impl Subject {
         let imports = &self.image.as_ref()?.imports;
         let calls: Vec<&str> = TRANSFERS.into_iter().filter(|call| imports.contains(*call)).collect();
         (!calls.is_empty()).then(|| calls.join(", "))
-    }
-
-    /// How many sockets of which kinds are not traced.
-    fn untraced_kinds(&self) -> Option<String> {
-        let listed = self.sockets.iter().filter_map(|socket| socket.listed.as_ref());
-        let other: Vec<&str> =
-            listed.map(|listed| listed.transport).filter(|transport| *transport != "tcp").collect();
-        let kinds: BTreeSet<&str> = other.iter().copied().collect();
-        let count = |kind: &str| other.iter().filter(|other| **other == kind).count() as u64;
-        let counted: Vec<String> =
-            kinds.iter().map(|kind| plural(count(kind), &format!("{kind} socket"))).collect();
-        (!counted.is_empty()).then(|| counted.join(", "))
     }
 }
 

@@ -161,7 +161,8 @@ impl Test {
         };
         let of = |inode: &u64| self.seen.get(inode);
         let open = of(&self.open);
-        let pairs: Vec<&(u64, u64)> = self.said.iter().flatten().collect();
+        let connections = self.said.iter().enumerate().filter(|(at, _)| TRANSPORTS[at / PAIRS.len()].is_tcp);
+        let pairs: Vec<&(u64, u64)> = connections.filter_map(|(_, said)| said.as_ref().ok()).collect();
         let opened = |inode: &u64, calls: &[Call]| {
             let known = of(inode).and_then(|seen| seen.opened);
             matches!(known, Some((Opened::Fresh, Some(call))) if calls.contains(&call))

@@ -7,12 +7,17 @@ use crate::event::Call;
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::socket::{MsgFlags, SockaddrStorage, recv, recvmsg, send, sendmsg};
+use nix::sys::socket::sockopt::ReceiveTimeout;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, recv, recvmsg, send, sendmsg, setsockopt,
+    socketpair,
+};
 use nix::sys::stat::fstat;
+use nix::sys::time::{TimeVal, TimeValLike};
 use nix::sys::uio::{readv, writev};
 use nix::unistd::{read, write};
 use std::io::{self, BufRead, IoSlice, IoSliceMut};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -42,6 +47,8 @@ type Ends = (OwnedFd, OwnedFd);
 pub struct Transport {
     /// As the self-test's table names it.
     pub name: &'static str,
+    /// Its sockets become two ends by connect and accept.
+    pub is_tcp: bool,
     connect: fn() -> io::Result<Ends>,
 }
 
@@ -57,8 +64,13 @@ pub struct Pair {
 
 /// Every transport is tried with every pair.
 pub const TRANSPORTS: &[Transport] = &[
-    Transport { name: "tcp4", connect: || tcp((Ipv4Addr::LOCALHOST, 0).into()) },
-    Transport { name: "tcp6", connect: || tcp((Ipv6Addr::LOCALHOST, 0).into()) },
+    Transport { name: "tcp4", is_tcp: true, connect: || tcp((Ipv4Addr::LOCALHOST, 0).into()) },
+    Transport { name: "tcp6", is_tcp: true, connect: || tcp((Ipv6Addr::LOCALHOST, 0).into()) },
+    Transport { name: "udp4", is_tcp: false, connect: || udp((Ipv4Addr::LOCALHOST, 0).into()) },
+    Transport { name: "udp6", is_tcp: false, connect: || udp((Ipv6Addr::LOCALHOST, 0).into()) },
+    Transport { name: "unix-stream", is_tcp: false, connect: || unix(SockType::Stream) },
+    Transport { name: "unix-dgram", is_tcp: false, connect: || unix(SockType::Datagram) },
+    Transport { name: "unix-seqpacket", is_tcp: false, connect: || unix(SockType::SeqPacket) },
 ];
 
 /// Every call that is traced.
@@ -245,6 +257,20 @@ fn tcp(address: SocketAddr) -> io::Result<Ends> {
     let (server, _) = listener.accept()?;
     server.set_read_timeout(Some(PATIENCE))?;
     Ok((client.into(), server.into()))
+}
+
+fn udp(address: SocketAddr) -> io::Result<Ends> {
+    let (one, two) = (UdpSocket::bind(address)?, UdpSocket::bind(address)?);
+    one.connect(two.local_addr()?)?;
+    two.connect(one.local_addr()?)?;
+    two.set_read_timeout(Some(PATIENCE))?;
+    Ok((one.into(), two.into()))
+}
+
+fn unix(kind: SockType) -> io::Result<Ends> {
+    let ends = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)?;
+    setsockopt(&ends.1, ReceiveTimeout, &TimeVal::seconds(PATIENCE.as_secs() as i64))?;
+    Ok(ends)
 }
 
 fn inode(socket: &OwnedFd) -> nix::Result<u64> {
