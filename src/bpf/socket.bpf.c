@@ -95,7 +95,8 @@ static __always_inline bool send_message(struct walk *walk)
 	walk->iov_left = walk->message.header.iov_count;
 	walk->name = walk->message.header.name;
 	walk->name_length = walk->message.header.name_length;
-	walk->peer_length = walk->over = 0;
+	walk->peer_length = 0;
+	walk->over = SD_FAULT;
 	walk->base = walk->left = walk->skip = walk->refused = 0;
 	walk->data.at = walk->data.captured = walk->data.cause = 0;
 	deliver((struct sock *)walk->sk);
