@@ -67,12 +67,6 @@ static __always_inline bool has_messages(const struct call *call)
 	return call->number == SD_SENDMMSG || call->number == SD_RECVMMSG;
 }
 
-/* Other things than sockets can't be its argument. */
-static __always_inline bool is_for_sockets(const struct call *call)
-{
-	return call->number >= SD_SENDTO && call->number <= SD_RECVMMSG;
-}
-
 /* Reads where a message's buffers are. */
 static __always_inline void take_message(struct walk *walk, u64 address)
 {

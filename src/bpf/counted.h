@@ -225,12 +225,8 @@ static __always_inline int account_for_counted(struct sock *sk, struct walk *wal
 	if (!conn || conn->ended)
 		return 0;
 	__sync_fetch_and_add(&conn->account[direction].moved, moved);
-	data->head.inode = conn->inode;
-	data->head.opened = conn->opened;
-	data->head.flags = peek ? SD_PEEK : 0;
-	data->error = walk->call.result < 0 ? -walk->call.result : 0;
+	describe(conn, walk);
 	data->length = bytes;
-	data->wanted = data->cause ? 0 : bytes < cfg_snaplen ? bytes : cfg_snaplen;
 	data->offset = add_to_account(&conn->account[direction], moved);
 	if (transport != SD_UNIX_STREAM)
 		walk->over = SD_TRUNCATED;

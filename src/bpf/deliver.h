@@ -39,10 +39,7 @@ static __always_inline void account_for(struct sock *sk, struct conn *conn, stru
 		if (!moved || peek)
 			return;
 	}
-	data->head.inode = conn->inode;
-	data->head.opened = conn->opened;
-	data->head.flags = peek ? SD_PEEK : 0;
-	data->error = call->result < 0 ? -call->result : 0;
+	describe(conn, walk);
 	if (conn->account[direction].known) {
 		walk->skip = advance(conn, direction, seq, moved);
 		if (moved && walk->skip >= moved)
@@ -55,9 +52,6 @@ static __always_inline void account_for(struct sock *sk, struct conn *conn, stru
 	if (call->flags & MSG_TRUNC && call->direction == SD_RECV)
 		data->cause = SD_IN_KERNEL_TRANSFER; /* thrown away by the kernel, see tcp(7): never in user memory */
 	data->length = bytes;
-	data->wanted = bytes < cfg_snaplen ? bytes : cfg_snaplen;
-	if (data->cause)
-		data->wanted = 0;
 	data->offset = conn->account[direction].next - moved;
 	if (conn->connecting)
 		identify(sk, conn);
@@ -83,6 +77,16 @@ static __noinline bool is_idle(struct sock *sk, const struct call *call)
 	return call->direction == SD_SEND || !is_end_of_stream(sk);
 }
 
+/* Who made the call, now; its descriptor is there already. */
+static __always_inline void head_of_call(struct walk *walk, struct task_struct *task)
+{
+	struct sd_head *head = &walk->data.head;
+
+	head_of_current(head, task, walk->call.number, head->fd);
+	head->kind = SD_DATA;
+	head->direction = walk->call.direction;
+}
+
 /* Reports what the call of the walk did on its socket, which has no sequence numbers. Not static: see deliver_tcp. */
 __noinline int deliver_counted(void)
 {
@@ -101,9 +105,7 @@ __noinline int deliver_counted(void)
 	}
 	if (is_nothing(sk, walk, transport))
 		return 0;
-	head_of_current(&walk->data.head, current_task(), walk->call.number, walk->data.head.fd);
-	walk->data.head.kind = SD_DATA;
-	walk->data.head.direction = walk->call.direction;
+	head_of_call(walk, current_task());
 	return account_for_counted(sk, walk, transport);
 }
 
@@ -125,9 +127,7 @@ __noinline int deliver_tcp(void)
 	result = walk->call.result;
 	if (result <= 0 && is_idle(sk, &walk->call))
 		return 0;
-	head_of_current(&walk->data.head, task, walk->call.number, walk->data.head.fd);
-	walk->data.head.kind = SD_DATA;
-	walk->data.head.direction = walk->call.direction;
+	head_of_call(walk, task);
 	conn = conn_of(sk);
 	if (!conn)
 		conn = found_by_call(sk, walk);
@@ -159,7 +159,7 @@ static __always_inline struct walk *begin(struct sock *sk, const struct call *ca
 	return walk;
 }
 
-/* The same of a call whose buffers its arguments name. */
+/* Reports a call whose buffers its arguments name. */
 static __always_inline int on_data(struct sock *sk, struct pt_regs *regs, const struct call *call, s64 result, s32 fd)
 {
 	struct walk *walk = begin(sk, call, result, fd);

@@ -319,12 +319,26 @@ static __noinline void send_peer(struct walk *walk)
 	walk->data.head.flags |= SD_WITH_PEER;
 }
 
+/* On which connection the call was made, and how it ended. */
+static __always_inline void describe(const struct conn *conn, struct walk *walk)
+{
+	struct sd_data *data = &walk->data;
+
+	data->head.inode = conn->inode;
+	data->head.opened = conn->opened;
+	data->head.flags = walk->call.flags & MSG_PEEK ? SD_PEEK : 0;
+	data->error = walk->call.result < 0 ? -walk->call.result : 0;
+}
+
 /* Sends what a call moved, `moved` bytes of it for good, after what has to be told before. */
 static __always_inline void tell(struct conn *conn, struct walk *walk, u64 moved)
 {
 	struct sd_data *data = &walk->data;
 	u32 direction = walk->call.direction & 1;
 
+	data->wanted = data->length < cfg_snaplen ? data->length : cfg_snaplen;
+	if (data->cause)
+		data->wanted = 0;
 	if (conn->filtered || call_filtered(walk->call.number, direction)) {
 		note(conn, direction, data->offset, data->offset + moved, SD_FILTERED);
 		if (conn->account[direction].pending >= PENDING_MAX / 2 && announce(conn))
