@@ -271,23 +271,28 @@ fn filtered() {
     assert_eq!(report.findings(), expected);
 }
 
+/// Two exchanges of one connection; `send` has the puppet send the body of the first answer, `length` bytes, by another
+/// path than its calls. What comes of it, and where the body is.
+fn body_by(length: usize, send: impl FnOnce(&mut Puppet, i32)) -> (Report, usize, usize) {
+    let mut puppet = Puppet::new();
+    let watcher = verify(&puppet, &[]);
+    let (fd, mut peer) = puppet.accepted();
+    puppet.recv(fd, &mut peer, REQUEST);
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+    puppet.send(fd, &mut peer, head.as_bytes());
+    send(&mut puppet, fd);
+    let mut body = vec![0; length];
+    peer.read_exact(&mut body).unwrap();
+    exchange(&mut puppet, fd, &mut peer, 'b', 10);
+    (finish(puppet, watcher), head.len(), head.len() + length)
+}
+
 #[test]
 fn in_kernel_transfer() {
     if !require_bpf() {
         return;
     }
-    let mut puppet = Puppet::new();
-    let watcher = verify(&puppet, &[]);
-    let (fd, mut peer) = puppet.accepted();
-    puppet.recv(fd, &mut peer, REQUEST);
-    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n";
-    puppet.send(fd, &mut peer, head);
-    puppet.tell(&format!("sendfile {fd} 5000"));
-    let mut body = vec![0; 5000];
-    peer.read_exact(&mut body).unwrap();
-    exchange(&mut puppet, fd, &mut peer, 'b', 10);
-    let report = finish(puppet, watcher);
-    let (from, to) = (head.len(), head.len() + 5000);
+    let (report, from, to) = body_by(5000, |puppet, fd| drop(puppet.tell(&format!("sendfile {fd} 5000"))));
     assert_eq!(report.findings(), [format!("send {from} {to} syscall in-kernel-transfer")]);
     let finding = &report.connection()["findings"][0];
     assert!(finding["records"][0]["summary"].as_str().unwrap().contains("GET /a"), "{finding}");
@@ -312,24 +317,14 @@ fn in_kernel_transfer_at_the_end_of_the_connection() {
     assert_eq!(report.findings(), [format!("send {from} {to} syscall in-kernel-transfer")]);
 }
 
-/// A response whose body of 1000 bytes goes out as a 32-bit program sends it, and what comes of it.
 #[test]
 fn untraced_syscall() {
     if !require_bpf() {
         return;
     }
-    let mut puppet = Puppet::new();
-    let watcher = verify(&puppet, &[]);
-    let (fd, mut peer) = puppet.accepted();
-    puppet.recv(fd, &mut peer, REQUEST);
-    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
-    puppet.send(fd, &mut peer, head);
-    assert_eq!(puppet.tell(&format!("send32 {fd} {}", "66".repeat(1000))), "1000");
-    let mut body = vec![0; 1000];
-    peer.read_exact(&mut body).unwrap();
-    exchange(&mut puppet, fd, &mut peer, 'b', 10);
-    let report = finish(puppet, watcher);
-    let (from, to) = (head.len(), head.len() + 1000);
+    let (report, from, to) = body_by(1000, |puppet, fd| {
+        assert_eq!(puppet.tell(&format!("send32 {fd} {}", "66".repeat(1000))), "1000");
+    });
     assert_eq!(report.findings(), [format!("send {from} {to} syscall untraced-syscall")]);
     assert_eq!(report.connection()["records"], 2);
 }
