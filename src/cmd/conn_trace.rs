@@ -113,7 +113,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
 fn options(args: &Args) -> conn::Options {
     let shown = args.output.format == Format::Json || args.payload.views().is_on();
     let max_field = if shown { usize::try_from(args.max_field).unwrap_or(usize::MAX) } else { 0 };
-    let protocol = protocol::Options { max_field, show_secrets: args.show_secrets };
+    let protocol = protocol::Options { max_field, show_secrets: args.show_secrets, ..Default::default() };
     conn::Options { protocol, ..conn::Options::default() }
 }
 

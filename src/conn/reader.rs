@@ -252,7 +252,8 @@ impl Reader {
         for direction in Direction::BOTH.into_iter().filter(|direction| !known[direction.index()]) {
             self.lanes[direction.index()].resyncing = !from_start[direction.index()];
         }
-        let mut parser = (protocol.parser)(self.options.protocol);
+        let role = cx.info.open.role;
+        let mut parser = (protocol.parser)(crate::protocol::Options { role, ..self.options.protocol });
         for direction in
             Direction::BOTH.into_iter().filter(|direction| self.lanes[direction.index()].resyncing)
         {

@@ -4,7 +4,16 @@
 //! any byte, gaps and garbage. Buffering of bytes that it could not take yet, resynchronisation, the
 //! choice of the protocol and the ledger are the business of [`crate::conn`], not of a parser.
 //!
+//! Parts for parsers: [`framed`] for messages that say their length, [`cursor`] to read them, [`exchange`] to make
+//! records of them.
+//!
 //! To add a protocol: one file here that exports `PROTOCOL`, one word in `protocols!`.
+
+pub mod cursor;
+pub mod exchange;
+pub mod framed;
+#[cfg(test)]
+mod testing;
 
 use crate::event::{Cause, Direction, Range, Role, Timestamp};
 use crate::record::Record;
@@ -32,7 +41,7 @@ pub struct Protocol {
     pub parser: fn(Options) -> Box<dyn Parser + Send>,
 }
 
-/// What a parser may spend on what it shows.
+/// What a parser may spend on what it shows, and what is known of the connection beforehand.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// How many bytes of each body or long value to keep in a record's fields. 0: none, and parsers do no
@@ -41,6 +50,19 @@ pub struct Options {
     pub max_field: usize,
     /// Show passwords, tokens and cookies instead of masking them.
     pub show_secrets: bool,
+    /// Which end of the connection is observed, where that is known.
+    pub role: Role,
+}
+
+impl Options {
+    /// The direction in which the client sends, where it is known which end that is.
+    pub fn client(self) -> Option<Direction> {
+        match self.role {
+            Role::Client => Some(Direction::Send),
+            Role::Server => Some(Direction::Recv),
+            Role::Unknown => None,
+        }
+    }
 }
 
 /// The first bytes of a connection, for [`Protocol::detect`].

@@ -3,6 +3,7 @@
 
 #![allow(dead_code)] // every test binary uses its own part
 
+pub mod captures;
 pub mod client;
 pub mod events;
 pub mod noise;

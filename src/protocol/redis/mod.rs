@@ -168,13 +168,22 @@ impl Parser for Redis {
 
 impl Redis {
     fn new(options: Options) -> Redis {
-        Redis {
+        let mut redis = Redis {
             options,
             lanes: [Lane::new(options), Lane::new(options)],
             commands: None,
             pairing: Pairing::new(),
             unblocked: [false; 2],
+        };
+        if let Some(client) = options.client() {
+            redis.set_commands(client);
         }
+        redis
+    }
+
+    fn set_commands(&mut self, direction: Direction) {
+        self.commands = Some(direction);
+        self.lanes[direction.index()].reader = Reader::new(Grammar::Request);
     }
 
     /// Tells pairing of messages that were passed over, once it is known what they were.
@@ -272,8 +281,7 @@ impl Redis {
             Some(Side::Either) => return Err(Then::Other("what the other direction speaks")),
             None => return Err(Then::More("the rest of the first message")),
         };
-        self.commands = Some(commands);
-        self.lanes[commands.index()].reader = Reader::new(Grammar::Request);
+        self.set_commands(commands);
         self.report_losses();
         Ok(())
     }

@@ -74,7 +74,7 @@ fn secrets_are_masked_unless_asked_for() {
     let request = b"GET / HTTP/1.1\r\nAuthorization: Basic s3cret\r\ncookie: s3cret\r\nProxy-Authorization: s3cret\r\n s3cret\r\n\r\n";
     let response = b"HTTP/1.1 200 OK\r\nSet-Cookie: s3cret\r\nContent-Length: 0\r\n\r\n";
     let shown = |show_secrets| {
-        let record = exchange(request, response, Options { max_field: 0, show_secrets });
+        let record = exchange(request, response, Options { max_field: 0, show_secrets, ..Options::default() });
         format!("{:?}", record.messages().map(|message| &message.fields).collect::<Vec<_>>())
     };
     let secret = format!("{:?}", b"s3cret").trim_matches(['[', ']']).to_string();
@@ -114,7 +114,7 @@ fn chunked(data: &[u8]) -> Vec<u8> {
 
 /// The shown body of a response, byte by byte and at once the same.
 fn shown(response: &[u8], max_field: usize) -> (Vec<u8>, bool, Vec<Cause>) {
-    let options = Options { max_field, show_secrets: false };
+    let options = Options { max_field, ..Options::default() };
     let pieces = [ask(b"GET / HTTP/1.1\r\n\r\n"), answer(response)];
     let results = [response.len(), 1, 5].map(|length| {
         let record = only(run(&super::driver::cut(&pieces, || length), options, End::Closed));
@@ -158,7 +158,7 @@ fn a_cut_or_corrupt_body_gives_its_decodable_prefix() {
     assert!(decoded && body.len() > 1000 && long.starts_with(&body), "{} bytes", body.len());
     let mut corrupt = whole.clone();
     corrupt[whole.len() / 2] ^= 0xff;
-    let options = Options { max_field: 1 << 20, show_secrets: false };
+    let options = Options { max_field: 1 << 20, ..Options::default() };
     let response = with_body("Content-Encoding: gzip\r\n", &corrupt);
     assert_eq!(exchange(b"GET / HTTP/1.1\r\n\r\n", &response, options).status, Status::Complete);
 }

@@ -9,13 +9,13 @@ mod driver;
 mod losses;
 mod messages;
 
-use crate::event::{Cause, Direction, Range, Timestamp};
+use crate::event::{Cause, Direction, Range, Role, Timestamp};
 use crate::protocol::Options;
 use crate::record::{Record, Status, Value};
 use conversations::{CONVERSATIONS, Conversation, lengths};
 use driver::{Log, Piece, Random};
 
-const KEEP: Options = Options { max_field: 4096, show_secrets: false };
+const KEEP: Options = Options { max_field: 4096, show_secrets: false, role: Role::Unknown };
 
 /// The record without its times, which depend on the cuts.
 fn timeless(record: &Record) -> Record {

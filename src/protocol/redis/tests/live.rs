@@ -184,7 +184,7 @@ fn done(record: &Record) -> Option<Done> {
 
 /// Compares what the client did with the records of its bytes, in all cuts.
 fn check(client: &Client, silent: usize) {
-    let options = Options { max_field: 1 << 20, show_secrets: true };
+    let options = Options { max_field: 1 << 20, show_secrets: true, ..Options::default() };
     let outcome = run_all_cuts(&client.steps, Setup { options, ..Setup::default() });
     let seen: Vec<Done> = outcome.records.iter().filter_map(done).collect();
     assert_eq!(seen, client.done);

@@ -107,7 +107,7 @@ fn check(turns: &[Vec<(Vec<String>, Sample)>]) -> Vec<Step> {
         steps.push(send(turn.iter().flat_map(|(words, _)| bytes_of(words)).collect::<Vec<u8>>()));
         steps.push(recv(turn.iter().flat_map(|(_, value)| value.wire.clone()).collect::<Vec<u8>>()));
     }
-    let options = Options { max_field: 1 << 20, show_secrets: true };
+    let options = Options { max_field: 1 << 20, show_secrets: true, ..Options::default() };
     let outcome = run_all_cuts(&steps, Setup { options, ..Setup::default() });
     let exchanges: Vec<_> = turns.iter().flatten().collect();
     assert_eq!(outcome.records.len(), exchanges.len(), "{:#?}", outcome.summaries());
@@ -143,7 +143,7 @@ fn lose(steps: &[Step], random: &mut Random) -> Vec<Step> {
 fn survives(steps: &[Step], random: &mut Random) -> Outcome {
     let length = 1 + random.below(300);
     let pieces = cut(steps, || 1 + random.below(length));
-    let options = Options { max_field: random.below(200), show_secrets: false };
+    let options = Options { max_field: random.below(200), ..Options::default() };
     run(&pieces, Setup { options, mid_stream: random.below(2) == 0, pause: 1000 })
 }
 
