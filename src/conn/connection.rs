@@ -1,12 +1,13 @@
 //! One connection: its two streams, what is known of it, and the reader of its bytes.
 
+use super::datagrams::Datagrams;
 use super::reader::{Context, Reader};
 use super::stream::{Piece, Stream};
 use super::{Entry, Info, Observer, Options};
 use crate::event::{
     Cause, Close, CloseReason, Data, Direction, Event, Open, Opened, Range, Timestamp, Vantage,
 };
-use crate::protocol::End;
+use crate::protocol::{Datagram, End};
 
 /// One connection of a tracker.
 pub struct Connection {
@@ -16,6 +17,8 @@ pub struct Connection {
     /// Where each direction ends, once that is known.
     fins: [Option<u64>; 2],
     reader: Reader,
+    /// What reads instead of `reader` where each call moves a datagram.
+    datagrams: Option<Datagrams>,
 }
 
 impl Connection {
@@ -27,7 +30,8 @@ impl Connection {
         let from_start = start.map(|start| start.offset == 0 && counted);
         let reader = Reader::new(options, &info, offsets, from_start);
         let streams = offsets.map(Stream::new);
-        let mut connection = Connection { info, vantage, streams, fins: [None; 2], reader };
+        let datagrams = (!info.open.transport.is_stream()).then(|| Datagrams::new(options));
+        let mut connection = Connection { info, vantage, streams, fins: [None; 2], reader, datagrams };
         connection.trace_open(observer);
         connection
     }
@@ -56,6 +60,9 @@ impl Connection {
             let range = Range::new(next, data.offset);
             self.lose(direction, range, Cause::UntracedSyscall, time, observer);
         }
+        if self.datagrams.is_some() {
+            return self.datagram(data, time, observer);
+        }
         self.learn_anchor(data);
         let captured = data.payload.len() as u64;
         self.insert(direction, data.offset, Piece::Bytes(data.payload), time, observer);
@@ -69,6 +76,30 @@ impl Connection {
             self.fins[direction.index()].get_or_insert(data.offset);
         }
         self.finish_if_done(direction, time, observer);
+    }
+
+    /// A datagram moved. They come one after the other, and are never put together again.
+    fn datagram(&mut self, data: &Data<'_>, time: Timestamp, observer: &mut dyn Observer) {
+        let (direction, range) = (data.direction, data.range());
+        // What came before is known to have moved or to be lost, so the stream only counts on.
+        let lane = &mut self.streams[direction.index()];
+        if range.is_empty() || range.from < lane.next() {
+            return;
+        }
+        *lane = Stream::new(range.to);
+        let captured = Range::new(range.from, range.from + data.payload.len() as u64);
+        let cause = (captured != range).then(|| data.cause.unwrap_or(Cause::UserMemoryFault));
+        let mut cx = context(&mut self.info, observer, time);
+        if !captured.is_empty() {
+            cx.account(direction, Entry::Delivered(captured));
+        }
+        if let Some(cause) = cause {
+            cx.lost(direction, Range::new(captured.to, range.to), cause);
+        }
+        if let Some(datagrams) = self.datagrams.as_mut().filter(|_| !captured.is_empty()) {
+            let datagram = Datagram { direction, range, time, data: data.payload, cause, peer: data.peer };
+            datagrams.take(datagram, &mut cx);
+        }
     }
 
     /// Bytes are known to be lost.
@@ -121,7 +152,10 @@ impl Connection {
             _ => end.reason(),
         });
         cx.trace(1, "close", format_args!("{why}; {sent} bytes sent, {received} received"));
-        self.reader.close(end, &mut cx);
+        match &mut self.datagrams {
+            Some(datagrams) => datagrams.close(end, &mut cx),
+            None => self.reader.close(end, &mut cx),
+        }
         observer.closed(&self.info, end, close);
     }
 
@@ -135,7 +169,7 @@ impl Connection {
 
     fn trace_open(&mut self, observer: &mut dyn Observer) {
         let time = self.info.first;
-        let Open { opened, transport, start, filtered, error, call, .. } = self.info.open.clone();
+        let Open { opened, start, filtered, error, call, .. } = self.info.open.clone();
         let mut cx = context(&mut self.info, observer, time);
         let role = cx.info.open.role.name();
         let (sent, received) = (start[0].offset, start[1].offset);
@@ -150,13 +184,6 @@ impl Connection {
                 "found",
                 format_args!("open already, as {role}; {sent} bytes sent and {received} received before"),
             ),
-        }
-        if !transport.is_stream() {
-            cx.trace(
-                1,
-                "datagrams",
-                format_args!("counted, and not parsed: no protocol of datagrams is known"),
-            );
         }
         if filtered {
             cx.trace(1, "filtered", format_args!("payload left out by the filter"));
@@ -183,7 +210,7 @@ impl Connection {
         observer: &mut dyn Observer,
         action: impl FnOnce(&mut Stream, &mut super::stream::Release<'_>),
     ) {
-        let Connection { info, streams, reader, .. } = self;
+        let Connection { info, streams, reader, datagrams, .. } = self;
         action(&mut streams[direction.index()], &mut |offset, piece, time| {
             let mut cx = context(info, observer, time);
             match piece {
@@ -194,11 +221,10 @@ impl Connection {
                 }
                 Piece::Gap(length, cause) => {
                     let range = Range::new(offset, offset + length);
-                    cx.account(direction, Entry::Lost(range, cause));
-                    let (stage, slug) = (cause.stage().name(), cause.slug());
-                    let name = direction.name();
-                    cx.trace(1, "gap", format_args!("{name} {range} {length} bytes at {stage}: {slug}"));
-                    reader.gap(direction, range, cause, &mut cx);
+                    cx.lost(direction, range, cause);
+                    if datagrams.is_none() {
+                        reader.gap(direction, range, cause, &mut cx);
+                    }
                 }
             }
         });
@@ -215,5 +241,5 @@ impl Connection {
 
 fn context<'a>(info: &'a mut Info, observer: &'a mut dyn Observer, time: Timestamp) -> Context<'a> {
     let level = observer.trace_level();
-    Context { info, observer, time, level }
+    Context { info, observer, time, level, held: None }
 }

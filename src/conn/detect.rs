@@ -10,6 +10,9 @@ use std::fmt;
 /// How many bytes of a connection are kept while no protocol recognises them.
 pub const KEEP_LIMIT: usize = 256 << 10;
 
+/// Up to how many bytes the protocols are asked whenever there are more.
+const ALWAYS: usize = 4 << 10;
+
 /// From this confidence on one direction's bytes decide at once; below it both directions are awaited.
 const SURE: u8 = 90;
 
@@ -30,6 +33,10 @@ pub struct Detector {
     from_start: [bool; 2],
     finished: [bool; 2],
     given_up: bool,
+    /// Guesses that turned out to be wrong.
+    refuted: Vec<&'static str>,
+    /// How many bytes each direction must have before the protocols are asked again.
+    due: [usize; 2],
 }
 
 impl Detector {
@@ -44,6 +51,8 @@ impl Detector {
             from_start,
             finished: [false; 2],
             given_up: false,
+            refuted: Vec::new(),
+            due: [1; 2],
         }
     }
 
@@ -67,6 +76,7 @@ impl Detector {
     /// Keeps a gap. A direction that is not recognised before it may be recognised by what comes after.
     pub fn gap(&mut self, direction: Direction, range: Range, cause: Cause, time: Timestamp) {
         self.heads[direction.index()].clear();
+        self.due[direction.index()] = 1;
         self.from_start[direction.index()] = false;
         if self.given_up {
             return; // what comes next is searched from where it begins
@@ -101,6 +111,7 @@ impl Detector {
         self.given_up = true;
         self.from_start = [false; 2];
         self.heads = Default::default();
+        self.due = [1; 2];
         self.bytes = 0;
         std::mem::take(&mut self.kept)
     }
@@ -108,6 +119,27 @@ impl Detector {
     /// Everything kept, for the replay.
     pub fn take(&mut self) -> Vec<Kept> {
         std::mem::take(&mut self.kept)
+    }
+
+    /// Keeps again what was taken.
+    pub fn keep(&mut self, kept: Vec<Kept>) {
+        self.kept = kept;
+    }
+
+    /// A guess was wrong.
+    pub fn refute(&mut self, protocol: &Protocol) {
+        self.refuted.push(protocol.name);
+    }
+
+    /// True where enough came since the protocols were asked last. Asking costs time for all that is kept, so beyond
+    /// the first [`ALWAYS`] bytes it is done each time it has grown by a quarter.
+    pub fn is_due(&mut self) -> bool {
+        let lengths = self.heads.each_ref().map(Vec::len);
+        let is_due = lengths.iter().zip(self.due).any(|(&length, due)| length >= due) || self.is_full();
+        if is_due {
+            self.due = lengths.map(|length| if length < ALWAYS { length + 1 } else { length + length / 4 });
+        }
+        is_due
     }
 
     /// What each protocol says to the bytes at hand.
@@ -124,7 +156,11 @@ impl Detector {
 
     fn judge(&self, data: [&[u8]; 2]) -> Vec<(&'static Protocol, Verdict)> {
         let sample = Sample { data, from_start: self.from_start, role: self.role };
-        self.protocols.iter().map(|&protocol| (protocol, (protocol.detect)(&sample))).collect()
+        let judge = |protocol: &Protocol| match self.refuted.contains(&protocol.name) {
+            true => Verdict::No("its first messages did not follow it"),
+            false => (protocol.detect)(&sample),
+        };
+        self.protocols.iter().map(|&protocol| (protocol, judge(protocol))).collect()
     }
 
     /// The decision that the verdicts allow now; at the end of the connection (`last`) any match counts.

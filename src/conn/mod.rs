@@ -6,11 +6,13 @@
 //! alike but for one rule: system calls come in stream order, packets need not.
 
 mod connection;
+mod datagrams;
 mod detect;
 mod reader;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use crate::event::{
     Cause, Close, ConnId, Data, Direction, Event, Kind, Open, Opened, Range, Start, Task, Timestamp, Vantage,

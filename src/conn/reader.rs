@@ -2,9 +2,10 @@
 //! lets it search the next boundary, and makes one direction wait for the other.
 
 use super::detect::{Detector, Explained, Kept};
+use super::trial::{Said, Standing, Trial, say};
 use super::{Entry, Info, Observer};
 use crate::event::{Cause, Direction, Range, Timestamp};
-use crate::protocol::{AfterGap, End, Gap, Input, Output, Parser, Protocol, Resync, Then, Verdict};
+use crate::protocol::{self, AfterGap, End, Gap, Input, Output, Parser, Protocol, Resync, Then, Verdict};
 use crate::record::Record;
 use std::fmt;
 
@@ -23,14 +24,27 @@ pub struct Context<'a> {
     pub observer: &'a mut dyn Observer,
     pub time: Timestamp,
     pub level: u8,
+    /// Where what is said is held back, while the protocol is on trial.
+    pub held: Option<Vec<(Timestamp, Said)>>,
 }
 
 impl Context<'_> {
     /// Tells the observer a step if its level is wanted.
     pub fn trace(&mut self, level: u8, step: &'static str, message: fmt::Arguments<'_>) {
-        if level <= self.level {
-            self.observer.trace(self.info, self.time, level, step, message);
+        if level > self.level {
+            return;
         }
+        match &mut self.held {
+            Some(held) => held.push((self.time, Said::Trace(level, step, message.to_string()))),
+            None => self.observer.trace(self.info, self.time, level, step, message),
+        }
+    }
+
+    /// Tells the observer of bytes that moved and never came.
+    pub fn lost(&mut self, direction: Direction, range: Range, cause: Cause) {
+        self.account(direction, Entry::Lost(range, cause));
+        let (name, stage, slug) = (direction.name(), cause.stage().name(), cause.slug());
+        self.trace(1, "gap", format_args!("{name} {range} {} bytes at {stage}: {slug}", range.len()));
     }
 
     /// Tells the observer what became of bytes.
@@ -41,6 +55,11 @@ impl Context<'_> {
 
 impl Output for Context<'_> {
     fn frame(&mut self, direction: Direction, range: Range, what: fmt::Arguments<'_>) {
+        if let Some(held) = &mut self.held {
+            let what = if self.level >= 2 { what.to_string() } else { String::new() };
+            held.push((self.time, Said::Frame(direction, range, what)));
+            return;
+        }
         self.account(direction, Entry::Framed(range));
         self.trace(2, "frame", format_args!("{} {range} {what}", direction.name()));
     }
@@ -49,12 +68,20 @@ impl Output for Context<'_> {
         if range.is_empty() {
             return;
         }
+        if let Some(held) = &mut self.held {
+            held.push((self.time, Said::Skip(direction, range, cause, reason.to_string())));
+            return;
+        }
         self.account(direction, Entry::Skipped(range, cause, reason));
         let (name, slug) = (direction.name(), cause.slug());
         self.trace(1, slug, format_args!("{name} {range} {} bytes: {reason}", range.len()));
     }
 
     fn record(&mut self, record: Record) {
+        if let Some(held) = &mut self.held {
+            held.push((self.time, Said::Record(Box::new(record))));
+            return;
+        }
         self.observer.record(self.info, self.time, record);
     }
 
@@ -79,18 +106,25 @@ struct Lane {
     finished: bool,
 }
 
+impl Lane {
+    /// Offset after the last byte that came.
+    fn end(&self) -> u64 {
+        self.offset + self.unread.len() as u64
+    }
+}
+
 enum State {
     Detecting(Detector),
     Parsing(Box<dyn Parser + Send>),
     /// Both directions speak something else now.
     Switched(String),
-    /// There is no protocol of datagrams in the table: nothing is kept to find one.
-    Datagrams,
 }
 
 /// The reader of one connection.
 pub struct Reader {
     state: State,
+    /// While parsing, where the protocol is a guess.
+    trial: Option<Trial>,
     lanes: [Lane; 2],
     options: super::Options,
 }
@@ -99,16 +133,97 @@ impl Reader {
     /// A reader whose directions begin at `offsets`.
     pub fn new(options: super::Options, info: &Info, offsets: [u64; 2], from_start: [bool; 2]) -> Reader {
         let lanes = offsets.map(|offset| Lane { offset, ..Lane::default() });
-        let state = if info.open.transport.is_stream() {
-            State::Detecting(Detector::new(options.protocols, info.open.role, from_start))
-        } else {
-            State::Datagrams
-        };
-        Reader { state, lanes, options }
+        let state = State::Detecting(Detector::new(options.protocols, info.open.role, from_start));
+        Reader { state, trial: None, lanes, options }
     }
 
     /// The next bytes of a direction.
     pub fn bytes(&mut self, direction: Direction, offset: u64, data: &[u8], cx: &mut Context<'_>) {
+        if let Some(trial) = &mut self.trial {
+            trial.detector.add(direction, offset, data, cx.time);
+        }
+        self.held_back(cx, |reader, cx| reader.take_bytes(direction, offset, data, cx));
+    }
+
+    /// Bytes of a direction that will never come.
+    pub fn gap(&mut self, direction: Direction, range: Range, cause: Cause, cx: &mut Context<'_>) {
+        if let Some(trial) = &mut self.trial {
+            trial.detector.gap(direction, range, cause, cx.time);
+        }
+        self.held_back(cx, |reader, cx| reader.take_gap(direction, range, cause, cx));
+    }
+
+    /// No more bytes will come in a direction.
+    pub fn finish(&mut self, direction: Direction, end: End, cx: &mut Context<'_>) {
+        let offset = self.lanes[direction.index()].end();
+        if let Some(trial) = &mut self.trial {
+            trial.detector.finish(direction, offset, end, cx.time);
+        }
+        self.held_back(cx, |reader, cx| reader.take_finish(direction, end, cx));
+    }
+
+    /// The connection, or the trace, is over.
+    pub fn close(&mut self, end: End, cx: &mut Context<'_>) {
+        if let State::Detecting(detector) = &mut self.state {
+            let verdicts = detector.verdicts();
+            match detector.choose(&verdicts, true) {
+                Some(protocol) => self.decide(protocol, &verdicts, cx),
+                None => skip_unknown(detector, &verdicts, cx),
+            }
+        }
+        // No more evidence comes.
+        self.confirm(cx);
+        for direction in Direction::BOTH {
+            self.unblock(direction, cx);
+        }
+        for direction in Direction::BOTH {
+            self.take_finish(direction, end, cx);
+        }
+        if let State::Parsing(parser) = &mut self.state {
+            parser.close(end, cx.time, cx);
+        }
+    }
+
+    /// Does `action`, and holds back what it says while the protocol is on trial; then decides how that goes on.
+    fn held_back(&mut self, cx: &mut Context<'_>, action: impl FnOnce(&mut Reader, &mut Context<'_>)) {
+        cx.held = self.trial.as_mut().map(|trial| std::mem::take(&mut trial.said));
+        action(self, cx);
+        if let (Some(said), Some(trial)) = (cx.held.take(), &mut self.trial) {
+            trial.said = said;
+        }
+        self.weigh(cx);
+    }
+
+    /// Ends the trial if it can be told by now whether the guess is right. A doubtful one gives way to a protocol that
+    /// recognises the bytes; without one it stays: real peers make mistakes, too.
+    fn weigh(&mut self, cx: &mut Context<'_>) {
+        let Some(trial) = &mut self.trial else { return };
+        match trial.standing() {
+            Standing::Open if matches!(self.state, State::Parsing(_)) => {}
+            Standing::Doubtful => {
+                let refuted = trial.protocol;
+                trial.detector.refute(refuted);
+                let verdicts = trial.detector.verdicts();
+                let Some(protocol) = trial.detector.choose(&verdicts, false) else {
+                    return self.confirm(cx);
+                };
+                let Some(Trial { detector, .. }) = self.trial.take() else { return };
+                cx.trace(1, "reconsidered", format_args!("not {}: {}", refuted.name, protocol.name));
+                self.state = State::Detecting(detector);
+                self.decide(protocol, &verdicts, cx);
+            }
+            _ => self.confirm(cx),
+        }
+    }
+
+    /// The guess stands, for good.
+    fn confirm(&mut self, cx: &mut Context<'_>) {
+        if let Some(trial) = self.trial.take() {
+            say(trial.said, cx);
+        }
+    }
+
+    fn take_bytes(&mut self, direction: Direction, offset: u64, data: &[u8], cx: &mut Context<'_>) {
         match &mut self.state {
             State::Detecting(_) => self.detect(direction, offset, data, cx),
             State::Parsing(_) => self.offer(direction, data, cx),
@@ -116,22 +231,16 @@ impl Reader {
                 let range = Range::new(offset, offset + data.len() as u64);
                 cx.account(direction, Entry::Skipped(range, Cause::Unsupported, format_args!("{name}")));
             }
-            State::Datagrams => {
-                let range = Range::new(offset, offset + data.len() as u64);
-                let reason = format_args!("datagrams have no parser");
-                cx.account(direction, Entry::Skipped(range, Cause::ProtocolUnknown, reason));
-            }
         }
     }
 
-    /// Bytes of a direction that will never come.
-    pub fn gap(&mut self, direction: Direction, range: Range, cause: Cause, cx: &mut Context<'_>) {
+    fn take_gap(&mut self, direction: Direction, range: Range, cause: Cause, cx: &mut Context<'_>) {
         self.unblock(direction, cx);
         let lane = &mut self.lanes[direction.index()];
         let parser = match &mut self.state {
             State::Detecting(detector) => return detector.gap(direction, range, cause, cx.time),
             State::Parsing(parser) => parser,
-            State::Switched(_) | State::Datagrams => return,
+            State::Switched(_) => return,
         };
         lane.blocked = None;
         let unread = std::mem::take(&mut lane.unread);
@@ -154,14 +263,13 @@ impl Reader {
         self.unblock(direction.reverse(), cx);
     }
 
-    /// No more bytes will come in a direction.
-    pub fn finish(&mut self, direction: Direction, end: End, cx: &mut Context<'_>) {
+    fn take_finish(&mut self, direction: Direction, end: End, cx: &mut Context<'_>) {
         self.unblock(direction, cx);
         let lane = &mut self.lanes[direction.index()];
         let parser = match &mut self.state {
             State::Detecting(detector) => return detector.finish(direction, lane.offset, end, cx.time),
             State::Parsing(parser) => parser,
-            State::Switched(_) | State::Datagrams => return,
+            State::Switched(_) => return,
         };
         if std::mem::replace(&mut lane.finished, true) {
             return;
@@ -175,26 +283,6 @@ impl Reader {
         parser.finish(Input { direction, offset, time: cx.time, data: rest }, end, cx);
         lane.offset = offset + unread.len() as u64;
         self.unblock(direction.reverse(), cx);
-    }
-
-    /// The connection, or the trace, is over.
-    pub fn close(&mut self, end: End, cx: &mut Context<'_>) {
-        if let State::Detecting(detector) = &mut self.state {
-            let verdicts = detector.verdicts();
-            match detector.choose(&verdicts, true) {
-                Some(protocol) => self.decide(protocol, &verdicts, cx),
-                None => skip_unknown(detector, &verdicts, cx),
-            }
-        }
-        for direction in Direction::BOTH {
-            self.unblock(direction, cx);
-        }
-        for direction in Direction::BOTH {
-            self.finish(direction, end, cx);
-        }
-        if let State::Parsing(parser) = &mut self.state {
-            parser.close(end, cx.time, cx);
-        }
     }
 
     fn detect(&mut self, direction: Direction, offset: u64, data: &[u8], cx: &mut Context<'_>) {
@@ -216,6 +304,9 @@ impl Reader {
             return;
         }
         detector.add(direction, offset, data, cx.time);
+        if !detector.is_due() {
+            return;
+        }
         let verdicts = detector.verdicts();
         cx.trace(2, "detect", format_args!("{}", Explained(&verdicts)));
         if let Some(protocol) = detector.choose(&verdicts, false) {
@@ -226,54 +317,72 @@ impl Reader {
         }
     }
 
-    /// Takes `protocol` and replays what was kept.
+    /// Takes `protocol` and replays what was kept; unless it is proven, on trial.
     fn decide(
         &mut self,
         protocol: &'static Protocol,
         verdicts: &[(&'static Protocol, Verdict)],
         cx: &mut Context<'_>,
     ) {
-        let State::Detecting(detector) = &mut self.state else { return };
         cx.info.protocol = Some(protocol.name);
         cx.trace(1, "protocol", format_args!("{}: {}", protocol.name, Explained(verdicts)));
-        let (kept, from_start) = (detector.take(), detector.begins_at_start());
+        let role = cx.info.open.role;
+        let parser = (protocol.parser)(protocol::Options { role, ..self.options.protocol });
+        let State::Detecting(mut detector) = std::mem::replace(&mut self.state, State::Parsing(parser))
+        else {
+            return;
+        };
+        let kept = detector.take();
+        self.place_lanes(&kept, detector.begins_at_start());
+        let on_trial = !is_proven(protocol, verdicts);
+        cx.held = on_trial.then(Vec::new);
+        self.replay(&kept, cx);
+        if let Some(said) = cx.held.take() {
+            detector.keep(kept);
+            self.trial = Some(Trial { said, ..Trial::new(protocol, detector) });
+            self.weigh(cx);
+        }
+    }
+
+    /// Where each direction's reading begins, and which have to search a boundary first.
+    fn place_lanes(&mut self, kept: &[Kept], from_start: [bool; 2]) {
         let mut known = [false; 2];
-        for item in &kept {
+        for item in kept {
             let (direction, offset, resyncing) = match *item {
                 Kept::Bytes(direction, offset, ..) => (direction, offset, !from_start[direction.index()]),
                 Kept::Gap(direction, range, ..) => (direction, range.from, false),
                 Kept::Finish(direction, offset, ..) => (direction, offset, false),
             };
             if !std::mem::replace(&mut known[direction.index()], true) {
-                self.lanes[direction.index()].offset = offset;
-                self.lanes[direction.index()].resyncing = resyncing;
+                self.lanes[direction.index()] = Lane { offset, resyncing, ..Lane::default() };
             }
         }
         for direction in Direction::BOTH.into_iter().filter(|direction| !known[direction.index()]) {
             self.lanes[direction.index()].resyncing = !from_start[direction.index()];
         }
-        let role = cx.info.open.role;
-        let mut parser = (protocol.parser)(crate::protocol::Options { role, ..self.options.protocol });
+        let State::Parsing(parser) = &mut self.state else { return };
         for direction in
             Direction::BOTH.into_iter().filter(|direction| self.lanes[direction.index()].resyncing)
         {
             parser.begin_inside(direction);
         }
-        self.state = State::Parsing(parser);
+    }
+
+    fn replay(&mut self, kept: &[Kept], cx: &mut Context<'_>) {
         let now = cx.time;
         for item in kept {
             match item {
                 Kept::Bytes(direction, _, data, time) => {
-                    cx.time = time;
-                    self.bytes(direction, self.lanes[direction.index()].offset, &data, cx);
+                    cx.time = *time;
+                    self.take_bytes(*direction, self.lanes[direction.index()].end(), data, cx);
                 }
                 Kept::Gap(direction, range, cause, time) => {
-                    cx.time = time;
-                    self.gap(direction, range, cause, cx);
+                    cx.time = *time;
+                    self.take_gap(*direction, *range, *cause, cx);
                 }
                 Kept::Finish(direction, _, end, time) => {
-                    cx.time = time;
-                    self.finish(direction, end, cx);
+                    cx.time = *time;
+                    self.take_finish(*direction, *end, cx);
                 }
             }
         }
@@ -365,7 +474,7 @@ impl Reader {
                     cx.account(direction, Entry::Skipped(range, Cause::Unsupported, format_args!("{name}")));
                     return data.len();
                 }
-                State::Detecting(_) | State::Datagrams => return at,
+                State::Detecting(_) => return at,
             };
             let lane = &mut self.lanes[direction.index()];
             if lane.resyncing {
@@ -450,6 +559,12 @@ impl Reader {
             format_args!("a message of more than {UNREAD_LIMIT} bytes"),
         );
     }
+}
+
+/// True where nothing else could give what was seen.
+fn is_proven(protocol: &Protocol, verdicts: &[(&'static Protocol, Verdict)]) -> bool {
+    let own = verdicts.iter().find(|(of, _)| of.name == protocol.name);
+    matches!(own, Some((_, Verdict::Match(100..))))
 }
 
 fn wait(direction: Direction, offset: u64, bytes: usize, wanted: &str, cx: &mut Context<'_>) {

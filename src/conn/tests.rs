@@ -8,8 +8,23 @@ use crate::record::{Message, Status};
 use proptest::prelude::*;
 use std::collections::VecDeque;
 
-static LINES: Protocol = Protocol { name: "lines", detect, parser: |_| Box::new(Lines::default()) };
+static LINES: Protocol =
+    Protocol { name: "lines", detect, parser: |_| Box::new(Lines::default()), datagrams: None };
 static PROTOCOLS: &[&Protocol] = &[&LINES];
+
+/// Takes any first question for its own, and then knows only questions with an x in them.
+static HASTY: Protocol = Protocol {
+    name: "hasty",
+    detect: |_| Verdict::Match(95),
+    parser: |_| Box::new(Hasty(Lines::default())),
+    datagrams: None,
+};
+
+/// The protocol of lines, which is less sure of itself.
+static MODEST: Protocol = Protocol { name: "modest", detect: |_| Verdict::Match(90), ..LINES_ROW };
+
+const LINES_ROW: Protocol =
+    Protocol { name: "lines", detect, parser: |_| Box::new(Lines::default()), datagrams: None };
 
 fn detect(sample: &Sample<'_>) -> Verdict {
     let mut all = sample.data.iter().flat_map(|data| data.iter());
@@ -102,6 +117,40 @@ impl Parser for Lines {
     }
 }
 
+struct Hasty(Lines);
+
+impl Parser for Hasty {
+    fn feed(&mut self, input: Input<'_>, out: &mut dyn Output) -> Progress {
+        match input.data.iter().position(|&byte| byte == b'\n') {
+            Some(end) if !input.data[..end].contains(&b'x') => {
+                let then = Then::Malformed { length: end + 1, reason: "no x".to_owned() };
+                Progress { taken: 0, then }
+            }
+            _ => self.0.feed(input, out),
+        }
+    }
+
+    fn gap(&mut self, gap: Gap<'_>, out: &mut dyn Output) -> AfterGap {
+        self.0.gap(gap, out)
+    }
+
+    fn resync(&mut self, direction: Direction, data: &[u8], at_event: bool) -> Resync {
+        self.0.resync(direction, data, at_event)
+    }
+
+    fn finish(&mut self, rest: Input<'_>, end: End, out: &mut dyn Output) {
+        self.0.finish(rest, end, out);
+    }
+
+    fn unblock(&mut self, direction: Direction) {
+        self.0.unblock(direction);
+    }
+
+    fn close(&mut self, end: End, time: Timestamp, out: &mut dyn Output) {
+        self.0.close(end, time, out);
+    }
+}
+
 /// Writes down what the tracker says, byte by byte.
 #[derive(Default)]
 struct Notes {
@@ -166,7 +215,16 @@ fn event(kind: Kind<'_>) -> Event<'_> {
 
 /// Feeds the steps, closes, and proves that the account of each direction is whole.
 fn check(vantage: Vantage, steps: &[Step], lengths: [usize; 2]) -> Notes {
-    let options = Options { protocols: PROTOCOLS, ..Options::default() };
+    check_with(PROTOCOLS, vantage, steps, lengths)
+}
+
+fn check_with(
+    protocols: &'static [&'static Protocol],
+    vantage: Vantage,
+    steps: &[Step],
+    lengths: [usize; 2],
+) -> Notes {
+    let options = Options { protocols, ..Options::default() };
     let mut tracker = Tracker::new(vantage, options, Notes::default());
     tracker.event(&event(Kind::Open(Open { exact: true, ..Open::default() })));
     for (direction, offset, bytes, lost) in steps {
@@ -267,6 +325,103 @@ fn garbage_is_named_and_passed_over() {
     let notes = check(Vantage::Syscall, &steps, [12, 0]);
     assert!(notes.bytes[0][3..6].iter().all(|causes| causes[1] == Some(Cause::ParseError)));
     assert!(notes.bytes[0][6..9].iter().all(|causes| causes[1] == Some(Cause::ResyncSkipped)));
+}
+
+#[test]
+fn a_wrong_guess_is_corrected_from_the_first_byte_on() {
+    static BOTH: &[&Protocol] = &[&HASTY, &MODEST];
+    let streams = [b"?x\n?b\n?c\n".to_vec(), b"!1\n!2\n!3\n".to_vec()];
+    // In one direction after the other, so that what is refuted has said something before.
+    let steps = [step(Direction::Send, 0, &streams[0]), step(Direction::Recv, 0, &streams[1])];
+    let notes = check_with(BOTH, Vantage::Syscall, &steps, [9, 9]);
+    assert_eq!(complete(&notes), 3);
+    assert!(notes.bytes.iter().flatten().all(|causes| *causes == [None, None]));
+}
+
+#[test]
+fn a_guess_that_nobody_else_would_make_stays() {
+    static ALONE: &[&Protocol] = &[&HASTY];
+    let steps = [step(Direction::Send, 0, b"?b\n?x\n?x\n")];
+    let notes = check_with(ALONE, Vantage::Syscall, &steps, [9, 0]);
+    assert!(notes.bytes[0][..3].iter().all(|causes| causes[1] == Some(Cause::ParseError)));
+    assert_eq!(notes.records, [(Status::NoResponse, 6)]);
+}
+
+#[test]
+fn a_guess_is_on_trial_only_until_a_record_is_whole() {
+    static BOTH: &[&Protocol] = &[&HASTY, &MODEST];
+    let steps = [
+        step(Direction::Send, 0, b"?x\n"),
+        step(Direction::Recv, 0, b"!x\n"),
+        step(Direction::Send, 3, b"?b\n"),
+    ];
+    let notes = check_with(BOTH, Vantage::Syscall, &steps, [6, 3]);
+    assert_eq!(complete(&notes), 1);
+    assert!(notes.bytes[0][3..].iter().all(|causes| causes[1] == Some(Cause::ParseError)));
+}
+
+#[test]
+fn datagrams_are_judged_one_by_one() {
+    struct Echo;
+    impl Parser for Echo {
+        fn datagram(&mut self, datagram: protocol::Datagram<'_>, out: &mut dyn Output) {
+            out.frame(datagram.direction, datagram.range, format_args!("echo"));
+        }
+        fn feed(&mut self, _: Input<'_>, _: &mut dyn Output) -> Progress {
+            unreachable!("a stream")
+        }
+        fn gap(&mut self, _: Gap<'_>, _: &mut dyn Output) -> AfterGap {
+            unreachable!("a stream")
+        }
+        fn resync(&mut self, _: Direction, _: &[u8], _: bool) -> Resync {
+            unreachable!("a stream")
+        }
+        fn finish(&mut self, _: Input<'_>, _: End, _: &mut dyn Output) {}
+        fn unblock(&mut self, _: Direction) {}
+        fn close(&mut self, _: End, _: Timestamp, _: &mut dyn Output) {}
+    }
+    static ECHO: Protocol = Protocol {
+        name: "echo",
+        detect: |_| Verdict::No("datagrams only"),
+        parser: |_| Box::new(Echo),
+        datagrams: Some(|datagram| match datagram.data.starts_with(b"e") {
+            true => Verdict::Match(100),
+            false => Verdict::No("no e"),
+        }),
+    };
+    static PROTOCOLS: &[&Protocol] = &[&LINES, &ECHO];
+    let options = Options { protocols: PROTOCOLS, ..Options::default() };
+    let mut tracker = Tracker::new(Vantage::Syscall, options, Notes::default());
+    let open = Open { exact: true, transport: crate::event::Transport::Udp, ..Open::default() };
+    tracker.event(&event(Kind::Open(open)));
+    let mut datagram = |offset, payload: &[u8], length| {
+        tracker.event(&event(Kind::Data(Data {
+            direction: Direction::Send,
+            offset,
+            length,
+            payload,
+            tcp_seq: None,
+            peer: None,
+            call: Call::Packet,
+            cause: (length > payload.len() as u64).then_some(Cause::Snaplen),
+            peek: false,
+            error: None,
+        })));
+    };
+    datagram(0, b"eee", 3);
+    datagram(3, b"", 0);
+    datagram(3, b"?ab", 3);
+    datagram(6, b"e", 3);
+    datagram(11, b"e", 1);
+    let notes = tracker.finish();
+    let causes = &notes.bytes[0];
+    assert_eq!(
+        notes.framed[0],
+        [true, true, true, false, false, false, true, true, true, false, false, true]
+    );
+    assert!(causes[3..6].iter().all(|causes| *causes == [None, Some(Cause::ProtocolUnknown)]));
+    assert!(causes[7..9].iter().all(|causes| *causes == [Some(Cause::Snaplen), None]));
+    assert!(causes[9..11].iter().all(|causes| *causes == [Some(Cause::UntracedSyscall), None]));
 }
 
 #[test]

@@ -341,7 +341,7 @@ mod tests {
     /// Frames of a length byte (of all that follows), a kind and a body, of which two bytes are looked at.
     struct Letters;
 
-    static PROTOCOL: Protocol = Protocol { name: "letters", detect, parser };
+    static PROTOCOL: Protocol = Protocol { name: "letters", detect, parser, datagrams: None };
 
     fn detect(_: &Sample<'_>) -> Verdict {
         Verdict::Match(100)

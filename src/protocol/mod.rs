@@ -15,7 +15,7 @@ pub mod framed;
 #[cfg(test)]
 mod testing;
 
-use crate::event::{Cause, Direction, Range, Role, Timestamp};
+use crate::event::{Address, Cause, Direction, Range, Role, Timestamp};
 use crate::record::Record;
 use std::fmt;
 
@@ -39,6 +39,8 @@ pub struct Protocol {
     pub detect: fn(&Sample<'_>) -> Verdict,
     /// Makes the parser of one connection.
     pub parser: fn(Options) -> Box<dyn Parser + Send>,
+    /// Judges one whole datagram, where the protocol is spoken in datagrams, too: [`Parser::datagram`].
+    pub datagrams: Option<fn(&Datagram<'_>) -> Verdict>,
 }
 
 /// What a parser may spend on what it shows, and what is known of the connection beforehand.
@@ -99,6 +101,30 @@ pub struct Input<'a> {
     pub time: Timestamp,
     /// The bytes. Starts with what the last call left, never with what it took.
     pub data: &'a [u8],
+}
+
+/// One datagram.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram<'a> {
+    /// Which direction.
+    pub direction: Direction,
+    /// Its place among the bytes of its direction, where datagrams count one after the other. Never empty.
+    pub range: Range,
+    /// When it was sent or received.
+    pub time: Timestamp,
+    /// Its bytes: all, or those that were captured.
+    pub data: &'a [u8],
+    /// Why `data` is shorter than `range`; absent where it is not.
+    pub cause: Option<Cause>,
+    /// The other end, where it is not the connection's.
+    pub peer: Option<Address>,
+}
+
+impl Datagram<'_> {
+    /// The part of its range that was captured.
+    pub fn captured(&self) -> Range {
+        Range::new(self.range.from, self.range.from + self.data.len() as u64)
+    }
 }
 
 /// What a parser did with its [`Input`].
@@ -203,6 +229,13 @@ pub trait Parser {
     /// Waiting for the other direction ([`Then::Other`]) is over: it has a gap or its end there. The next
     /// [`Parser::feed`] of `direction` has to go on without.
     fn unblock(&mut self, direction: Direction);
+
+    /// Takes a datagram that the protocol recognised ([`Protocol::datagrams`]); accounts for it by one [`Output::frame`]
+    /// of its range, or by [`Output::skip`] of what was captured of it. A parser gets datagrams or streams, never both.
+    fn datagram(&mut self, datagram: Datagram<'_>, out: &mut dyn Output) {
+        let reason = format_args!("not a protocol of datagrams");
+        out.skip(datagram.direction, datagram.captured(), Cause::Unsupported, reason);
+    }
 
     /// The connection or the trace ended, both directions are finished: what still waits for its other
     /// half becomes a record.

@@ -326,11 +326,12 @@ pub fn assert_robust(file: &str) {
         }
         track(&noisy).assert_balanced(&format!("{file} with garbage, round {round}"));
     }
-    // Each event takes another's place; times go back.
+    // The payload of each connection the other way round, in the places where there is some.
     let mut reversed = all.clone();
-    let (first, last) = (all.iter().position(Kept::has_payload), all.iter().rposition(Kept::has_payload));
-    if let (Some(first), Some(last)) = (first, last) {
-        reversed[first..=last].reverse();
+    let conns: BTreeSet<ConnId> = with_payload.iter().map(|&index| all[index].event.conn).collect();
+    for conn in conns {
+        let places = with_payload.iter().filter(|&&index| all[index].event.conn == conn);
+        places.clone().zip(places.rev()).for_each(|(&to, &from)| reversed[to] = all[from].clone());
     }
     track(&reversed).assert_balanced(&format!("{file} in reversed order"));
 }

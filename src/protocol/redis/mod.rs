@@ -27,7 +27,7 @@ use reply::Reply;
 use resp::{Carried, Grammar, Reader, Step};
 
 /// The table's row.
-pub static PROTOCOL: Protocol = Protocol { name: "redis", detect: detect::detect, parser };
+pub static PROTOCOL: Protocol = Protocol { name: "redis", detect: detect::detect, parser, datagrams: None };
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Redis::new(options))
