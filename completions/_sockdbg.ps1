@@ -61,6 +61,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
             [CompletionResult]::new('--ring-size', '--ring-size', [CompletionResultType]::ParameterName, 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two')
             [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'Show as text, or as JSON Lines with stable field names')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set')
+            [CompletionResult]::new('--html', '--html', [CompletionResultType]::ParameterName, 'Write the report as one HTML page that needs nothing else, too')
             [CompletionResult]::new('-f', '-f', [CompletionResultType]::ParameterName, 'Trace the children of the traced processes, too, and theirs')
             [CompletionResult]::new('--follow-forks', '--follow-forks', [CompletionResultType]::ParameterName, 'Trace the children of the traced processes, too, and theirs')
             [CompletionResult]::new('-a', '-a', [CompletionResultType]::ParameterName, 'Trace every process but sockdbg')
@@ -75,6 +76,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
         'sockdbg;pcap-compare' {
             [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'Show as text, or as JSON Lines with stable field names')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set')
+            [CompletionResult]::new('--html', '--html', [CompletionResultType]::ParameterName, 'Write the report as one HTML page that needs nothing else, too')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print no summary and no warning on stderr, only errors')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print no summary and no warning on stderr, only errors')
             [CompletionResult]::new('--full', '--full', [CompletionResultType]::ParameterName, 'List every connection and record instead of folding long lists')
@@ -194,6 +196,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
         }
         'sockdbg;demo' {
             [CompletionResult]::new('--keep', '--keep', [CompletionResultType]::ParameterName, 'Keep the recording and the capture in this directory')
+            [CompletionResult]::new('--html', '--html', [CompletionResultType]::ParameterName, 'Write the report as one HTML page that needs nothing else, too')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set')
             [CompletionResult]::new('--serve', '--serve', [CompletionResultType]::ParameterName, 'Be the demo''s server')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')

@@ -57,6 +57,7 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand --ring-size 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two'
             cand --format 'Show as text, or as JSON Lines with stable field names'
             cand --color 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set'
+            cand --html 'Write the report as one HTML page that needs nothing else, too'
             cand -f 'Trace the children of the traced processes, too, and theirs'
             cand --follow-forks 'Trace the children of the traced processes, too, and theirs'
             cand -a 'Trace every process but sockdbg'
@@ -70,6 +71,7 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
         &'sockdbg;pcap-compare'= {
             cand --format 'Show as text, or as JSON Lines with stable field names'
             cand --color 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set'
+            cand --html 'Write the report as one HTML page that needs nothing else, too'
             cand -q 'Print no summary and no warning on stderr, only errors'
             cand --quiet 'Print no summary and no warning on stderr, only errors'
             cand --full 'List every connection and record instead of folding long lists'
@@ -183,6 +185,7 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
         }
         &'sockdbg;demo'= {
             cand --keep 'Keep the recording and the capture in this directory'
+            cand --html 'Write the report as one HTML page that needs nothing else, too'
             cand --color 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set'
             cand --serve 'Be the demo''s server'
             cand -h 'Print help (see more with ''--help'')'

@@ -60,6 +60,7 @@ json\t'JSON Lines'"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l color -d 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set' -r -f -a "auto\t'Where stdout is a terminal and neither NO_COLOR nor a dumb TERM speaks against it'
 always\t'Always'
 never\t'Never'"
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l html -d 'Write the report as one HTML page that needs nothing else, too' -r -F
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s f -l follow-forks -d 'Trace the children of the traced processes, too, and theirs'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s a -l all -d 'Trace every process but sockdbg'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s q -l quiet -d 'Print no summary and no warning on stderr, only errors'
@@ -70,6 +71,7 @@ json\t'JSON Lines'"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -l color -d 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set' -r -f -a "auto\t'Where stdout is a terminal and neither NO_COLOR nor a dumb TERM speaks against it'
 always\t'Always'
 never\t'Never'"
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -l html -d 'Write the report as one HTML page that needs nothing else, too' -r -F
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -s q -l quiet -d 'Print no summary and no warning on stderr, only errors'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -l full -d 'List every connection and record instead of folding long lists'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -157,6 +159,7 @@ never\t'Never'"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand demo" -l keep -d 'Keep the recording and the capture in this directory' -r -F
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand demo" -l html -d 'Write the report as one HTML page that needs nothing else, too' -r -F
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand demo" -l color -d 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set' -r -f -a "auto\t'Where stdout is a terminal and neither NO_COLOR nor a dumb TERM speaks against it'
 always\t'Always'
 never\t'Never'"

@@ -2,20 +2,23 @@
 //! missing records, and the report.
 
 use super::options::{Format, Output};
+use super::private;
 use super::screen::{Screen, say};
-use crate::compare::{Collector, Coverage, Report, Side, Verdict};
+use crate::compare::{Collector, Coverage, Edges, Report, Side, Verdict};
 use crate::conn::{Observer, Options, Tracker};
 use crate::event::{Event, Timestamp};
 use crate::exit::Outcome;
 use crate::ledger::Book;
 use crate::output::paint::Paint;
 use crate::output::report::TextReport;
-use crate::output::report_json;
 use crate::output::time::Clock;
+use crate::output::{report_html, report_json};
 use crate::source::pcap::{self, Capture};
 use crate::source::{self, Source, Summary};
+use anyhow::Context;
+use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How to show a comparison.
 #[derive(clap::Args, Clone, Debug)]
@@ -27,6 +30,12 @@ pub struct Show {
     /// List every connection and record instead of folding long lists
     #[arg(long, help_heading = "Output")]
     pub full: bool,
+
+    /// Write the report as one HTML page that needs nothing else, too
+    ///
+    /// Readable for its owner only: it shows some of the payload, around the findings.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub html: Option<PathBuf>,
 }
 
 /// Runs a source to its end through a tracker with `observer`. `also` sees each event as well, and can
@@ -74,6 +83,7 @@ pub fn compare(
     process: &Side,
     capture: &Path,
     span: Option<(Timestamp, Timestamp)>,
+    how: &Show,
 ) -> Result<Report, source::Error> {
     let mut wire = side(&mut Capture::open(capture, pcap::Options::default())?)?;
     if let Some((began, ended)) = span {
@@ -82,21 +92,33 @@ pub fn compare(
     }
     let mut report = Report::new(process, &wire);
     let wanted = report.wanted();
-    if !wanted.is_empty() {
+    let mut edges = if how.html.is_some() { Edges::of(&report) } else { Edges::default() };
+    if !wanted.is_empty() || !edges.is_empty() {
         let mut again = Capture::open(capture, pcap::Options::default())?;
-        let (collector, _) = observe(&mut again, Collector::new(wanted), |_| ControlFlow::Continue(()))?;
+        let (collector, _) = observe(&mut again, Collector::new(wanted), |event| {
+            edges.event(event);
+            ControlFlow::Continue(())
+        })?;
         report.name_missing(collector);
+        edges.settle(&mut report);
     }
     Ok(report)
 }
 
-/// Shows a report and says whether there are differences.
+/// Shows a report and says whether there are differences. `title` names what was compared.
 ///
 /// # Errors
-/// Stdout can't be written.
-pub fn show(report: &Report, process: &Side, how: &Show) -> anyhow::Result<Outcome> {
+/// Stdout or the page can't be written.
+pub fn show(report: &Report, process: &Side, title: &str, how: &Show) -> anyhow::Result<Outcome> {
     let mut screen = Screen::new(false);
     let time = process.coverage.last.unwrap_or_default();
+    if let Some(path) = &how.html {
+        let file = private::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        let mut page = BufWriter::new(file);
+        report_html::write(report, title, time, &mut page)
+            .and_then(|()| page.flush())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
     match how.output.format {
         Format::Json => screen.show(|out| report_json::write(report, time, out))?,
         Format::Text => {

@@ -9,6 +9,7 @@ pub mod drive;
 pub mod filter;
 pub mod open;
 pub mod options;
+mod private;
 pub mod recorder;
 pub mod screen;
 pub mod subject;

@@ -38,6 +38,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         return Err(Usage::new(message, "the first file has to come from sockdbg events -w").into());
     }
     let process = comparison::side(&mut *recording)?;
-    let report = comparison::compare(&process, &args.capture, None)?;
-    comparison::show(&report, &process, &args.show)
+    let report = comparison::compare(&process, &args.capture, None, &args.show)?;
+    let title = format!("{} and {}", args.recording.display(), args.capture.display());
+    comparison::show(&report, &process, &title, &args.show)
 }

@@ -4,15 +4,16 @@
 //! the disk fills up, the file is cut back to its last whole event and gets no end mark, from which
 //! readers know that something is missing (`recording-cut`). The format is the business of [`crate::output::recording`].
 
+use super::private;
 use crate::event::{Event, Timestamp};
 use crate::exit::Usage;
 use crate::output::recording::Writer;
 use crate::source::Summary;
 use anyhow::Context;
 use std::cell::RefCell;
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::File;
 use std::io::{self, IsTerminal, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -95,13 +96,8 @@ impl Target {
         if path == Path::new("-") {
             return Ok(Target::Other(Box::new(io::stdout())));
         }
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        if !file.metadata()?.is_file() {
-            return Ok(Target::Other(Box::new(file)));
-        }
-        // It may have been there before, open to others.
-        file.set_permissions(Permissions::from_mode(0o600))?;
-        Ok(Target::Regular(file))
+        let file = private::create(path)?;
+        Ok(if file.metadata()?.is_file() { Target::Regular(file) } else { Target::Other(Box::new(file)) })
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -205,6 +201,8 @@ impl Write for Handle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
 
     fn chunks(path: &Path) -> Chunks {
         Chunks::new(Target::open(path).unwrap())

@@ -68,6 +68,17 @@ struct Wire {
     interface: Option<String>,
 }
 
+impl Wire {
+    /// What was compared, for the head of a report.
+    fn title(&self) -> String {
+        match (&self.pcap, &self.interface) {
+            (Some(path), _) => format!("a live trace and {}", path.display()),
+            (None, Some(interface)) => format!("a live trace and the traffic of {interface}"),
+            (None, None) => "a live trace".to_owned(),
+        }
+    }
+}
+
 /// Traces, then compares and reports.
 ///
 /// # Errors
@@ -83,8 +94,8 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let process = comparison::side(&mut *opened.source)?;
     let capture = capture.end()?;
     opened.report_command();
-    let report = comparison::compare(&process, capture.path(), capture.span())?;
-    comparison::show(&report, &process, &args.show)
+    let report = comparison::compare(&process, capture.path(), capture.span(), &args.show)?;
+    comparison::show(&report, &process, &args.wire.title(), &args.show)
 }
 
 /// The wire's side while the trace runs.

@@ -4,9 +4,11 @@
 
 mod align;
 mod balance;
+mod edges;
 mod missing;
 
 pub use balance::Balance;
+pub use edges::{EDGE, Edge, Edges};
 pub use missing::{Collector, Wanted};
 
 use crate::conn::Info;
@@ -67,11 +69,21 @@ pub struct Finding {
     pub records: Vec<Missing>,
     /// How many records there are, listed or not.
     pub record_count: u64,
+    /// Between which moments the bytes moved, as far as the vantages tell.
+    pub times: Option<[Timestamp; 2]>,
+    /// The bytes around its beginning and around its end, where they were collected ([`Edges`]).
+    pub edges: Vec<Edge>,
 }
 
 impl Finding {
     fn new(direction: Direction, range: Range, cause: Cause, detail: String) -> Finding {
-        Finding { direction, range, cause, detail, records: Vec::new(), record_count: 0 }
+        let (records, edges) = (Vec::new(), Vec::new());
+        Finding { direction, range, cause, detail, records, record_count: 0, times: None, edges }
+    }
+
+    fn place_in_time(&mut self, ledger: &Ledger) {
+        let timeline = &ledger.accounts[self.direction.index()].timeline;
+        self.times = timeline.before(self.range.from).zip(timeline.after(self.range.to)).map(Into::into);
     }
 
     /// True where it describes the limits of the comparison, not a difference: traffic of others, what came after
@@ -223,6 +235,7 @@ fn compare(
         Direct { direction, process, wire, wire_start, coverage }.balance(&mut findings)
     });
     findings.sort_by_key(|finding| (finding.direction, finding.cause.stage(), finding.range));
+    findings.iter_mut().for_each(|finding| finding.place_in_time(process));
     Comparison {
         info: process.info.clone(),
         flow: alignment.map(|alignment| wire.ledgers[alignment.flow].info.id),
@@ -251,6 +264,7 @@ fn unmatched(flow: &Ledger, process: &Side) -> Comparison {
         }
         Balance { wire: account.delivered.len(), ..Balance::default() }
     });
+    findings.iter_mut().for_each(|finding| finding.place_in_time(flow));
     Comparison {
         info: flow.info.clone(),
         flow: Some(flow.info.id),

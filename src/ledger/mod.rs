@@ -8,8 +8,10 @@ pub mod catalogue;
 #[cfg(test)]
 mod conservation;
 mod ranges;
+mod timeline;
 
 pub use ranges::RangeSet;
+pub use timeline::Timeline;
 
 use crate::conn::{Entry, Info, Observer};
 use crate::event::{Cause, Close, ConnId, Direction, Range, Stage, Timestamp};
@@ -43,6 +45,8 @@ pub struct Account {
     pub recorded: RangeSet,
     /// Framed bytes whose record lacks its other half.
     pub unpaired: Vec<Stopped>,
+    /// When its bytes moved.
+    pub timeline: Timeline,
 }
 
 impl Account {
@@ -214,8 +218,14 @@ impl Observer for Book {
     fn account(&mut self, info: &Info, direction: Direction, entry: Entry<'_>) {
         let account = &mut self.ledger(info).accounts[direction.index()];
         match entry {
-            Entry::Delivered(range) => account.delivered.insert(range),
-            Entry::Lost(range, cause) => account.lose(range, cause),
+            Entry::Delivered(range) => {
+                account.timeline.note(range.to, info.last);
+                account.delivered.insert(range);
+            }
+            Entry::Lost(range, cause) => {
+                account.timeline.note(range.to, info.last);
+                account.lose(range, cause);
+            }
             Entry::Framed(range) => account.frame(range),
             Entry::Skipped(range, cause, reason) => {
                 extend(&mut account.skipped, range, cause, &reason.to_string());

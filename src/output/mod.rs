@@ -12,6 +12,7 @@ pub mod recording;
 pub mod records;
 pub mod records_json;
 pub mod report;
+pub mod report_html;
 pub mod report_json;
 pub mod sockets;
 pub mod tally;

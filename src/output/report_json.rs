@@ -3,7 +3,7 @@
 use super::json::{Connection, write_line};
 use super::records_json::connection;
 use super::time::rfc3339;
-use crate::compare::{Balance, Comparison, Finding, Missing, Report};
+use crate::compare::{Balance, Comparison, Edge, Finding, Missing, Report};
 use crate::event::{Direction, Timestamp, Transport};
 use crate::ledger::catalogue;
 use serde::Serialize;
@@ -21,9 +21,11 @@ pub fn write(report: &Report, time: Timestamp, out: &mut dyn Write) -> io::Resul
 }
 
 #[derive(Serialize)]
-struct ConnectionLine<'a> {
+pub(super) struct ConnectionLine<'a> {
     r#type: &'static str,
     time: String,
+    /// When it was used last.
+    last: String,
     #[serde(flatten)]
     connection: Connection<'a>,
     /// False for a flow of the capture that is no socket of the process.
@@ -39,11 +41,12 @@ struct ConnectionLine<'a> {
 }
 
 impl<'a> ConnectionLine<'a> {
-    fn new(comparison: &'a Comparison) -> ConnectionLine<'a> {
+    pub(super) fn new(comparison: &'a Comparison) -> ConnectionLine<'a> {
         let [send, recv] = comparison.balances.map(Side::from);
         ConnectionLine {
             r#type: "connection",
             time: rfc3339(comparison.info.first),
+            last: rfc3339(comparison.info.last),
             connection: connection(&comparison.info),
             of_process: comparison.of_process,
             flow: comparison.flow.map(|flow| flow.socket),
@@ -91,11 +94,31 @@ struct FindingObject<'a> {
     /// How many records the capture shows in the range; the first of them follow.
     record_count: u64,
     records: Vec<MissingObject<'a>>,
+    /// Between which moments the bytes moved, as far as the vantages tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    times: Option<[String; 2]>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    edges: Vec<EdgeObject>,
+}
+
+/// Bytes around the beginning or the end of a finding.
+#[derive(Serialize)]
+struct EdgeObject {
+    offset: u64,
+    /// Hexadecimal, two characters a byte; `..` for a byte that the capture lacks.
+    bytes: String,
+}
+
+impl From<&Edge> for EdgeObject {
+    fn from(edge: &Edge) -> EdgeObject {
+        let hex = |byte: &Option<u8>| byte.map_or("..".to_owned(), |byte| format!("{byte:02x}"));
+        EdgeObject { offset: edge.at, bytes: edge.bytes.iter().map(hex).collect() }
+    }
 }
 
 impl<'a> FindingObject<'a> {
     fn new(finding: &'a Finding, transport: Transport) -> FindingObject<'a> {
-        let Finding { direction, range, cause, detail, records, record_count } = finding;
+        let Finding { direction, range, cause, detail, records, record_count, times, edges } = finding;
         FindingObject {
             direction: Direction::name(*direction),
             range: [range.from, range.to],
@@ -106,6 +129,8 @@ impl<'a> FindingObject<'a> {
             note: finding.is_note(transport),
             record_count: *record_count,
             records: records.iter().map(MissingObject::new).collect(),
+            times: times.map(|times| times.map(rfc3339)),
+            edges: edges.iter().map(EdgeObject::from).collect(),
         }
     }
 }
@@ -126,7 +151,7 @@ impl<'a> MissingObject<'a> {
 }
 
 #[derive(Serialize)]
-struct SummaryLine {
+pub(super) struct SummaryLine {
     r#type: &'static str,
     time: String,
     verdict: &'static str,
@@ -157,7 +182,7 @@ struct Remedy {
 }
 
 impl SummaryLine {
-    fn new(report: &Report, time: Timestamp) -> SummaryLine {
+    pub(super) fn new(report: &Report, time: Timestamp) -> SummaryLine {
         let causes = report.causes();
         let ours: Vec<&Comparison> = report.connections.iter().filter(|one| one.of_process).collect();
         SummaryLine {

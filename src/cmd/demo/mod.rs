@@ -50,6 +50,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
 
+    /// Write the report as one HTML page that needs nothing else, too
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+
     /// Colour the text: auto means where stdout is a terminal and NO_COLOR is not set
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
@@ -86,9 +90,10 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
             Err(other) => return Err(other),
         },
     };
-    let report = comparison::compare(&process, &files.capture, None)?;
     let output = Output { format: Format::Text, color: args.color, quiet: false };
-    comparison::show(&report, &process, &Show { output, full: false })?;
+    let show = Show { output, full: false, html: args.html };
+    let report = comparison::compare(&process, &files.capture, None, &show)?;
+    comparison::show(&report, &process, "the demo", &show)?;
     if let Some(keep) = keep {
         println!(
             "\nThe same offline: sockdbg pcap-compare {0}/recording.pcapng {0}/capture.pcap",
