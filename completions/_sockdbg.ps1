@@ -103,6 +103,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
             [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Tell more: -v or -v 1 state changes, -vv or -v 2 every step')
             [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Tell more: -v or -v 1 state changes, -vv or -v 2 every step')
             [CompletionResult]::new('--max-field', '--max-field', [CompletionResultType]::ParameterName, 'Keep at most SIZE bytes of each body and long value for JSON, -A, -x and -X')
+            [CompletionResult]::new('--filter', '--filter', [CompletionResultType]::ParameterName, 'Show only the records that meet these conditions, as in ''protocol=http1 status>=500''')
             [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'Show as text, or as JSON Lines with stable field names')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set')
             [CompletionResult]::new('-s', '-s', [CompletionResultType]::ParameterName, 'Keep only the first SIZE bytes of each call''s payload (default: all of it)')

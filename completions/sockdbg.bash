@@ -105,7 +105,7 @@ _sockdbg() {
             return 0
             ;;
         sockdbg__subcmd__conn__subcmd__trace)
-            opts="-p -f -a -r -v -q -A -x -X -s -c -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --read --verbose --max-field --show-secrets --format --color --quiet --ascii --hex --hex-ascii --snaplen --count --duration --ring-size --help"
+            opts="-p -f -a -r -v -q -A -x -X -s -c -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --read --verbose --max-field --filter --show-secrets --format --color --quiet --ascii --hex --hex-ascii --snaplen --count --duration --ring-size --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -180,6 +180,10 @@ _sockdbg() {
                     return 0
                     ;;
                 --max-field)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --filter)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -97,6 +97,7 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand -v 'Tell more: -v or -v 1 state changes, -vv or -v 2 every step'
             cand --verbose 'Tell more: -v or -v 1 state changes, -vv or -v 2 every step'
             cand --max-field 'Keep at most SIZE bytes of each body and long value for JSON, -A, -x and -X'
+            cand --filter 'Show only the records that meet these conditions, as in ''protocol=http1 status>=500'''
             cand --format 'Show as text, or as JSON Lines with stable field names'
             cand --color 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set'
             cand -s 'Keep only the first SIZE bytes of each call''s payload (default: all of it)'

@@ -92,6 +92,7 @@ recv\t''"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s r -l read -d 'Read a recording (or capture) instead of tracing; - is stdin' -r -F
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s v -l verbose -d 'Tell more: -v or -v 1 state changes, -vv or -v 2 every step' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l max-field -d 'Keep at most SIZE bytes of each body and long value for JSON, -A, -x and -X' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l filter -d 'Show only the records that meet these conditions, as in \'protocol=http1 status>=500\'' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l format -d 'Show as text, or as JSON Lines with stable field names' -r -f -a "text\t'Lines for people'
 json\t'JSON Lines'"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l color -d 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set' -r -f -a "auto\t'Where stdout is a terminal and neither NO_COLOR nor a dumb TERM speaks against it'

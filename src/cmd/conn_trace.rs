@@ -9,6 +9,7 @@ use crate::conn::{self, Info, Observer, Tracker};
 use crate::event::Timestamp;
 use crate::exit::Outcome;
 use crate::output::paint::Paint;
+use crate::output::query::Query;
 use crate::output::records::{RecordView, Step, TextRecords};
 use crate::output::records_json::JsonRecords;
 use crate::output::tally::Tally;
@@ -30,6 +31,7 @@ use std::io;
 Examples:
   sockdbg conn-trace -p $(pgrep -o nginx) -v
   sockdbg conn-trace -r capture.pcap --format json | jq 'select(.status != \"complete\")'
+  sockdbg conn-trace -p 1234 --filter 'protocol=http1 status>=500'
   sockdbg conn-trace -vv -- curl http://localhost/ | grep '5<TCP'")]
 pub struct Args {
     #[command(flatten)]
@@ -46,6 +48,15 @@ pub struct Args {
     /// Longer ones are shown in part and marked with the cause field-truncated.
     #[arg(long, value_name = "SIZE", default_value = "4K", value_parser = parse_size, help_heading = "Output")]
     max_field: u64,
+
+    /// Show only the records that meet these conditions, as in 'protocol=http1 status>=500'
+    ///
+    /// Conditions are separated by blanks and all have to hold: a name, one of = != < <= > >= or ~ (contains), and a
+    /// value, which may be quoted ("a b"). Names are those of JSON: protocol, record (complete, no-response, no-request,
+    /// truncated), latency (as in 5ms), summary, cause, pid, comm, fd, socket, local, remote, role, and every field of
+    /// the request and the response, request.NAME and response.NAME where it matters, headers.NAME for an entry.
+    #[arg(long, value_name = "CONDITIONS", help_heading = "Output")]
+    filter: Option<Query>,
 
     /// Show passwords, tokens and cookies instead of masking them
     #[arg(long, help_heading = "Output")]
@@ -111,7 +122,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
 }
 
 fn options(args: &Args) -> conn::Options {
-    let shown = args.output.format == Format::Json || args.payload.views().is_on();
+    let shown = args.output.format == Format::Json || args.payload.views().is_on() || args.filter.is_some();
     let max_field = if shown { usize::try_from(args.max_field).unwrap_or(usize::MAX) } else { 0 };
     let protocol = protocol::Options { max_field, show_secrets: args.show_secrets, ..Default::default() };
     conn::Options { protocol, ..conn::Options::default() }
@@ -122,6 +133,7 @@ struct Printer {
     view: Box<dyn RecordView>,
     screen: Screen,
     level: u8,
+    filter: Option<Query>,
     error: Option<io::Error>,
 }
 
@@ -134,7 +146,8 @@ impl Printer {
                 Box::new(TextRecords::new(Clock::local(), paint, args.payload.views()))
             }
         };
-        Printer { view, screen: Screen::new(live), level: args.verbosity.level(), error: None }
+        let (level, filter) = (args.verbosity.level(), args.filter.clone());
+        Printer { view, screen: Screen::new(live), level, filter, error: None }
     }
 
     fn check(&mut self) -> anyhow::Result<()> {
@@ -161,6 +174,9 @@ impl Observer for Printer {
     }
 
     fn record(&mut self, info: &Info, time: Timestamp, record: Record) {
+        if self.filter.as_ref().is_some_and(|filter| !filter.matches(info, &record)) {
+            return;
+        }
         let shown = self.screen.show(|out| self.view.record(info, time, &record, out));
         self.error = self.error.take().or(shown.err());
     }

@@ -8,6 +8,7 @@ pub mod head;
 pub mod hexdump;
 pub mod json;
 pub mod paint;
+pub mod query;
 pub mod recording;
 pub mod records;
 pub mod records_json;
