@@ -22,6 +22,8 @@ pub(super) struct Arrivals {
     /// Offset of the first byte of each, ascending.
     marks: VecDeque<(u64, Arrival)>,
     end: u64,
+    /// Order of the newest.
+    newest: u64,
 }
 
 impl Arrivals {
@@ -29,6 +31,14 @@ impl Arrivals {
     pub(super) fn note(&mut self, input: &Input<'_>, order: u64) {
         let end = input.offset + input.data.len() as u64;
         if self.end < end {
+            // Bytes that came at once, and nothing of the other direction between them, came as one.
+            let time = self.marks.back().map(|(_, last)| last.time);
+            let at_once = time == Some(input.time) && order <= self.newest + 1;
+            self.newest = order;
+            if at_once {
+                self.end = end;
+                return;
+            }
             if self.marks.len() == MAX_ARRIVALS {
                 self.marks.remove(1);
             }
