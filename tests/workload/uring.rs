@@ -80,7 +80,7 @@ pub const MODES: &[Mode] = &[
 
 /// Small, around the size up to which payload is gathered, more than a chunk of the probes, and more than the kernel takes
 /// at once: a short send.
-const SIZES: [usize; 8] = [1, 100, 4095, 4096, 4097, 70_000, 300_000, 5_000_000];
+const SIZES: [usize; 8] = [1, 100, 4095, 4096, 4097, 70_000, 300_000, 2_500_000];
 
 fn ring() -> IoUring {
     IoUring::new(8).expect("a kernel with io_uring")

@@ -181,9 +181,16 @@ fn through_ring(entry: &squeue::Entry) -> nix::Result<usize> {
     let mut ring = IoUring::new(1).map_err(errno)?;
     // SAFETY: the operation is over before the memory goes, see above.
     unsafe { ring.submission().push(entry) }.map_err(|_| Errno::EBUSY)?;
-    ring.submit_and_wait(1).map_err(errno)?;
-    let result = ring.completion().next().ok_or(Errno::EIO)?.result();
-    usize::try_from(result).map_err(|_| Errno::from_raw(-result))
+    loop {
+        if let Some(done) = ring.completion().next() {
+            return usize::try_from(done.result()).map_err(|_| Errno::from_raw(-done.result()));
+        }
+        // Work of the kernel's own interrupts the wait, also that of an earlier ring.
+        match ring.submit_and_wait(1).map_err(errno) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
 }
 
 /// preadv2(2): at the file's own position, and sockets have no other.
