@@ -5,9 +5,9 @@ mod common;
 
 use assert_cmd::cargo::cargo_bin;
 use common::peer::{Python, eventually, listen};
-use common::trace::require_bpf;
+use common::trace::{has_uring, require_bpf};
 use serde_json::{Value, json};
-use sockdbg::event::Cause;
+use sockdbg::event::{Cause, Direction};
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -139,6 +139,12 @@ fn every_byte_of_the_self_test_arrives_and_every_hook_fires() {
     for (transport, state) in ip.into_iter().chain(unix) {
         for call in plain.into_iter().chain(["sendmmsg", "recvmmsg", "pwritev2", "preadv2"]) {
             assert!(calls.contains(&(format!("{transport} {call}").as_str(), state)), "{call}: {calls:?}");
+        }
+        for direction in Direction::BOTH {
+            let name = format!("{transport} io_uring {}", direction.name());
+            let hooked = has_uring(direction, transport.starts_with("tcp"));
+            let state = if state == "ok" && !hooked { "absent" } else { state };
+            assert!(calls.contains(&(name.as_str(), state)), "{name}: {calls:?}");
         }
     }
     let hooks: Vec<(&str, &str)> = group("hooks");

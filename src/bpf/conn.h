@@ -585,12 +585,12 @@ static __always_inline bool in_motion(struct sock *sk, struct conn *conn)
 /* Reports the end of a connection that the peer has reset. */
 static __noinline void end_if_reset(struct sock *sk, struct conn *conn)
 {
-	struct sd_head head = {};
-
 	if (!conn->reset || conn->ended || in_motion(sk, conn))
 		return;
-	head_of_nobody(&head);
-	finish(sk, conn, SD_RESET, &head);
+	/* In its place already: calls of many kinds lead here, and the stack that they may use together is small. */
+	if (!conn->reason)
+		head_of_nobody(&conn->end);
+	finish(sk, conn, SD_RESET, &conn->end);
 }
 
 /*

@@ -230,7 +230,7 @@ static __always_inline int account_for_counted(struct sock *sk, struct walk *wal
 	data->offset = add_to_account(&conn->account[direction], moved);
 	if (transport != SD_UNIX_STREAM)
 		walk->over = SD_TRUNCATED;
-	if (walk->call.result >= 0 && transport != SD_UNIX_STREAM && !data->cause)
+	if (walk->call.result >= 0 && transport != SD_UNIX_STREAM)
 		find_peer(sk, conn, walk);
 	tell(conn, walk, moved);
 	return 0;

@@ -129,6 +129,45 @@ static __always_inline bool uses_io_uring(struct task_struct *task)
 	return (bpf_core_field_exists(task->io_uring) && READ(task, io_uring)) || READ(task, flags) & PF_IO_WORKER;
 }
 
+/* Up to 6.3 the buffers of an iov_iter are called `iov`. */
+struct msghdr___until_6_3 {
+	struct {
+		const void *iov;
+	} msg_iter;
+} __attribute__((preserve_access_index));
+
+/* Address of the first struct iovec that the message has not filled or emptied yet. */
+static __always_inline const void *iovec_of(struct msghdr *message)
+{
+	struct msghdr___until_6_3 *old = (void *)message;
+
+	if (bpf_core_field_exists(old->msg_iter.iov))
+		return READ(old, msg_iter.iov);
+	return READ(message, msg_iter.__iov);
+}
+
+/* The message's bytes are in one piece of user memory. */
+static __always_inline bool is_in_one_piece(struct msghdr *message)
+{
+	return bpf_core_enum_value_exists(enum iter_type, ITER_UBUF) &&
+	       READ(message, msg_iter.iter_type) == bpf_core_enum_value(enum iter_type, ITER_UBUF);
+}
+
+/* They are in several. */
+static __always_inline bool is_in_pieces(struct msghdr *message)
+{
+	return READ(message, msg_iter.iter_type) == bpf_core_enum_value(enum iter_type, ITER_IOVEC);
+}
+
+/*
+ * True where it is io_uring that moves bytes in the task now: in its workers, within the call that submits, or on the way
+ * back to user mode.
+ */
+static __always_inline bool is_of_io_uring(struct task_struct *task, struct pt_regs *regs)
+{
+	return uses_io_uring(task) && (!in_call(regs) || call_number(regs) == NR_io_uring_enter);
+}
+
 /* Up to 6.12 the reference count is `f_count`, which holds the number of references. */
 struct file___until_6_12 {
 	struct {

@@ -182,6 +182,27 @@ struct bpf_sock_addr_kern {
 	u32 uaddrlen; /* Linux 6.7 */
 };
 
+/* Which kind of memory an iov_iter goes through; the numbers differ between kernels. */
+enum iter_type {
+	ITER_UBUF, /* Linux 6.0 */
+	ITER_IOVEC,
+};
+
+struct iov_iter {
+	u8 iter_type;
+	u64 iov_offset;
+	void *ubuf;
+	const void *__iov; /* of struct iovec, in kernel memory */
+	u64 count;
+	unsigned long nr_segs;
+};
+
+struct msghdr {
+	void *msg_name; /* in kernel memory */
+	int msg_namelen;
+	struct iov_iter msg_iter;
+};
+
 struct socket {
 	struct file *file;
 	struct sock *sk;

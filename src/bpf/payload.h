@@ -34,23 +34,25 @@ struct call {
 
 struct walk {
 	struct call call;
-	u64 iov;	     /* user address of the next struct user_iovec */
+	u64 iov;	     /* address of the next struct user_iovec */
 	u64 iov_left;
 	u64 base; /* user address of the next byte */
 	u64 left; /* bytes in this buffer */
-	u64 skip; /* bytes at the call's beginning that are not to be sent */
+	u64 skip; /* bytes at the buffers' beginning that are not to be sent */
+	u64 offset; /* where in the first buffer the call began */
 	u64 refused;
 	u64 behind;   /* bytes that later messages of the same call have moved already */
 	u64 messages; /* user address of the next struct user_mmsghdr */
 	u64 messages_left;
 	struct user_mmsghdr message;
 	u64 sk;
-	u64 name; /* user address of the struct sockaddr that goes with the message */
+	u64 name; /* address of the struct sockaddr that goes with the message */
 	u32 name_length;
 	u32 peer_length; /* bytes of `peer`; 0: none, or the connection's */
 	u8 told; /* the call has returned: what it received and from whom is in user memory */
 	u8 over; /* flag that says what it means when the buffers end before the bytes do */
-	u8 padding[6];
+	u8 in_kernel; /* iov and name are addresses of the kernel's memory, else of the user's */
+	u8 padding[5];
 	struct sd_data data; /* head of the next chunk */
 	u8 payload[2 * SMALL_MAX]; /* of a small call; the verifier bounds place and length each on its own */
 	struct user_iovec buffers[SMALL_BUFFERS];
@@ -87,6 +89,14 @@ static __always_inline struct walk *new_walk(const struct call *call, s64 result
 	walk->call.result = result;
 	walk->over = SD_FAULT; /* the call moved more than its buffers hold: they changed under it */
 	return walk;
+}
+
+/* Copies what describes the call, where it is. False: it can't be read. */
+static __always_inline bool read_description(const struct walk *walk, void *to, u32 size, u64 from)
+{
+	if (walk->in_kernel)
+		return !bpf_probe_read_kernel(to, size, (void *)from);
+	return !bpf_probe_read_user(to, size, (void *)from);
 }
 
 #define SEND_CHUNK(SIZE)                                                                          \
@@ -128,7 +138,7 @@ __noinline int send_chunk(void)
 			n = 0;
 			goto send;
 		}
-		if (bpf_probe_read_user(&entry, sizeof(entry), (void *)walk->iov)) {
+		if (!read_description(walk, &entry, sizeof(entry), walk->iov)) {
 			walk->data.head.flags |= SD_FAULT;
 			n = 0;
 			goto send;
@@ -203,7 +213,7 @@ static __always_inline u32 take_buffers(struct walk *walk)
 
 	asm volatile("" : "+r"(count));
 	if (count > SMALL_BUFFERS ||
-	    bpf_probe_read_user(walk->buffers, count * sizeof(walk->buffers[0]), (void *)walk->iov))
+	    !read_description(walk, walk->buffers, count * sizeof(walk->buffers[0]), walk->iov))
 		return 0;
 	walk->iov += count * sizeof(walk->buffers[0]);
 	walk->iov_left -= count;
@@ -351,6 +361,7 @@ static __always_inline void tell(struct conn *conn, struct walk *walk, u64 moved
 	}
 	if (walk->peer_length)
 		send_peer(walk);
+	walk->skip += walk->offset;
 	if (data->wanted)
 		send_payload(walk);
 	else

@@ -100,7 +100,7 @@ static __always_inline void peer_from_call(struct walk *walk)
 	asm volatile("" : "+r"(length));
 	if (length > SOCKADDR_MAX)
 		length = SOCKADDR_MAX;
-	if (!bpf_probe_read_user(walk->peer, length, (void *)walk->name))
+	if (read_description(walk, walk->peer, length, walk->name))
 		walk->peer_length = length;
 }
 
@@ -136,10 +136,10 @@ static __noinline void peer_from_socket(struct sock *sk, const struct conn *conn
 
 static __always_inline void find_peer(struct sock *sk, const struct conn *conn, struct walk *walk)
 {
-	if (walk->call.direction == SD_SEND || walk->told)
-		peer_from_call(walk);
-	else
+	if (walk->call.direction == SD_RECV && !walk->told)
 		peer_from_group(walk);
+	if (!walk->peer_length && (walk->call.direction == SD_SEND || walk->told || walk->in_kernel))
+		peer_from_call(walk);
 	if (!walk->peer_length)
 		peer_from_socket(sk, conn, walk);
 }

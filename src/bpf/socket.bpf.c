@@ -27,6 +27,7 @@
 #include "unix.h"
 #include "counted.h"
 #include "deliver.h"
+#include "uring.h"
 
 /* Makes these types part of the object's type information. */
 const struct sd_open *type_open __attribute__((unused));
@@ -192,11 +193,12 @@ static __noinline int on_other_traffic(struct sock *sk, s64 result, u32 directio
 	struct call call = { .number = SD_OTHER, .direction = direction, .flags = message_flags(flags) };
 	u32 cause = SD_UNTRACED_SYSCALL;
 	long number = call_number(regs);
+	struct walk *walk;
 	s32 fd = -1;
 
 	if (!inode_of(sk))
 		return 0; /* the kernel's own, below a socket of another kind */
-	if (uses_io_uring(task) && (!in_call(regs) || number == NR_io_uring_enter)) {
+	if (is_of_io_uring(task, regs)) {
 		call.number = SD_IO_URING;
 		cause = SD_THROUGH_IO_URING;
 	} else if (!is_compat(task) && (number == NR_sendfile || number == NR_splice)) {
@@ -206,7 +208,14 @@ static __noinline int on_other_traffic(struct sock *sk, s64 result, u32 directio
 		if (!is_fd_of(task, fd, sk))
 			fd = -1;
 	}
-	return on_unreachable(sk, &call, result, fd, cause);
+	walk = begin(sk, &call, result, fd);
+	if (!walk)
+		return 0;
+	if (cause != SD_THROUGH_IO_URING || !take_kept_message(sk, walk))
+		walk->data.cause = cause;
+	if (is_aside(direction, flags) || (walk->data.cause && flags & MSG_PEEK))
+		return 0;
+	return deliver(sk);
 }
 
 /* A process that is not traced uses a socket that it shares with one that is. */

@@ -32,6 +32,14 @@ pub fn try_all() -> libbpf_rs::Result<Vec<Hook>> {
     Ok(names.map(|name| Hook { refusal: try_one(&name).err().map(|error| one_line(&error)), name }).collect())
 }
 
+/// True where the kernel grants all of these hooks, of those that [`try_all`] tries.
+pub(super) fn grants(names: &[&str]) -> bool {
+    names.iter().all(|name| {
+        let tried = try_one(name);
+        tried.inspect_err(|error| log::debug!("no {name}: {}", one_line(error))).is_ok()
+    })
+}
+
 /// The reason at the bottom, which is the kernel's, without the number that the standard library adds.
 fn one_line(error: &libbpf_rs::Error) -> String {
     let whole = format!("{error:#}");

@@ -5,6 +5,7 @@
 mod choosing;
 mod pace;
 mod ring;
+mod uring;
 
 use crate::event::{Comm, Event, Kind, Timestamp, Vantage};
 use crate::process::Process;
@@ -29,6 +30,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+pub use uring::UringReach;
 
 /// Size of the ring buffer where the user gives none: room for the bursts of a fast server.
 pub const DEFAULT_RING_SIZE: usize = 16 << 20;
@@ -529,6 +532,7 @@ fn select_hooks(open: &mut skeleton::OpenSocketSkel<'_>, traffic: bool) {
     for program in [&mut progs.on_sys_enter_close, &mut progs.on_sys_enter, &mut progs.on_sys_exit] {
         program.set_autoload(!traffic);
     }
+    uring::select_hooks(progs, traffic);
 }
 
 fn attach_probes(skel: &SocketSkel<'_>) -> Result<Vec<Link>, Error> {
@@ -539,6 +543,7 @@ fn attach_probes(skel: &SocketSkel<'_>) -> Result<Vec<Link>, Error> {
         attach("tp_btf/inet_sock_set_state", &progs.on_set_state)?,
     ];
     if progs.on_send.autoload() {
+        links.extend(uring::attach_probes(progs)?);
         links.push(attach("tp_btf/sock_send_length", &progs.on_send)?);
         links.push(attach("tp_btf/sock_recv_length", &progs.on_receive)?);
         links.push(attach("tp_btf/tcp_rcv_space_adjust", &progs.on_read)?);
@@ -592,9 +597,13 @@ fn kernel_has(function: &str) -> bool {
 
 /// True where the kernel has the tracepoints sock_send_length and sock_recv_length (Linux 6.3).
 fn sockets_tell_of_traffic() -> bool {
-    let Ok(btf) = Btf::from_vmlinux() else { return false };
-    let has = |name: &str| btf.type_by_name::<btf::types::Typedef<'_>>(name).is_some();
-    has("btf_trace_sock_send_length") && has("btf_trace_sock_recv_length")
+    has_tracepoint("sock_send_length") && has_tracepoint("sock_recv_length")
+}
+
+fn has_tracepoint(name: &str) -> bool {
+    let of =
+        |btf: Btf<'_>| btf.type_by_name::<btf::types::Typedef<'_>>(&format!("btf_trace_{name}")).is_some();
+    Btf::from_vmlinux().is_ok_and(of)
 }
 
 fn add(map: &impl MapCore, key: &[u8]) -> Result<(), Error> {

@@ -35,6 +35,19 @@ pub fn hooks() -> Hooks {
     if calls { Hooks::Calls } else { Hooks::Cheapest }
 }
 
+/// True where a hook of this kernel has the payload that io_uring moves in this direction, on TCP sockets or on those of
+/// every kind. Tried apart from any trace.
+pub fn has_uring(direction: Direction, tcp: bool) -> bool {
+    static GRANTED: OnceLock<[bool; 2]> = OnceLock::new();
+    let [functions, sends] = *GRANTED.get_or_init(|| {
+        let tried = sockdbg::source::hooks::try_all().expect("sockdbg's own programs");
+        let granted = |name: &str| tried.iter().any(|hook| hook.name == name && hook.refusal.is_none());
+        let functions = ["fentry/security_socket_sendmsg", "fentry/security_socket_recvmsg"];
+        [functions.into_iter().all(granted), granted("tp_btf/tcp_sendmsg_locked")]
+    });
+    hooks() == Hooks::Cheapest && (functions || sends && tcp && direction == Direction::Send)
+}
+
 /// What bytes are named that a process outside the trace moves on a socket inside it: the hooks on calls see those of
 /// the traced processes only.
 pub fn cause_of_others() -> Cause {

@@ -59,6 +59,8 @@ struct Segment {
     length: u64,
     digest: Sha256,
     cause: Option<&'static str>,
+    /// The cause counts only where no hook of the kernel has the payload.
+    hooked: bool,
 }
 
 impl Truth {
@@ -119,6 +121,19 @@ impl Truth {
     /// These bytes moved where their payload may be out of reach, for this cause.
     pub fn hidden(&mut self, id: Id, way: Way, bytes: &[u8], cause: &'static str) {
         self.side(id, way).add(bytes, Some(cause));
+    }
+
+    /// io_uring moved these bytes: a hook of the kernel may have their payload.
+    pub fn uring(&mut self, id: Id, way: Way, bytes: &[u8]) {
+        self.side(id, way).add_to(bytes, Some("io-uring"), true);
+    }
+
+    /// The same as a datagram.
+    pub fn uring_datagram(&mut self, id: Id, way: Way, bytes: &[u8], peer: Option<String>) {
+        let side = self.side(id, way);
+        side.add_to(bytes, Some("io-uring"), true);
+        side.datagrams.push(json!({ "length": bytes.len(), "sha256": hex(Sha256::digest(bytes)),
+            "peer": peer, "hooked": true }));
     }
 
     /// A datagram moved.
@@ -213,6 +228,10 @@ impl Socket {
 impl Side {
     /// Neighbours without a cause are one segment. Others stay apart: a call is out of reach as a whole.
     fn add(&mut self, bytes: &[u8], cause: Option<&'static str>) {
+        self.add_to(bytes, cause, false);
+    }
+
+    fn add_to(&mut self, bytes: &[u8], cause: Option<&'static str>, hooked: bool) {
         self.whole.update(bytes);
         self.length += bytes.len() as u64;
         match self.segments.last_mut() {
@@ -223,7 +242,7 @@ impl Side {
             _ if bytes.is_empty() => {}
             _ => {
                 let digest = Sha256::new_with_prefix(bytes);
-                self.segments.push(Segment { length: bytes.len() as u64, digest, cause });
+                self.segments.push(Segment { length: bytes.len() as u64, digest, cause, hooked });
             }
         }
     }
@@ -231,7 +250,8 @@ impl Side {
     fn json(&self) -> Value {
         let segments = self.segments.iter().map(|segment| {
             let sha256 = hex(segment.digest.clone().finalize());
-            json!({ "length": segment.length, "sha256": sha256, "cause": segment.cause })
+            json!({ "length": segment.length, "sha256": sha256, "cause": segment.cause,
+                "hooked": segment.hooked })
         });
         json!({
             "length": self.length,

@@ -3,13 +3,16 @@
 use super::Mode;
 use super::calls::{receive_all, send_all};
 use super::noise::noise;
-use super::peer::connected;
+use super::peer::{Peer, connected, receive, tell_received};
+use super::sharing::pair;
 use super::sys;
 use super::truth::{Truth, Way};
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types::Fd;
 use io_uring::{IoUring, cqueue, opcode};
-use nix::libc::{self, iovec, msghdr};
+use nix::libc::{self, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM, iovec, msghdr};
+use std::io::Write;
+use std::net::{TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 
 pub const MODES: &[Mode] = &[
@@ -20,6 +23,21 @@ pub const MODES: &[Mode] = &[
         send(truth, ring(), |fd, at, length| opcode::SendZc::new(fd, at, length).build())
     }),
     ("uring/sendmsg-zc", |truth| send_message(truth, |fd, at| opcode::SendMsgZc::new(fd, at).build())),
+    ("uring/writev", |truth| {
+        let mut ring = ring();
+        send_by(truth, |fd, bytes| {
+            let parts = parts(bytes);
+            moved(&mut ring, &opcode::Writev::new(Fd(fd), parts.as_ptr(), parts.len() as u32).build())
+        });
+    }),
+    ("uring/write-fixed", write_registered),
+    // All of it, in several goes of the kernel.
+    ("uring/send-whole", |truth| {
+        send(truth, ring(), |fd, at, length| {
+            opcode::Send::new(fd, at, length).flags(libc::MSG_WAITALL).build()
+        })
+    }),
+    ("uring/send-linked", linked),
     // By a worker thread of the kernel.
     ("uring/send-async", |truth| {
         send(truth, ring(), |fd, at, length| opcode::Send::new(fd, at, length).build().flags(Flags::ASYNC))
@@ -28,23 +46,41 @@ pub const MODES: &[Mode] = &[
         send(truth, polled(), |fd, at, length| opcode::Send::new(fd, at, length).build())
     }),
     ("uring/read", |truth| {
-        receive(truth, ring(), |fd, at, length| opcode::Read::new(fd, at, length).build())
+        receive_plain(truth, ring(), |fd, at, length| opcode::Read::new(fd, at, length).build())
     }),
     ("uring/recv", |truth| {
-        receive(truth, ring(), |fd, at, length| opcode::Recv::new(fd, at, length).build())
+        receive_plain(truth, ring(), |fd, at, length| opcode::Recv::new(fd, at, length).build())
     }),
     ("uring/recvmsg", receive_message),
     ("uring/recv-async", |truth| {
-        receive(truth, ring(), |fd, at, length| opcode::Recv::new(fd, at, length).build().flags(Flags::ASYNC))
+        receive_plain(truth, ring(), |fd, at, length| {
+            opcode::Recv::new(fd, at, length).build().flags(Flags::ASYNC)
+        })
     }),
     ("uring/recv-sqpoll", |truth| {
-        receive(truth, polled(), |fd, at, length| opcode::Recv::new(fd, at, length).build())
+        receive_plain(truth, polled(), |fd, at, length| opcode::Recv::new(fd, at, length).build())
     }),
+    ("uring/readv", |truth| {
+        let mut ring = ring();
+        receive_by(truth, |fd, room| {
+            let parts = parts(room);
+            let entry = opcode::Readv::new(Fd(fd), parts.as_ptr(), parts.len() as u32).build();
+            let count = moved(&mut ring, &entry);
+            room[..count].to_vec()
+        });
+    }),
+    ("uring/recv-late", receive_late),
+    ("uring/udp", udp),
+    ("uring/unix-stream", |truth| unix(truth, SOCK_STREAM, "unix-stream")),
+    ("uring/unix-dgram", |truth| unix(truth, SOCK_DGRAM, "unix-dgram")),
+    ("uring/unix-seqpacket", |truth| unix(truth, SOCK_SEQPACKET, "unix-seqpacket")),
     ("uring/recv-provided", |truth| provided(truth, false)),
     ("uring/recv-multishot", |truth| provided(truth, true)),
 ];
 
-const CAUSE: &str = "io-uring";
+/// Small, around the size up to which payload is gathered, more than a chunk of the probes, and more than the kernel takes
+/// at once: a short send.
+const SIZES: [usize; 8] = [1, 100, 4095, 4096, 4097, 70_000, 300_000, 2_500_000];
 
 fn ring() -> IoUring {
     IoUring::new(8).expect("a kernel with io_uring")
@@ -90,8 +126,7 @@ fn send(truth: &mut Truth, mut ring: IoUring, make: fn(Fd, *const u8, u32) -> En
 fn send_message(truth: &mut Truth, make: fn(Fd, *const msghdr) -> Entry) {
     let mut ring = ring();
     send_by(truth, |fd, bytes| {
-        let (first, second) = bytes.split_at(bytes.len() / 3);
-        let mut parts = [part(first), part(second)];
+        let mut parts = parts(bytes);
         let header = header(&mut parts);
         moved(&mut ring, &make(Fd(fd), &raw const header))
     });
@@ -99,6 +134,19 @@ fn send_message(truth: &mut Truth, make: fn(Fd, *const msghdr) -> Entry) {
 
 fn part(bytes: &[u8]) -> iovec {
     iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+}
+
+/// Twenty buffers of different size, among them an empty one.
+fn parts(bytes: &[u8]) -> Vec<iovec> {
+    let mut rest = bytes;
+    let mut parts = vec![part(&[])];
+    for number in 0..18 {
+        let (next, after) = rest.split_at(rest.len() * (number % 4) / 12);
+        parts.push(part(next));
+        rest = after;
+    }
+    parts.push(part(rest));
+    parts
 }
 
 fn header(parts: &mut [iovec]) -> msghdr {
@@ -113,12 +161,12 @@ fn header(parts: &mut [iovec]) -> msghdr {
 fn send_by(truth: &mut Truth, mut make: impl FnMut(RawFd, &[u8]) -> usize) {
     let (stream, id, peer) = connected(truth, &[]);
     send_all(truth, id, &stream, &noise(1000, 200), sys::write);
-    for size in [100, 70_000] {
+    for size in SIZES {
         let bytes = noise(size, 201);
         let mut rest = &bytes[..];
         while !rest.is_empty() {
             let sent = make(stream.as_raw_fd(), rest);
-            truth.hidden(id, Way::Send, &rest[..sent], CAUSE);
+            truth.uring(id, Way::Send, &rest[..sent]);
             rest = &rest[sent..];
         }
     }
@@ -127,7 +175,7 @@ fn send_by(truth: &mut Truth, mut make: impl FnMut(RawFd, &[u8]) -> usize) {
     peer.agrees(truth, id);
 }
 
-fn receive(truth: &mut Truth, mut ring: IoUring, make: fn(Fd, *mut u8, u32) -> Entry) {
+fn receive_plain(truth: &mut Truth, mut ring: IoUring, make: fn(Fd, *mut u8, u32) -> Entry) {
     receive_by(truth, |fd, room| {
         let count = moved(&mut ring, &make(Fd(fd), room.as_mut_ptr(), room.len() as u32));
         room[..count].to_vec()
@@ -145,6 +193,134 @@ fn receive_message(truth: &mut Truth) {
     });
 }
 
+/// From memory that was registered: the kernel has its pages, and no address.
+fn write_registered(truth: &mut Truth) {
+    let ring = ring();
+    let memory = noise(50_000, 205);
+    // SAFETY: the memory outlives the ring.
+    unsafe { ring.submitter().register_buffers(&[part(&memory)]) }.expect("memory that may be locked");
+    let (stream, id, peer) = connected(truth, &[]);
+    let mut ring = ring;
+    send_all(truth, id, &stream, &noise(1000, 206), sys::write);
+    let mut rest = &memory[..];
+    while !rest.is_empty() {
+        let entry =
+            opcode::WriteFixed::new(Fd(stream.as_raw_fd()), rest.as_ptr(), rest.len() as u32, 0).build();
+        let sent = moved(&mut ring, &entry);
+        truth.hidden(id, Way::Send, &rest[..sent], "io-uring");
+        rest = &rest[sent..];
+    }
+    send_all(truth, id, &stream, &noise(500, 207), sys::write);
+    drop(ring);
+    drop(stream);
+    peer.agrees(truth, id);
+}
+
+/// Several operations at once, one after the other.
+fn linked(truth: &mut Truth) {
+    let mut ring = ring();
+    let (stream, id, peer) = connected(truth, &[]);
+    for round in 0..20 {
+        let parts = [100, 5000, 9].map(|size| noise(size, 210 + round));
+        for (number, bytes) in parts.iter().enumerate() {
+            let entry = opcode::Send::new(Fd(stream.as_raw_fd()), bytes.as_ptr(), bytes.len() as u32).build();
+            let entry = if number < 2 { entry.flags(Flags::IO_LINK) } else { entry };
+            // SAFETY: the results of all are awaited below.
+            unsafe { ring.submission().push(&entry) }.expect("room");
+        }
+        for bytes in &parts {
+            let sent = next(&mut ring).result();
+            assert_eq!(sent, bytes.len() as i32, "the peer reads");
+            truth.uring(id, Way::Send, bytes);
+        }
+    }
+    drop(stream);
+    peer.agrees(truth, id);
+}
+
+/// Nothing is there when the operation begins: the kernel carries it out when something comes.
+fn receive_late(truth: &mut Truth) {
+    let mut ring = ring();
+    let parts = [10, 5000, 1].map(|size| noise(size, 220));
+    let (mut peer, address) = Peer::server("127.0.0.1", |mut stream, link| {
+        for bytes in &parts {
+            link.hear();
+            stream.write_all(bytes).expect("the workload reads");
+        }
+        tell_received(&receive(&stream), link);
+    });
+    let stream = TcpStream::connect(address).expect("the peer listens");
+    let id = truth.socket(&stream, "tcp");
+    for bytes in &parts {
+        let mut room = vec![0u8; bytes.len()];
+        let entry = opcode::Recv::new(Fd(stream.as_raw_fd()), room.as_mut_ptr(), room.len() as u32)
+            .flags(libc::MSG_WAITALL)
+            .build();
+        // SAFETY: the result is awaited below.
+        unsafe { ring.submission().push(&entry) }.expect("room");
+        ring.submit().expect("a ring that works");
+        peer.link.tell(0);
+        assert_eq!(next(&mut ring).result(), bytes.len() as i32);
+        assert_eq!(&room, bytes);
+        truth.uring(id, Way::Recv, &room);
+    }
+    drop(stream);
+    peer.agrees(truth, id);
+}
+
+/// Datagrams between unconnected sockets, their peers named by each message; an empty one among them.
+fn udp(truth: &mut Truth) {
+    let mut ring = ring();
+    let [a, b] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a free port"));
+    let ids = [&a, &b].map(|socket| truth.socket(socket, "udp"));
+    let addresses = [&a, &b].map(|socket| socket.local_addr().expect("bound"));
+    for (seed, size) in [1, 1472, 0, 4097, 65_507].into_iter().enumerate() {
+        let bytes = noise(size, 230 + seed as u64);
+        let mut pieces = parts(&bytes);
+        let mut to = sys::inet(addresses[1]);
+        let mut message = header(&mut pieces);
+        (message.msg_name, message.msg_namelen) = ((&raw mut to.0).cast(), to.1);
+        assert_eq!(
+            moved(&mut ring, &opcode::SendMsg::new(Fd(a.as_raw_fd()), &raw const message).build()),
+            size
+        );
+        truth.uring_datagram(ids[0], Way::Send, &bytes, Some(addresses[1].to_string()));
+        let mut room = vec![0u8; 1 << 16];
+        let mut pieces = [part(&room)];
+        let mut from = sys::inet(addresses[1]);
+        let mut message = header(&mut pieces);
+        (message.msg_name, message.msg_namelen) = ((&raw mut from.0).cast(), from.1);
+        assert_eq!(
+            moved(&mut ring, &opcode::RecvMsg::new(Fd(b.as_raw_fd()), &raw mut message).build()),
+            size
+        );
+        room.truncate(size);
+        assert_eq!(room, bytes);
+        truth.uring_datagram(ids[1], Way::Recv, &bytes, Some(addresses[0].to_string()));
+    }
+}
+
+fn unix(truth: &mut Truth, kind: i32, transport: &'static str) {
+    let mut ring = ring();
+    let [(a, a_id), (b, b_id)] = pair(truth, kind, transport);
+    for (seed, size) in [1, 4096, 4097, 30_000].into_iter().enumerate() {
+        let bytes = noise(size, 240 + seed as u64);
+        let entry = opcode::Send::new(Fd(a.as_raw_fd()), bytes.as_ptr(), size as u32).build();
+        assert_eq!(moved(&mut ring, &entry), size);
+        let mut room = vec![0u8; size];
+        let entry = opcode::Recv::new(Fd(b.as_raw_fd()), room.as_mut_ptr(), size as u32).build();
+        assert_eq!(moved(&mut ring, &entry), size);
+        assert_eq!(room, bytes);
+        for (id, way) in [(a_id, Way::Send), (b_id, Way::Recv)] {
+            if kind == SOCK_STREAM {
+                truth.uring(id, way, &bytes);
+            } else {
+                truth.uring_datagram(id, way, &bytes, None);
+            }
+        }
+    }
+}
+
 /// Receives by io_uring between plain calls.
 fn receive_by(truth: &mut Truth, mut make: impl FnMut(RawFd, &mut [u8]) -> Vec<u8>) {
     let bytes = noise(40_000, 203);
@@ -156,7 +332,7 @@ fn receive_by(truth: &mut Truth, mut make: impl FnMut(RawFd, &mut [u8]) -> Vec<u
         let length = room.len().min(39_000 - at);
         let received = make(stream.as_raw_fd(), &mut room[..length]);
         assert_eq!(received, bytes[at..at + received.len()], "the peer's bytes");
-        truth.hidden(id, Way::Recv, &received, CAUSE);
+        truth.uring(id, Way::Recv, &received);
         at += received.len();
     }
     receive_all(truth, id, &stream, &bytes[39_000..], sys::read);
@@ -192,7 +368,7 @@ fn provided(truth: &mut Truth, multishot: bool) {
                 let buffer = usize::from(cqueue::buffer_select(result.flags()).expect("a buffer")) * SIZE;
                 let received = &room[buffer..buffer + result.result() as usize];
                 assert_eq!(received, &bytes[at..at + received.len()], "the peer's bytes");
-                truth.hidden(id, Way::Recv, received, CAUSE);
+                truth.uring(id, Way::Recv, received);
                 at += received.len();
                 if !cqueue::more(result.flags()) {
                     break;

@@ -56,6 +56,8 @@ pub fn can_trace() -> Result<&'static str, Error> {
 const SEND: &str = "tp_btf/sock_send_length";
 const RECEIVE: &str = "tp_btf/sock_recv_length";
 const SYS_EXIT: &str = "tp_btf/sys_exit";
+const SEND_BEGIN: &str = "fentry/security_socket_sendmsg";
+const RECEIVE_BEGIN: &str = "fentry/security_socket_recvmsg";
 
 /// Capabilities by their bit, see include/uapi/linux/capability.h.
 const NET_RAW: u64 = 1 << 13;
@@ -171,6 +173,10 @@ enum Need {
     Calls,
     /// Saves time or trouble.
     Better,
+    /// Reaches more, where sockets tell.
+    Functions,
+    /// The same, where functions can't be hooked.
+    NoFunctions,
     /// sockdbg has no use for it yet.
     Never,
 }
@@ -237,16 +243,22 @@ const USES: &[Use] = &[
         without: "each field is read by a helper's call, several times slower (plain loads: from Linux 6.2 on)",
     },
     Use {
-        name: "tp_btf/tcp_sendmsg_locked",
-        need: Need::Never,
-        good: "sends by whatever path; not used yet",
-        without: "",
+        name: SEND_BEGIN,
+        need: Need::Functions,
+        good: "payload that io_uring sends",
+        without: "of what io_uring sends only tp_btf/tcp_sendmsg_locked has the payload; the rest is named io-uring",
     },
     Use {
-        name: "fentry/tcp_sendmsg",
-        need: Need::Never,
-        good: "entry of any function; not used yet",
-        without: "",
+        name: RECEIVE_BEGIN,
+        need: Need::Functions,
+        good: "payload that io_uring receives",
+        without: "what io_uring receives is named io-uring, with its range and without payload",
+    },
+    Use {
+        name: "tp_btf/tcp_sendmsg_locked",
+        need: Need::NoFunctions,
+        good: "payload that io_uring sends by TCP, where functions can't be hooked",
+        without: "what io_uring sends is named io-uring, with its range and without payload (Linux 6.16)",
     },
     Use {
         name: "fexit/tcp_sendmsg",
@@ -288,6 +300,10 @@ impl Hooks {
         self.granted(SEND) && self.granted(RECEIVE)
     }
 
+    fn in_functions(&self) -> bool {
+        self.granted(SEND_BEGIN) && self.granted(RECEIVE_BEGIN)
+    }
+
     fn checks(&mut self) -> Vec<Check> {
         USES.iter().map(|hook| self.check(hook)).collect()
     }
@@ -305,7 +321,9 @@ impl Hooks {
             Need::Sockets => State::Missing,
             Need::Calls if !self.in_sockets() => State::Missing,
             Need::Better => State::Fallback,
-            Need::Calls | Need::Never => State::Absent,
+            Need::Functions if self.in_sockets() => State::Fallback,
+            Need::NoFunctions if self.in_sockets() && !self.in_functions() => State::Fallback,
+            Need::Calls | Need::Functions | Need::NoFunctions | Need::Never => State::Absent,
         };
         let meaning = match state {
             State::Absent => hook.good,

@@ -6,6 +6,7 @@ use crate::output::escape::escape;
 use crate::output::paint::Paint;
 use crate::output::tally::plural;
 use crate::process::sockets::Socket;
+use crate::source::live::UringReach;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -59,7 +60,14 @@ impl Subject {
             add(Some(Cause::BeforeAttach), what);
         }
         if !self.descriptors.io_urings.is_empty() {
-            add(Some(Cause::IoUring), "payload that goes through io_uring".into());
+            let what = match UringReach::of_kernel() {
+                UringReach::Everything => "payload that io_uring moves through registered buffers",
+                UringReach::TcpSends => {
+                    "payload that io_uring receives, sends through registered buffers, or sends by other than TCP"
+                }
+                UringReach::Nothing => "payload that goes through io_uring",
+            };
+            add(Some(Cause::IoUring), what.into());
         }
         if self.image.as_ref().is_some_and(|image| image.bits == Some(32)) {
             add(Some(Cause::UntracedSyscall), "payload of its calls, which are 32-bit ones".into());

@@ -5,6 +5,8 @@
 
 use crate::event::Call;
 use anyhow::Context;
+use io_uring::types::Fd;
+use io_uring::{IoUring, opcode, squeue};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::sockopt::ReceiveTimeout;
@@ -155,7 +157,41 @@ pub const PAIRS: &[Pair] = &[
             Errno::result(count).map(|count| count as usize)
         },
     },
+    Pair {
+        send: Call::IoUring,
+        recv: Call::IoUring,
+        sender: |fd, bytes| {
+            let (one, two) = bytes.split_at(bytes.len() / 2);
+            let mut buffers = [part(one), part(two)];
+            // SAFETY: all zero is a message without address, buffers and control data.
+            let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+            (message.msg_iov, message.msg_iovlen) = (buffers.as_mut_ptr(), buffers.len());
+            through_ring(&opcode::SendMsg::new(Fd(fd.as_raw_fd()), &raw const message).build())
+        },
+        receiver: |fd, room| {
+            let length = room.len() as u32;
+            through_ring(&opcode::Recv::new(Fd(fd.as_raw_fd()), room.as_mut_ptr(), length).build())
+        },
+    },
 ];
+
+/// Has io_uring carry out one operation, whose memory must live until this returns.
+fn through_ring(entry: &squeue::Entry) -> nix::Result<usize> {
+    let errno = |error: io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
+    let mut ring = IoUring::new(1).map_err(errno)?;
+    // SAFETY: the operation is over before the memory goes, see above.
+    unsafe { ring.submission().push(entry) }.map_err(|_| Errno::EBUSY)?;
+    loop {
+        if let Some(done) = ring.completion().next() {
+            return usize::try_from(done.result()).map_err(|_| Errno::from_raw(-done.result()));
+        }
+        // Work of the kernel's own interrupts the wait, also that of an earlier ring.
+        match ring.submit_and_wait(1).map_err(errno) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
 
 /// preadv2(2): at the file's own position, and sockets have no other.
 const NO_OFFSET: libc::off_t = -1;
@@ -210,14 +246,14 @@ pub fn run() -> anyhow::Result<()> {
     exchange(&open, &PAIRS[0], &payload(TRANSPORTS.len(), 0))?;
     for (at, transport) in TRANSPORTS.iter().enumerate() {
         for (number, pair) in PAIRS.iter().enumerate() {
-            let said: Said = match (transport.connect)() {
+            let said: Said = match usable(pair).and_then(|()| (transport.connect)()) {
                 Ok(ends) => {
                     exchange(&ends, pair, &payload(at, number)).with_context(|| {
                         format!("{}, {} to {}", transport.name, pair.send.name(), pair.recv.name())
                     })?;
                     Ok((inode(&ends.0)?, inode(&ends.1)?))
                 }
-                // IPv6 may be switched off.
+                // IPv6 and io_uring may be switched off.
                 Err(error) => Err(error.to_string()),
             };
             println!("{}", serde_json::to_string(&said)?);
@@ -226,6 +262,11 @@ pub fn run() -> anyhow::Result<()> {
     println!("{DONE}");
     lines.next().transpose()?;
     Ok(())
+}
+
+/// An error where the kernel has no such calls.
+fn usable(pair: &Pair) -> io::Result<()> {
+    if pair.send == Call::IoUring { IoUring::new(1).map(drop) } else { Ok(()) }
 }
 
 /// Sends message by message, each received before the next: nothing has to fit into the sockets' buffers.
