@@ -1,6 +1,6 @@
 //! A sockdbg, or another program, at work beside the test: what it says, how it ends.
 
-use super::peer::PATIENCE;
+use super::peer::patience;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
@@ -59,7 +59,7 @@ impl Watcher {
 
     /// Waits for a line on stderr that contains `word`.
     pub fn wait_for(self, word: &str) -> Watcher {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
@@ -77,7 +77,7 @@ impl Watcher {
 
     /// Waits for its end.
     pub fn end(mut self) -> Output {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         let status: ExitStatus = loop {
             if let Some(status) = self.child.0.try_wait().unwrap() {
                 break status;
