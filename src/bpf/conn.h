@@ -441,6 +441,17 @@ static __always_inline void start_sending(struct sock *sk, struct conn *conn)
 		start(conn, SD_SEND, 0, first_sent((struct tcp_sock *)sk));
 }
 
+/*
+ * With TCP_FASTOPEN_CONNECT (tcp(7)) the state is SYN_SENT when no SYN has been sent yet: the first write sends it, and
+ * what was acknowledged is of no connection until then (tcp_connect_init, net/ipv4/tcp_output.c).
+ */
+static __always_inline bool is_syn_sent(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return READ(tp, snd_una) != READ(tp, snd_nxt);
+}
+
 /* A connect in progress becomes known with the first bytes that arrive. */
 static __always_inline void learn(struct sock *sk, struct conn *conn, u32 direction, u32 seq)
 {
@@ -450,7 +461,7 @@ static __always_inline void learn(struct sock *sk, struct conn *conn, u32 direct
 	if (account->known)
 		return;
 	if (state_of(sk) == TCP_SYN_SENT) {
-		if (direction == SD_SEND)
+		if (direction == SD_SEND && is_syn_sent(sk))
 			start_sending(sk, conn);
 		return;
 	}

@@ -35,10 +35,21 @@ pub fn hooks() -> Hooks {
     if calls { Hooks::Calls } else { Hooks::Cheapest }
 }
 
+/// True where calls are hooked and not sockets, by choice or for want of the tracepoints (before Linux 6.3): what is
+/// done by processes that are not traced, and by io_uring, shows in the counters of TCP only.
+pub fn calls_are_hooked() -> bool {
+    static CALLS: OnceLock<bool> = OnceLock::new();
+    *CALLS.get_or_init(|| {
+        let types = std::fs::read("/sys/kernel/btf/vmlinux").expect("the types of the kernel");
+        let names = memchr::memmem::find(&types, b"btf_trace_sock_send_length");
+        hooks() == Hooks::Calls || names.is_none()
+    })
+}
+
 /// What bytes are named that a process outside the trace moves on a socket inside it: the hooks on calls see those of
 /// the traced processes only.
 pub fn cause_of_others() -> Cause {
-    if hooks() == Hooks::Calls { Cause::UntracedSyscall } else { Cause::OtherProcess }
+    if calls_are_hooked() { Cause::UntracedSyscall } else { Cause::OtherProcess }
 }
 
 /// An [`Event`] that owns its payload.

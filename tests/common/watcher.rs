@@ -2,11 +2,22 @@
 
 use super::peer::patience;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// A program of this project, as it was built with the tests; or from the folder SOCKDBG_TEST_PROGRAMS, where the
+/// tests run elsewhere.
+pub fn program(name: &str) -> PathBuf {
+    let built = Path::new(env!("CARGO_BIN_EXE_sockdbg"));
+    match std::env::var_os("SOCKDBG_TEST_PROGRAMS") {
+        Some(folder) => Path::new(&folder).join(name),
+        None if name == "sockdbg" => built.to_owned(),
+        None => built.with_file_name("examples").join(name),
+    }
+}
 
 /// A sockdbg (or another program) at work.
 pub struct Watcher {
@@ -19,7 +30,7 @@ pub struct Watcher {
 impl Watcher {
     /// Starts sockdbg.
     pub fn sockdbg(args: &[&str]) -> Watcher {
-        Watcher::start(Command::new(env!("CARGO_BIN_EXE_sockdbg")).args(args))
+        Watcher::start(Command::new(program("sockdbg")).args(args))
     }
 
     /// Starts `verify` of a process on the loopback interface; it is watching.

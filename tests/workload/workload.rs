@@ -1,11 +1,13 @@
 //! A workload of many modes: each moves bytes over sockets in one way, knows what it moved, and writes that down.
 //!
 //! `workload list` names the modes, `workload run --truth FOLDER MODE...` runs some one after the other, each of which
-//! leaves a file in the folder. A mode that `list` marks so has to be the only one, or the last. The data is pseudo-random, so a byte
+//! leaves a file in the folder. A mode that `list` marks so has to be the only one, or the last; one that lacks something
+//! can't run on this kernel. The data is pseudo-random, so a byte
 //! that a tracer misplaces shows. What a trace must tell of each mode is checked by tests/live_table.rs.
 
 mod calls;
 mod exec;
+mod features;
 mod flags;
 mod iovecs;
 mod life;
@@ -75,7 +77,9 @@ fn usage(message: &str) -> ! {
 
 fn list() {
     for (name, _) in modes() {
-        println!("{name}{}", if ALONE.contains(name) { " alone" } else { "" });
+        let alone = if ALONE.contains(name) { " alone" } else { "" };
+        let missing = features::missing(name).map_or(String::new(), |what| format!(" lacks {what}"));
+        println!("{name}{alone}{missing}");
     }
 }
 
