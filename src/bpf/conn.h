@@ -630,15 +630,17 @@ static __always_inline bool in_motion(struct sock *sk, struct conn *conn)
 	return is_behind(sk, conn) || (conn->account[SD_RECV].known && held(sk, SD_RECV, recv_anchor(sk)));
 }
 
-/* Reports the end of a connection that the peer has reset. */
+/*
+ * Reports the end of a connection that the peer has reset. Its head is not on the stack, of which the calls from here on
+ * need all that is left.
+ */
 static __noinline void end_if_reset(struct sock *sk, struct conn *conn)
 {
-	struct sd_head head = {};
-
 	if (!conn->reset || conn->ended || conn->telling || in_motion(sk, conn))
 		return;
-	head_of_nobody(&head);
-	finish(sk, conn, SD_RESET, &head);
+	if (!conn->reason)
+		head_of_nobody(CLEARED(&conn->end, sizeof(conn->end)));
+	finish(sk, conn, SD_RESET, &conn->end);
 }
 
 /*

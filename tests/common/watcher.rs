@@ -19,6 +19,11 @@ pub fn program(name: &str) -> PathBuf {
     }
 }
 
+/// True where the tests run elsewhere than they were built.
+pub fn programs_are_elsewhere() -> bool {
+    std::env::var_os("SOCKDBG_TEST_PROGRAMS").is_some()
+}
+
 /// A sockdbg (or another program) at work.
 pub struct Watcher {
     child: Killed,
