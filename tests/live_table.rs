@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::trace::{Seen, Trace, hooks, require_bpf};
+use common::trace::{Seen, Trace, calls_are_hooked, hooks, require_bpf};
 use common::truth::Told;
 use common::watcher::{Watcher, program, programs_are_elsewhere};
 use sockdbg::process::command::Suspended;
@@ -17,9 +17,16 @@ use std::process::Command;
 use std::time::SystemTime;
 use tempfile::TempDir;
 
-/// Modes that fail today, and why. One that passes has to be taken out.
-const KNOWN: &[(&str, &str)] =
-    &[("life/reset-then-read", "the call that fails after a reset was told of is not shown")];
+/// Modes that fail today, and why, and whether they fail with the hooks on calls, too. One that passes has to be taken out.
+const KNOWN: &[(&str, bool, &str)] = &[
+    ("life/reset-then-read", true, "the call that fails after a reset was told of is not shown"),
+    // Calls can't see the other process at all, and are not expected to.
+    (
+        "sharing/scm-rights-by-other-only",
+        false,
+        "what another process moves on a UDP or Unix socket is not seen before ours has used it, or a listing has found it",
+    ),
+];
 
 #[test]
 fn calls() {
@@ -97,7 +104,7 @@ fn known_modes_exist() {
     let subjects = ["calls", "flags", "iovecs", "udp", "unix", "sharing", "life", "many", "uring"];
     let tested: Vec<Mode> = subjects.into_iter().flat_map(modes).collect();
     assert_eq!(tested.len(), modes("").len(), "a subject has no test");
-    for (mode, why) in KNOWN {
+    for (mode, _, why) in KNOWN {
         assert!(tested.iter().any(|tested| tested.name == *mode), "{mode} ({why}) is no mode");
     }
 }
@@ -171,7 +178,8 @@ fn run(processes: &[Vec<Mode>]) -> Vec<String> {
                 return vec![format!("{name}: the workload failed")];
             };
             let found = told.differences(&serde_json::from_slice(&truth).expect("JSON"));
-            let known = KNOWN.iter().any(|(known, _)| known == name);
+            let known =
+                KNOWN.iter().any(|(known, by_calls, _)| known == name && (*by_calls || !calls_are_hooked()));
             match found.first() {
                 Some(first) if !known => wrong.push(format!("{name}: {first} ({} in all)", found.len())),
                 None if known => wrong.push(format!("{name}: passes; take it out of KNOWN")),

@@ -183,6 +183,11 @@ impl Trace {
         self.seen.lock().unwrap().clone()
     }
 
+    /// How many events there are so far.
+    pub fn count(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
     /// Ends the trace.
     pub fn stop(self) -> Report {
         self.stop.store(true, Ordering::Relaxed);
