@@ -4,7 +4,7 @@ CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help demo test test-kernels check fmt bench generate install setup setup-build build
+.PHONY: help demo test soak test-kernels check fmt bench generate install setup setup-build build
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -17,8 +17,12 @@ demo: setup-build ## Show the main job on a workload of its own
 test: setup build ## Run every test; those of the kernel part need root
 	scripts/test.sh
 
-test-kernels: setup-build ## Run the self-test on other kernels, under qemu (not in CI)
-	$(CARGO) build
+soak: setup ## Trace servers under full load through small rings for minutes, and connect 10,000 times a second
+	$(CARGO) build --all-targets
+	SOCKDBG_LONG=1 $(CARGO) test --test live_soak -- --nocapture --test-threads=1
+	SOCKDBG_LONG=1 $(CARGO) test --test live_table many -- --nocapture
+
+test-kernels: setup-build ## Run the self-test and the table of workloads on other kernels, under qemu (not in CI)
 	scripts/kernels.sh
 
 check: setup-build ## Formatting, clippy, import rules, documentation

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Boots other kernels under qemu and has each run the self-test: every program is loaded there, every hook that is
-# used has to fire, and every byte to arrive. Called by `make test-kernels`, after the build.
+# Boots other kernels under qemu. Each runs the self-test (every program is loaded there, every hook that is used has to
+# fire, and every byte to arrive) and the table of workloads (tests/live_table.rs). Called by `make test-kernels`.
 #
 # KERNELS ("5.10 6.1 6.12 6.18 7.3"): which ones.   VMTEST (../shared/tools/vmtest): what boots them.
+# TESTS (live_table): test programs to run there.   LOGS (a temporary folder): where what each kernel says is kept.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,14 +11,36 @@ vmtest="${VMTEST:-../shared/tools/vmtest}"
 [ -x "$vmtest" ] || { echo "kernels: $vmtest is missing: set VMTEST to where it is" >&2; exit 2; }
 "$vmtest" --setup >/dev/null
 
+# Copies: a build that goes on meanwhile must not change what the guests run.
+programs=$(mktemp -d)
+trap 'rm -rf "$programs"' EXIT
+logs="${LOGS:-$programs}"
+mkdir -p "$logs"
+# Emulated processors are some twenty times slower than the machine itself: optimised, and with more patience.
+cargo build --quiet --profile kernels --bin sockdbg --example workload
+cp -p target/kernels/sockdbg target/kernels/examples/workload "$programs"
+for name in ${TESTS:-live_table}; do
+    built=$(cargo test --profile kernels --no-run --test "$name" 2>&1 | sed -n 's/.*(\(target[^)]*\))$/\1/p')
+    cp -p "$built" "$programs/test-$name"
+done
+export SOCKDBG_TEST_PROGRAMS="$programs" SOCKDBG_TEST_SLOW=20 SOCKDBG_REQUIRE_BPF=1
+
+on() { # KERNEL NAME COMMAND...: what it says goes to a log; its last line that tells something is shown
+    local kernel=$1 log="$logs/$1-$2.txt" name=$2
+    shift 2
+    if "$vmtest" --kernel "$kernel" --timeout 1800 -- "$@" >"$log" 2>&1 </dev/null; then
+        echo "$kernel: $name: $(grep -v '^$' "$log" | tail -n 1)"
+    else
+        failed="$failed $kernel($name)"
+        printf '%s: %s: FAILED\n%s\n' "$kernel" "$name" "$(grep -v '^  ok \|^test .* ok$' "$log")"
+    fi
+}
+
 failed=
 for kernel in ${KERNELS:-5.10 6.1 6.12 6.18 7.3}; do
-    # Emulated: some twenty times slower than the machine itself.
-    if report=$("$vmtest" --kernel "$kernel" --timeout 300 -- target/debug/sockdbg doctor --self-test 2>&1 </dev/null); then
-        echo "$kernel: $(tail -n 1 <<<"$report")"
-    else
-        failed="$failed $kernel"
-        printf '%s: FAILED\n%s\n' "$kernel" "$(grep -v '^  ok ' <<<"$report")"
-    fi
+    on "$kernel" self-test "$programs/sockdbg" doctor --self-test
+    for name in ${TESTS:-live_table}; do
+        on "$kernel" "$name" "$programs/test-$name" --test-threads=2
+    done
 done
 [ -z "$failed" ] || { echo "kernels: failed on$failed" >&2; exit 1; }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::peer::{Python, Server, eventually, exchange, listen, noise};
-use common::trace::{Report, Trace, What, cause_of_others, require_bpf};
+use common::trace::{Data, Report, Trace, What, cause_of_others, require_bpf};
 use sockdbg::event::{Call, Cause, CloseReason, Direction, Range};
 use sockdbg::source::live::{FdFilter, Options};
 use std::io::{Read, Write};
@@ -184,8 +184,11 @@ fn full_ring_loses_exact_ranges() {
     let program = "
 pause(); s = connect()
 for i in range(300): s.send(os.urandom(1 + i * 13 % 3000))
-receive(s); pause()
-for i in range(20): s.send(os.urandom(100))
+receive(s)
+while True:
+    print('ready', flush=True)
+    if not sys.stdin.readline(): break
+    s.send(os.urandom(100))
 s.close()";
     let mut python = Python::start(program, port);
     python.paused();
@@ -197,13 +200,20 @@ s.close()";
     (&stream).write_all(&reply).expect("the workload reads");
     stream.shutdown(Shutdown::Write).expect("open");
     python.paused();
-    // All is refused or in the ring by now. From here on there is room.
+    // All is refused or in the ring by now. From here on it is read, and at some time there is room again.
     trace.release();
-    eventually("the ring is read", || !trace.so_far().is_empty());
-    python.go();
+    eventually("the ring has room", || {
+        python.go();
+        python.paused();
+        let is_last = |data: &Data| data.direction == Direction::Send && data.payload.len() == 100;
+        trace
+            .so_far()
+            .iter()
+            .any(|seen| matches!(&seen.what, What::Data(data) if is_last(data) && data.cause.is_none()))
+    });
     let mut received = Vec::new();
-    (&stream).read_to_end(&mut received).expect("the workload writes");
     python.ended();
+    (&stream).read_to_end(&mut received).expect("the workload writes");
     let report = trace.ended();
     let connection = report.only();
     for (direction, truth) in [(Direction::Send, &received), (Direction::Recv, &reply)] {
@@ -504,8 +514,10 @@ fn a_trace_that_ends_between_the_bytes_and_the_return_of_a_call_blames_nothing()
     let (mut peer, _) = listener.accept().expect("the workload connects");
     let echo = std::thread::spawn(move || std::io::copy(&mut peer.try_clone()?, &mut peer));
     for _ in 0..20 {
-        let trace = Trace::of(python.pid());
-        eventually("bytes move", || trace.so_far().len() > 50);
+        // Room for all that happens while the reader does not get a processor.
+        let options = Options { pids: vec![python.pid()], ring_size: 128 << 20, ..Options::default() };
+        let trace = Trace::with(options);
+        eventually("bytes move", || trace.count() > 50);
         let report = trace.stop();
         for direction in [Direction::Send, Direction::Recv] {
             assert_eq!(report.only().losses(direction), []);

@@ -12,7 +12,7 @@ use std::net::UdpSocket;
 /// A socket of the test's own, and its port.
 fn peer(host: &str) -> (UdpSocket, u16) {
     let socket = UdpSocket::bind((host, 0)).expect("a free port");
-    socket.set_read_timeout(Some(common::peer::PATIENCE)).expect("a time");
+    socket.set_read_timeout(Some(common::peer::patience())).expect("a time");
     let port = socket.local_addr().expect("a bound socket has an address").port();
     (socket, port)
 }

@@ -77,8 +77,17 @@ static __noinline struct conn *found(struct sock *sk, u64 inode, const struct sd
 	} else {
 		conn->open.head.flags |= SD_FOUND;
 	}
-	start_before(sk, conn, SD_SEND, bytes - received, fresh);
-	start_before(sk, conn, SD_RECV, received, fresh);
+	if (state_of(sk) == TCP_SYN_SENT) {
+		/* What the peer will begin with shows when it has answered. */
+		conn->open.role = SD_CLIENT;
+		if (head->call != SD_LISTING)
+			conn->open.head.flags &= ~SD_FOUND; /* its first bytes travel with the SYN */
+		if (is_syn_sent(sk))
+			start_sending(sk, conn);
+	} else {
+		start_before(sk, conn, SD_SEND, bytes - received, fresh);
+		start_before(sk, conn, SD_RECV, received, fresh);
+	}
 	conn = enter(sk, conn);
 	if (fresh)
 		forget_accepted(sk);
@@ -119,7 +128,9 @@ static __noinline int on_open(struct sock *sk, u64 inode, const struct sd_head *
 	conn->open.error = result < 0 && result != -EINPROGRESS && !is_retry(result) ? -result : 0;
 	if (client && state == TCP_CLOSE && !conn->open.error)
 		conn->open.error = READ(sk, sk_err); /* refused before the call returned */
-	if (state != TCP_CLOSE)
+	if (state == TCP_SYN_SENT && is_syn_sent(sk))
+		start_sending(sk, conn);
+	else if (state != TCP_CLOSE && state != TCP_SYN_SENT)
 		start(conn, SD_SEND, 0, READ(tp, write_seq));
 	if (state != TCP_CLOSE && state != TCP_SYN_SENT)
 		start(conn, SD_RECV, 0, READ(tp, copied_seq));

@@ -34,6 +34,11 @@ struct account {
 	struct range ranges[PENDING_MAX];
 };
 
+enum {
+	OVER_WHOLE = 1,	 /* every byte that had moved by then has been told of; those that move later do not count */
+	OVER_BEHIND = 2, /* some have not, and their call has been waited for */
+};
+
 struct conn {
 	u64 inode;
 	u32 opened;
@@ -47,6 +52,8 @@ struct conn {
 	u8 uring;      /* a task that uses io_uring has used it: where no hook tells of what io_uring moves */
 	u32 reason;    /* of an end that the ring refused; 0: none */
 	u32 listed;    /* counted sockets: the last listing that found it, or that was under way when it was used */
+	u32 telling;   /* calls that are being told of now: no end may come between their chunks */
+	u32 over;      /* the trace is over for it: nothing more is told of but its end; see OVER_ */
 	u32 padding2;
 	struct sd_head end; /* who ended it, and when */
 	struct sd_open open; /* as sent, or to be sent */
@@ -434,6 +441,17 @@ static __always_inline void start_sending(struct sock *sk, struct conn *conn)
 		start(conn, SD_SEND, 0, first_sent((struct tcp_sock *)sk));
 }
 
+/*
+ * With TCP_FASTOPEN_CONNECT (tcp(7)) the state is SYN_SENT when no SYN has been sent yet: the first write sends it, and
+ * what was acknowledged is of no connection until then (tcp_connect_init, net/ipv4/tcp_output.c).
+ */
+static __always_inline bool is_syn_sent(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return READ(tp, snd_una) != READ(tp, snd_nxt);
+}
+
 /* A connect in progress becomes known with the first bytes that arrive. */
 static __always_inline void learn(struct sock *sk, struct conn *conn, u32 direction, u32 seq)
 {
@@ -443,7 +461,7 @@ static __always_inline void learn(struct sock *sk, struct conn *conn, u32 direct
 	if (account->known)
 		return;
 	if (state_of(sk) == TCP_SYN_SENT) {
-		if (direction == SD_SEND)
+		if (direction == SD_SEND && is_syn_sent(sk))
 			start_sending(sk, conn);
 		return;
 	}
@@ -473,6 +491,21 @@ static __always_inline void note_io_uring(struct conn *conn, struct task_struct 
 {
 	if (!cfg_traffic && uses_io_uring(task))
 		conn->uring = 1;
+}
+
+/* A call is about to be told of. False: the trace is over, and it does not count. */
+static __always_inline bool begin_telling(struct conn *conn)
+{
+	__sync_fetch_and_add(&conn->telling, 1);
+	if (!*(volatile u32 *)&conn->over)
+		return true;
+	__sync_fetch_and_add(&conn->telling, -1);
+	return false;
+}
+
+static __always_inline void end_telling(struct conn *conn)
+{
+	__sync_fetch_and_add(&conn->telling, -1);
 }
 
 /* `told`: where the last call that was seen has left it, else where it is now. */
@@ -549,11 +582,13 @@ static __always_inline bool send_end(struct conn *conn, u32 reason, const struct
 /* Reports a close. False: the ring refused it. */
 static __noinline bool finish(struct sock *sk, struct conn *conn, u32 reason, const struct sd_head *head)
 {
-	/* While calls may still tell of more, the trace ends with the last one that has. */
-	bool told = reason == SD_STILL_OPEN && waiting;
+	bool told = conn->over == OVER_WHOLE;
 
 	if (conn->ended)
 		return true;
+	/* It was open when the trace ended. */
+	if (told)
+		reason = SD_STILL_OPEN;
 	if (conn->connecting)
 		identify(sk, conn);
 	if (head->pid)
@@ -576,20 +611,35 @@ static __noinline bool is_behind(struct sock *sk, struct conn *conn)
 	return (send->known && send_anchor(sk, conn) != send->seq) || (recv->known && recv_anchor(sk) != recv->seq);
 }
 
+/*
+ * At the end of the trace, decides where a connection ends. True once the call that was being told of then is, so that its
+ * end can be: at the next look, for the call may not have seen the decision.
+ */
+static __always_inline bool is_settled(struct conn *conn, bool behind)
+{
+	if (conn->over)
+		return !conn->telling;
+	if (!behind || !waiting)
+		conn->over = behind ? OVER_BEHIND : OVER_WHOLE;
+	return false;
+}
+
 /* Bytes can still be read, or a call has moved some and has not returned yet. */
 static __always_inline bool in_motion(struct sock *sk, struct conn *conn)
 {
 	return is_behind(sk, conn) || (conn->account[SD_RECV].known && held(sk, SD_RECV, recv_anchor(sk)));
 }
 
-/* Reports the end of a connection that the peer has reset. */
+/*
+ * Reports the end of a connection that the peer has reset. Its head is not on the stack, of which the calls from here on
+ * need all that is left.
+ */
 static __noinline void end_if_reset(struct sock *sk, struct conn *conn)
 {
-	if (!conn->reset || conn->ended || in_motion(sk, conn))
+	if (!conn->reset || conn->ended || conn->telling || in_motion(sk, conn))
 		return;
-	/* In its place already: calls of many kinds lead here, and the stack that they may use together is small. */
 	if (!conn->reason)
-		head_of_nobody(&conn->end);
+		head_of_nobody(CLEARED(&conn->end, sizeof(conn->end)));
 	finish(sk, conn, SD_RESET, &conn->end);
 }
 

@@ -167,7 +167,7 @@ static __always_inline bool review_counted(struct sock *key, struct conn *conn)
 	head.call = SD_LISTING;
 	if (conn->listed != listing)
 		return finish_counted(key, conn, SD_CLOSED, &head);
-	return !ending || finish_counted(key, conn, SD_STILL_OPEN, &head);
+	return !ending || (is_settled(conn, false) && finish_counted(key, conn, SD_STILL_OPEN, &head));
 }
 
 static __always_inline void count_unsupported(struct sock *sk, s64 result)
@@ -222,7 +222,7 @@ static __always_inline int account_for_counted(struct sock *sk, struct walk *wal
 
 	if (!conn && (walk->call.result >= 0 || is_bound(sk, transport)))
 		conn = new_counted(sk, inode, &data->head, transport);
-	if (!conn || conn->ended)
+	if (!conn || conn->ended || !begin_telling(conn))
 		return 0;
 	__sync_fetch_and_add(&conn->account[direction].moved, moved);
 	describe(conn, walk);
@@ -233,6 +233,7 @@ static __always_inline int account_for_counted(struct sock *sk, struct walk *wal
 	if (walk->call.result >= 0 && transport != SD_UNIX_STREAM)
 		find_peer(sk, conn, walk);
 	tell(conn, walk, moved);
+	end_telling(conn);
 	return 0;
 }
 

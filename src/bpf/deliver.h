@@ -133,8 +133,11 @@ __noinline int deliver_tcp(void)
 		conn = found_by_call(sk, walk);
 	if (!conn || (conn->ended && (result <= 0 || ending)))
 		return 0;
+	if (!begin_telling(conn))
+		return 0;
 	note_io_uring(conn, task);
 	account_for(sk, conn, walk);
+	end_telling(conn);
 	if (conn->reset)
 		end_if_reset(sk, conn);
 	return 0;

@@ -540,7 +540,7 @@ int list_conns(struct bpf_iter__bpf_map_elem *ctx)
 	}
 	if (!ending)
 		return 0;
-	if (waiting && is_behind(sk, conn)) {
+	if (!is_settled(conn, is_behind(sk, conn))) {
 		unlisted++;
 		return 0;
 	}

@@ -106,15 +106,15 @@ impl Decoder {
         ControlFlow::Continue(())
     }
 
-    /// A thread that does something else has ended its call: no chunk of it will follow.
+    /// A thread that makes another call has ended the one before: no chunk of it will follow. Only data tells so:
+    /// an announcement or an end that the ring refused is sent later, by others, and names the thread all the same.
     fn cut_earlier_calls(&mut self, bytes: &[u8], head: &Head, emit: &mut Emit<'_>) -> ControlFlow<()> {
-        let continued = match head.kind {
-            KIND_DATA => read::<RawData>(bytes).is_ok_and(|(raw, _)| raw.at > 0),
-            // Says itself what is missing.
-            KIND_LOSS => true,
+        let begins = match head.kind {
+            KIND_DATA => read::<RawData>(bytes).is_ok_and(|(raw, _)| raw.at == 0),
+            KIND_PEER => true,
             _ => false,
         };
-        if continued {
+        if !begins {
             return ControlFlow::Continue(());
         }
         while let Some(index) = self.partial.iter().position(|partial| partial.raw.head.tid == head.tid) {
@@ -122,6 +122,15 @@ impl Decoder {
             if partial.raw.head.flags & FLAG_PEEK == 0 && self.cut.len() < CUT_MAX {
                 self.cut.push(partial.raw);
             }
+            self.emit_partial(&partial, emit)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The probes end no connection in the middle of a call on it: no chunk will follow.
+    fn cut_calls_on(&mut self, ended: ConnId, emit: &mut Emit<'_>) -> ControlFlow<()> {
+        while let Some(index) = self.partial.iter().position(|partial| conn(&partial.raw.head) == ended) {
+            let partial = self.partial.swap_remove(index);
             self.emit_partial(&partial, emit)?;
         }
         ControlFlow::Continue(())
@@ -281,6 +290,9 @@ impl Decoder {
             end: (total.known == 1).then_some(total.end),
             pending: u64::from(total.pending),
         });
+        if reason != CloseReason::Descriptor && self.cut_calls_on(conn(&raw.head), emit).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
         if reason.is_final() {
             self.open.remove(&conn(&raw.head));
             self.cut.retain(|call| conn(&call.head) != conn(&raw.head));

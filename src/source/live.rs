@@ -43,7 +43,7 @@ const LISTING_INTERVAL_MAX: Duration = Duration::from_secs(8);
 
 /// At the end of a trace, how long bytes that no call has told of may wait for theirs to return, and how many
 /// listings at least (to empty the ring between them may take longer); how long after one comes the next.
-const RETURN_TIME: Duration = Duration::from_millis(50);
+const RETURN_TIME: Duration = Duration::from_millis(500);
 const PATIENT_ROUNDS: usize = 16;
 const END_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -291,7 +291,8 @@ impl Live {
     }
 
     fn summary(&self, taker: &Taker<'_>, ring_peak: u64) -> Summary {
-        let pace = pace::of(&self.runs(), ring_size(self.options.ring_size) as u64, ring_peak, taker.lag);
+        let runs = self.runs();
+        let pace = pace::of(&runs, ring_size(self.options.ring_size) as u64, ring_peak, taker.lag);
         let mut warnings = Vec::new();
         let mut warn = |count: u64, text: &str| {
             if count > 0 {
@@ -309,9 +310,14 @@ impl Live {
         );
         warn(counters.lost_ends, "connections whose end a full ring refused (ring-full): totals unknown");
         warn(counters.misplaced, "calls made on one socket at the same instant: their order is not known");
+        let hooks: Vec<&str> =
+            runs.iter().filter(|program| program.missed > 0).map(|program| program.hook.as_str()).collect();
         warn(
             pace.missed,
-            "runs of probes that the kernel left out: what they would have seen may be named untraced-syscall",
+            &format!(
+                "runs of probes that the kernel left out ({}): what they would have seen may be named untraced-syscall",
+                hooks.join(", ")
+            ),
         );
         warn(taker.malformed, "records of the ring could not be decoded: this is a fault of sockdbg");
         warnings.extend(unsupported::lines(&self.skel.maps.unsupported));

@@ -9,12 +9,17 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long any awaited condition may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long any awaited condition may take on a busy machine; longer, by the factor SOCKDBG_TEST_SLOW, on one that
+/// is slow by itself.
+pub fn patience() -> Duration {
+    let factor =
+        std::env::var("SOCKDBG_TEST_SLOW").map_or(1, |factor| factor.parse().expect("a whole number"));
+    Duration::from_secs(30) * factor
+}
 
 /// Polls until `condition` holds; fails the test when it does not in time.
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     while !condition() {
         assert!(Instant::now() < deadline, "not in time: {what}");
         std::thread::sleep(Duration::from_millis(5));

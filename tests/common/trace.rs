@@ -48,10 +48,21 @@ pub fn has_uring(direction: Direction, tcp: bool) -> bool {
     hooks() == Hooks::Cheapest && (functions || sends && tcp && direction == Direction::Send)
 }
 
+/// True where calls are hooked and not sockets, by choice or for want of the tracepoints (before Linux 6.3): what is
+/// done by processes that are not traced, and by io_uring, shows in the counters of TCP only.
+pub fn calls_are_hooked() -> bool {
+    static CALLS: OnceLock<bool> = OnceLock::new();
+    *CALLS.get_or_init(|| {
+        let types = std::fs::read("/sys/kernel/btf/vmlinux").expect("the types of the kernel");
+        let names = memchr::memmem::find(&types, b"btf_trace_sock_send_length");
+        hooks() == Hooks::Calls || names.is_none()
+    })
+}
+
 /// What bytes are named that a process outside the trace moves on a socket inside it: the hooks on calls see those of
 /// the traced processes only.
 pub fn cause_of_others() -> Cause {
-    if hooks() == Hooks::Calls { Cause::UntracedSyscall } else { Cause::OtherProcess }
+    if calls_are_hooked() { Cause::UntracedSyscall } else { Cause::OtherProcess }
 }
 
 /// An [`Event`] that owns its payload.
@@ -183,6 +194,11 @@ impl Trace {
     /// Events so far.
     pub fn so_far(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// How many events there are so far.
+    pub fn count(&self) -> usize {
+        self.seen.lock().unwrap().len()
     }
 
     /// Ends the trace.

@@ -1,12 +1,28 @@
 //! A sockdbg, or another program, at work beside the test: what it says, how it ends.
 
-use super::peer::PATIENCE;
+use super::peer::patience;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// A program of this project, as it was built with the tests; or from the folder SOCKDBG_TEST_PROGRAMS, where the
+/// tests run elsewhere.
+pub fn program(name: &str) -> PathBuf {
+    let built = Path::new(env!("CARGO_BIN_EXE_sockdbg"));
+    match std::env::var_os("SOCKDBG_TEST_PROGRAMS") {
+        Some(folder) => Path::new(&folder).join(name),
+        None if name == "sockdbg" => built.to_owned(),
+        None => built.with_file_name("examples").join(name),
+    }
+}
+
+/// True where the tests run elsewhere than they were built.
+pub fn programs_are_elsewhere() -> bool {
+    std::env::var_os("SOCKDBG_TEST_PROGRAMS").is_some()
+}
 
 /// A sockdbg (or another program) at work.
 pub struct Watcher {
@@ -19,7 +35,7 @@ pub struct Watcher {
 impl Watcher {
     /// Starts sockdbg.
     pub fn sockdbg(args: &[&str]) -> Watcher {
-        Watcher::start(Command::new(env!("CARGO_BIN_EXE_sockdbg")).args(args))
+        Watcher::start(Command::new(program("sockdbg")).args(args))
     }
 
     /// Starts `verify` of a process on the loopback interface; it is watching.
@@ -59,7 +75,7 @@ impl Watcher {
 
     /// Waits for a line on stderr that contains `word`.
     pub fn wait_for(self, word: &str) -> Watcher {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
@@ -77,7 +93,7 @@ impl Watcher {
 
     /// Waits for its end.
     pub fn end(mut self) -> Output {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         let status: ExitStatus = loop {
             if let Some(status) = self.child.0.try_wait().unwrap() {
                 break status;

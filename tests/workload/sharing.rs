@@ -26,7 +26,8 @@ pub const MODES: &[Mode] = &[
     ("sharing/thread", thread),
     ("sharing/thread-each-direction", thread_each_direction),
     ("sharing/scm-rights-self", scm_rights_self),
-    ("sharing/scm-rights-other", scm_rights_other),
+    ("sharing/scm-rights-other", |truth| scm_rights_other(truth, true)),
+    ("sharing/scm-rights-by-other-only", |truth| scm_rights_other(truth, false)),
     ("sharing/pidfd-getfd-by-other", pidfd_getfd_by_other),
     ("sharing/exec-keeps", |truth| exec::begin(truth, true)),
     ("sharing/exec-closes", |truth| exec::begin(truth, false)),
@@ -153,8 +154,15 @@ fn scm_rights_self(truth: &mut Truth) {
     peer.agrees(truth, id);
 }
 
-fn scm_rights_other(truth: &mut Truth) {
+/// `used`: by the traced process, too, which makes it known. There are no signs of the existence of a Unix socket.
+fn scm_rights_other(truth: &mut Truth, used: bool) {
     let [(ours, sender), (theirs, receiver)] = pair(truth, libc::SOCK_STREAM, "unix-stream");
+    if used {
+        assert_eq!(sys::write(theirs.as_raw_fd(), b"us"), Ok(2));
+        truth.moved(receiver, Way::Send, b"us");
+        assert_eq!(sys::read(ours.as_raw_fd(), &mut [0; 2]), Ok(2));
+        truth.moved(sender, Way::Recv, b"us");
+    }
     let child = Peer::fork(|_| {
         let (_, passed) = sys::receive_descriptor(theirs.as_raw_fd(), &mut [0; 2]);
         assert_eq!(sys::write(passed.as_raw_fd(), &noise(700, 98)), Ok(700));

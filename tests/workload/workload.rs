@@ -1,11 +1,13 @@
 //! A workload of many modes: each moves bytes over sockets in one way, knows what it moved, and writes that down.
 //!
 //! `workload list` names the modes, `workload run --truth FOLDER MODE...` runs some one after the other, each of which
-//! leaves a file in the folder. A mode that `list` marks so has to be the only one, or the last. The data is pseudo-random, so a byte
+//! leaves a file in the folder. A mode that `list` marks so has to be the only one, or the last; one that lacks something
+//! can't run on this kernel. The data is pseudo-random, so a byte
 //! that a tracer misplaces shows. What a trace must tell of each mode is checked by tests/live_table.rs.
 
 mod calls;
 mod exec;
+mod features;
 mod flags;
 mod iovecs;
 mod life;
@@ -43,8 +45,10 @@ fn modes() -> impl Iterator<Item = &'static Mode> {
     SUBJECTS.into_iter().flatten()
 }
 
-/// Modes after which the process is gone, another program, or in another network; and one that may take long.
-const ALONE: [&str; 10] = [
+/// Modes after which the process is gone, another program, or in another network; one that may take long; and one that
+/// needs a trace that has not seen a Unix socket before.
+const ALONE: [&str; 11] = [
+    "sharing/scm-rights-by-other-only",
     "many/connect-storm",
     "sharing/exec-keeps",
     "sharing/exec-closes",
@@ -75,7 +79,9 @@ fn usage(message: &str) -> ! {
 
 fn list() {
     for (name, _) in modes() {
-        println!("{name}{}", if ALONE.contains(name) { " alone" } else { "" });
+        let alone = if ALONE.contains(name) { " alone" } else { "" };
+        let missing = features::missing(name).map_or(String::new(), |what| format!(" lacks {what}"));
+        println!("{name}{alone}{missing}");
     }
 }
 

@@ -163,8 +163,22 @@ fn refused_chunks_complete_their_call() {
     // Nothing more came at all.
     assert_eq!(lines(&records[..1]), ["data [10, 16) ab ring-full"]);
     // The thread went on to do something else before the loss was said: that must not say it twice.
-    let records = [chunk(1, 10, 6, 0, b"ab"), close(1), loss(1, 12, 16)];
-    assert_eq!(lines(&records), ["data [10, 16) ab ring-full", "close descriptor"]);
+    let records = [chunk(1, 10, 6, 0, b"ab"), chunk(1, 16, 1, 0, b"z"), loss(1, 12, 16)];
+    assert_eq!(lines(&records), ["data [10, 16) ab ring-full", "data [16, 17) z whole"]);
+}
+
+#[test]
+fn what_others_tell_in_the_name_of_a_thread_does_not_end_its_call() {
+    // The announcement and the end of another connection, which the ring had refused.
+    let other = |mut record: Vec<u8>| {
+        record[std::mem::offset_of!(Head, inode)] = 78;
+        record
+    };
+    let records = [chunk(1, 0, 4, 0, b"ab"), other(open(0)), other(close(2)), chunk(1, 0, 4, 2, b"cd")];
+    assert_eq!(lines(&records), ["open Fresh Server", "close closed", "data [0, 4) abcd whole"]);
+    // Its own connection does not end while more is to come.
+    let records = [open(0), chunk(1, 0, 4, 0, b"ab"), close(2)];
+    assert_eq!(lines(&records), ["open Fresh Server", "data [0, 4) ab ring-full", "close closed"]);
 }
 
 #[test]
