@@ -12,7 +12,6 @@ use crate::output::paint::Paint;
 use crate::output::report::TextReport;
 use crate::output::report_json;
 use crate::output::time::Clock;
-use crate::source::pcap::{self, Capture};
 use crate::source::{self, Source, Summary};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -75,7 +74,7 @@ pub fn compare(
     capture: &Path,
     span: Option<(Timestamp, Timestamp)>,
 ) -> Result<Report, source::Error> {
-    let mut wire = side(&mut Capture::open(capture, pcap::Options::default())?)?;
+    let mut wire = side(&mut *source::open_capture(capture)?)?;
     if let Some((began, ended)) = span {
         wire.coverage.first = Some(began);
         wire.coverage.last = wire.coverage.last.max(Some(ended));
@@ -83,8 +82,8 @@ pub fn compare(
     let mut report = Report::new(process, &wire);
     let wanted = report.wanted();
     if !wanted.is_empty() {
-        let mut again = Capture::open(capture, pcap::Options::default())?;
-        let (collector, _) = observe(&mut again, Collector::new(wanted), |_| ControlFlow::Continue(()))?;
+        let mut again = source::open_capture(capture)?;
+        let (collector, _) = observe(&mut *again, Collector::new(wanted), |_| ControlFlow::Continue(()))?;
         report.name_missing(collector);
     }
     Ok(report)
