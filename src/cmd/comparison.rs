@@ -13,7 +13,6 @@ use crate::output::paint::Paint;
 use crate::output::report::TextReport;
 use crate::output::time::Clock;
 use crate::output::{report_html, report_json};
-use crate::source::pcap::{self, Capture};
 use crate::source::{self, Source, Summary};
 use anyhow::Context;
 use std::io::{BufWriter, Write};
@@ -85,7 +84,7 @@ pub fn compare(
     span: Option<(Timestamp, Timestamp)>,
     how: &Show,
 ) -> Result<Report, source::Error> {
-    let mut wire = side(&mut Capture::open(capture, pcap::Options::default())?)?;
+    let mut wire = side(&mut *source::open_capture(capture)?)?;
     if let Some((began, ended)) = span {
         wire.coverage.first = Some(began);
         wire.coverage.last = wire.coverage.last.max(Some(ended));
@@ -94,8 +93,8 @@ pub fn compare(
     let wanted = report.wanted();
     let mut edges = if how.html.is_some() { Edges::of(&report) } else { Edges::default() };
     if !wanted.is_empty() || !edges.is_empty() {
-        let mut again = Capture::open(capture, pcap::Options::default())?;
-        let (collector, _) = observe(&mut again, Collector::new(wanted), |event| {
+        let mut again = source::open_capture(capture)?;
+        let (collector, _) = observe(&mut *again, Collector::new(wanted), |event| {
             edges.event(event);
             ControlFlow::Continue(())
         })?;

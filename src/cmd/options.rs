@@ -139,6 +139,8 @@ pub struct TracedCommand {
 #[command(next_help_heading = "Input")]
 pub struct Input {
     /// Read a recording (or capture) instead of tracing; - is stdin
+    ///
+    /// A capture is pcap, pcapng, or what tshark -T json or -T ek writes of one, whole or with fields (-e).
     #[arg(short = 'r', long = "read", value_name = "FILE")]
     pub read: Option<PathBuf>,
 }

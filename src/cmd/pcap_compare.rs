@@ -20,7 +20,10 @@ pub struct Args {
     /// The process's side, made by sockdbg events -w
     recording: PathBuf,
 
-    /// The wire's side: pcap or pcapng
+    /// The wire's side: pcap, pcapng, or the JSON of tshark
+    ///
+    /// JSON as tshark -T json or -T ek writes it, whole or with fields (-e). What it lacks for the comparison is
+    /// said on stderr, with the command that gives it.
     capture: PathBuf,
 
     #[command(flatten)]

@@ -60,6 +60,8 @@ pub struct Args {
 #[command(next_help_heading = "Wire")]
 struct Wire {
     /// Compare with this capture; it may still be growing
+    ///
+    /// pcap, pcapng, or the JSON of tshark (-T json, -T ek).
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
 

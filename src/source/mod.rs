@@ -19,6 +19,7 @@ pub mod recording;
 mod roles;
 mod sockaddr;
 pub mod tracepoint;
+mod tshark;
 mod unsupported;
 
 use crate::event::{Event, Timestamp, Vantage};
@@ -79,6 +80,21 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>, Error> {
     let mut input = input::Input::open(path, None)?;
     if recording::is_recording(&mut input)? {
         return Ok(Box::new(recording::Recording::from_input(input)));
+    }
+    capture(input)
+}
+
+/// Opens the file at `path` as a packet capture: pcap, pcapng, or the JSON of tshark.
+///
+/// # Errors
+/// [`Error::Input`] where it can't be read or is none.
+pub fn open_capture(path: &Path) -> Result<Box<dyn Source>, Error> {
+    capture(input::Input::open(path, None)?)
+}
+
+fn capture(mut input: input::Input) -> Result<Box<dyn Source>, Error> {
+    if tshark::is_json(&mut input)? {
+        return Ok(Box::new(tshark::Capture::from_input(input)?));
     }
     Ok(Box::new(pcap::Capture::from_input(input)?))
 }

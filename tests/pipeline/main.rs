@@ -8,5 +8,6 @@ mod cuts;
 mod endings;
 mod http;
 mod redis;
+mod tshark;
 mod vantages;
 mod verify;

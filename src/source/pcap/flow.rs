@@ -44,6 +44,18 @@ pub struct Ignored {
     pub crowded: u64,
 }
 
+impl Ignored {
+    /// Each count with what it counts, for messages.
+    pub fn reasons(&self) -> [(u64, &'static str); 4] {
+        [
+            (self.wild, "TCP segments ignored: sequence or acknowledgement number outside any window"),
+            (self.early, "TCP segments ignored: before the first byte of a connection found open"),
+            (self.late, "TCP segments ignored: new data after the connection's end"),
+            (self.crowded, "TCP segments ignored: too many connections at once"),
+        ]
+    }
+}
+
 /// The two ends of a flow, the smaller one first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Key(SocketAddr, SocketAddr);

@@ -4,9 +4,9 @@
 //! events. Constant memory but for open flows; payload is handed on in place.
 
 mod file;
-mod flow;
+pub(super) mod flow;
 mod half;
-mod link;
+pub(super) mod link;
 
 use super::input::Input;
 use super::{Error, Sink, Source, Summary};
@@ -121,10 +121,9 @@ impl Capture {
         };
         warn(counts.stray, "packets of interfaces that the file does not describe not read");
         warn(counts.fragments, "IP fragments not put together; TCP data in them counts as not captured");
-        warn(ignored.wild, "TCP segments ignored: sequence or acknowledgement number outside any window");
-        warn(ignored.early, "TCP segments ignored: before the first byte of a connection found open");
-        warn(ignored.late, "TCP segments ignored: new data after the connection's end");
-        warn(ignored.crowded, "TCP segments ignored: too many connections at once");
+        for (count, what) in ignored.reasons() {
+            warn(count, what);
+        }
         if counts.packets > 0 && counts.tcp == 0 {
             warnings.push(format!("{name}: no TCP segment among {} packets", counts.packets));
         }
@@ -171,7 +170,7 @@ fn take(
 }
 
 /// Gives the packet's time; where it has none, that of the latest packet before.
-fn note_time(summary: &mut Summary, time: Option<Timestamp>) -> Timestamp {
+pub(super) fn note_time(summary: &mut Summary, time: Option<Timestamp>) -> Timestamp {
     let Some(time) = time else { return summary.last.unwrap_or_default() };
     summary.first = Some(summary.first.map_or(time, |first| first.min(time)));
     summary.last = Some(summary.last.map_or(time, |last| last.max(time)));
