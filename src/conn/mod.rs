@@ -8,7 +8,7 @@
 mod connection;
 mod detect;
 mod reader;
-mod stream;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 

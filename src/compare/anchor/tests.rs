@@ -1,0 +1,3 @@
+//! Logs whose place in a flow is known, laid out again by content.
+
+use super::*;
