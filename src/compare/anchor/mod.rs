@@ -199,7 +199,9 @@ impl Anchor {
             let moved = process.accounts[direction.index()].end();
             let flow_end = flow.accounts[of_flow.index()].end();
             let (lane, of) = ((process.info.id, direction), (flow.info.id, of_flow));
-            let found = hits.first_place(lane, of, flow_end as i64 - moved as i64);
+            let ends_alike = flow_end as i64 - moved as i64;
+            let both_ended = process.end == Some(End::Closed) && finished(flow);
+            let found = hits.first_place(lane, of, ends_alike).or(both_ended.then_some(ends_alike));
             let first = if both_fresh { 0 } else { found.unwrap_or(start.offset as i64) };
             Lane {
                 flow: (flow.info.id, of_flow),
@@ -243,15 +245,19 @@ impl Anchor {
 /// Linux resets a connection that is closed with bytes unread (tcp_close): where both ends finished, all were read.
 fn rest(process: &Ledger, flow: &Ledger, direction: Direction, watched: bool) -> Rest {
     let closed = process.end == Some(End::Closed);
-    let finished = flow.close.is_some_and(|close| matches!(close.reason, CloseReason::Fin | CloseReason::Closed));
     let silent = process.accounts[direction.index()].end() == 0;
     match direction {
         Direction::Send if closed || watched => Rest::Moved,
-        Direction::Recv if closed && finished => Rest::Moved,
+        Direction::Recv if closed && finished(flow) => Rest::Moved,
         Direction::Recv if !closed && watched && silent => Rest::Moved,
         Direction::Recv if !closed && watched => Rest::Waiting,
         _ => Rest::Open,
     }
+}
+
+/// The flow ended, and not by a reset.
+fn finished(flow: &Ledger) -> bool {
+    flow.close.is_some_and(|close| matches!(close.reason, CloseReason::Fin | CloseReason::Closed))
 }
 
 #[cfg(test)]
