@@ -23,7 +23,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// All that the comparison can use.
-const WHOLE: &[&str] = &["-f", "-ttt", "-T", "-yy", "-xx", "-s", "1000000", "-e", "trace=%network,%desc,%process"];
+const WHOLE: &[&str] =
+    &["-f", "-ttt", "-T", "-yy", "-xx", "-s", "1000000", "-e", "trace=%network,%desc,%process"];
 
 /// A strace of a running process, in place when this returns.
 fn attach(pid: u32, log: &Path, args: &[&str]) -> Watcher {
@@ -47,7 +48,11 @@ fn events(file: &Path) -> Vec<Value> {
 /// Those of the connection with this port at the other end.
 fn of_peer(events: &[Value], port: u16) -> Vec<Value> {
     let end = format!(":{port}");
-    events.iter().filter(|event| event["remote"].as_str().is_some_and(|at| at.ends_with(&end))).cloned().collect()
+    events
+        .iter()
+        .filter(|event| event["remote"].as_str().is_some_and(|at| at.ends_with(&end)))
+        .cloned()
+        .collect()
 }
 
 fn compare(process: &Path, other: &Path) -> Report {
@@ -132,7 +137,13 @@ fn strings_and_constants_of_every_kind() {
 
 #[test]
 fn descriptors_of_every_kind() {
-    for args in [&["-y"][..], &["-yy"], &["-yy", "-xx", "-X", "verbose"], &["-f", "-Y", "-yy"], &["--decode-fds=socket"]] {
+    for args in [
+        &["-y"][..],
+        &["-yy"],
+        &["-yy", "-xx", "-X", "verbose"],
+        &["-f", "-Y", "-yy"],
+        &["--decode-fds=socket"],
+    ] {
         check_notation(args);
     }
 }
@@ -242,11 +253,16 @@ fn check_complete(server: Server, args: &[&str], workload: impl FnOnce(&Server) 
     wire.end();
     let report = compare(&files.log, &files.capture);
     report.assert_complete();
-    assert_eq!((&report.summary["records"], &report.summary["vantages"]), (&wanted.into(), &serde_json::json!(["strace", "wire"])));
+    assert_eq!(
+        (&report.summary["records"], &report.summary["vantages"]),
+        (&wanted.into(), &serde_json::json!(["strace", "wire"]))
+    );
     let mut log = records_of(&files.log);
     // Without -yy a log that begins after the listener was bound does not tell where that is.
     let local = format!("127.0.0.1:{port}");
-    log.iter_mut().filter(|record| record["local"].is_null()).for_each(|record| record["local"] = local.clone().into());
+    log.iter_mut()
+        .filter(|record| record["local"].is_null())
+        .for_each(|record| record["local"] = local.clone().into());
     assert_eq!(essence(&log, port), essence(&records_of(&files.capture), port));
     assert_eq!(log.len(), wanted);
 }
@@ -273,11 +289,15 @@ fn records_are_those_of_the_wire() {
 /// where the program does not ask.
 #[test]
 fn clients_are_found_on_the_wire_by_content() {
-    for args in [WHOLE, &["-f", "-tt", "-s", "1000000", "-e", "trace=socket,connect,read,write,sendto,recvfrom,close"]] {
+    for args in [
+        WHOLE,
+        &["-f", "-tt", "-s", "1000000", "-e", "trace=socket,connect,read,write,sendto,recvfrom,close"],
+    ] {
         let (mut nginx, mut redis) = (Server::nginx(&noise(60_000, 5), false), Server::redis());
         let url = |name: &str| format!("http://{}/{name}", nginx.address);
         let port = redis.address.port().to_string();
-        let http = ["curl", "-s", "-o", "/dev/null", &url("body"), "-o", "/dev/null", &url("none")].map(str::to_owned);
+        let http = ["curl", "-s", "-o", "/dev/null", &url("body"), "-o", "/dev/null", &url("none")]
+            .map(str::to_owned);
         let resp = ["redis-cli", "-p", &port, "SET", "key", "value"].map(str::to_owned);
         for (command, server, records) in [(&http[..], &mut nginx, 2), (&resp[..], &mut redis, 1)] {
             let files = Files::new();
@@ -328,7 +348,11 @@ fn a_string_limit_leaves_exactly_what_is_behind_it() {
     let report = compare(&files.log, &files.capture);
     let findings = findings_of(report.with_peer(client.port));
     let cut = format!("recv {} {after} capture strace-string-limit", before + 32);
-    assert_eq!((findings[0].as_str(), &report.summary["residual"]), (cut.as_str(), &0.into()), "{findings:?}");
+    assert_eq!(
+        (findings[0].as_str(), &report.summary["residual"]),
+        (cut.as_str(), &0.into()),
+        "{findings:?}"
+    );
     let limited = findings.iter().filter(|finding| finding.contains("strace-string-limit")).count();
     assert_eq!(limited, 1, "{findings:?}");
 }
@@ -460,7 +484,8 @@ fn both(args: &[&str], workload: impl FnOnce(&Server)) -> (Files, Report, Report
     detach(strace);
     drop(redis);
     assert!(recording.end().status.success());
-    let reports = [[&files.recording, &files.log], [&files.log, &files.recording]].map(|[a, b]| compare(a, b));
+    let reports =
+        [[&files.recording, &files.log], [&files.log, &files.recording]].map(|[a, b]| compare(a, b));
     let [by_log, by_recording] = reports;
     (files, by_log, by_recording)
 }
@@ -486,10 +511,16 @@ fn a_recording_and_a_log_of_the_same_process_agree() {
             let differing: Vec<_> = report
                 .connections
                 .iter()
-                .filter(|one| one["transport"] == "tcp" && one["findings"].as_array().is_some_and(|list| !list.is_empty()))
+                .filter(|one| {
+                    one["transport"] == "tcp"
+                        && one["findings"].as_array().is_some_and(|list| !list.is_empty())
+                })
                 .collect();
             assert!(differing.is_empty(), "{args:?} {vantages:?}: {differing:#?}");
-            assert_eq!((&report.summary["residual"], &report.summary["vantages"]), (&0.into(), &serde_json::json!(vantages)));
+            assert_eq!(
+                (&report.summary["residual"], &report.summary["vantages"]),
+                (&0.into(), &serde_json::json!(vantages))
+            );
         }
     }
 }
@@ -501,13 +532,14 @@ fn calls_that_only_the_recording_has_are_named_at_the_log() {
     }
     let mut port = 0;
     let mut sizes = (0, 0);
-    let (_, by_log, by_recording) = both(&["-ttt", "-yy", "-s", "1000", "-e", "trace=%network,read,close"], |redis| {
-        let mut client = Client::connect(redis.address);
-        client.redis(&["SET", "key", "value"], "+OK\r\n");
-        client.redis(&["GET", "key"], "$5\r\nvalue\r\n");
-        client.finish();
-        (port, sizes) = (client.port, (client.sent.len(), client.received.len()));
-    });
+    let (_, by_log, by_recording) =
+        both(&["-ttt", "-yy", "-s", "1000", "-e", "trace=%network,read,close"], |redis| {
+            let mut client = Client::connect(redis.address);
+            client.redis(&["SET", "key", "value"], "+OK\r\n");
+            client.redis(&["GET", "key"], "$5\r\nvalue\r\n");
+            client.finish();
+            (port, sizes) = (client.port, (client.sent.len(), client.received.len()));
+        });
     // redis answers with write, which the log lacks.
     let missing = format!("send 0 {} syscall untraced-syscall", sizes.1);
     assert_eq!(findings_of(by_log.with_peer(port)), [missing.clone()]);

@@ -21,7 +21,8 @@ const TOLD: u64 = 1_000_000_000;
 /// # Errors
 /// A file can't be read, or is none that can be read more than once.
 pub fn compare(process: &Path, other: &Path, vantages: [Vantage; 2]) -> anyhow::Result<(Side, Report)> {
-    for (path, _) in [process, other].iter().zip(vantages).filter(|(_, vantage)| *vantage == Vantage::Strace) {
+    for (path, _) in [process, other].iter().zip(vantages).filter(|(_, vantage)| *vantage == Vantage::Strace)
+    {
         if path.exists() && !path.is_file() || *path == Path::new("-") {
             let message = format!("{}: a log of strace is read more than once", path.display());
             return Err(Usage::new(message, "write it into a file first, and name that").into());

@@ -44,7 +44,9 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let vantage = recording.vantage();
     if !vantage.is_process() {
         let message = format!("{} is a packet capture, not a recording", args.recording.display());
-        return Err(Usage::new(message, "the first file has to come from sockdbg events -w or from strace").into());
+        return Err(
+            Usage::new(message, "the first file has to come from sockdbg events -w or from strace").into()
+        );
     }
     let vantages = [vantage, of_file(&args.capture, vantage)?];
     if vantages.contains(&Vantage::Strace) {

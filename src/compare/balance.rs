@@ -219,7 +219,9 @@ impl Direct<'_> {
         }
         match self.other.has_process {
             true => (Cause::UntracedSyscall, "the other vantage has no call on this connection"),
-            false => (Cause::OtherProcess, "the other vantage lacks this process; strace -f follows children"),
+            false => {
+                (Cause::OtherProcess, "the other vantage lacks this process; strace -f follows children")
+            }
         }
     }
 

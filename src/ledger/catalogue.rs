@@ -235,13 +235,17 @@ fn text(cause: Cause) -> Text {
                       elements of a list; these bytes are behind the cut.",
             detection: "The log marks the string or list as cut, and the call's result is larger than what is shown.",
             remedy: "Run strace with a string limit above the largest call.",
-            command: Some("strace -f -ttt -yy -xx -s 1000000 -e trace=%network,%desc,%process -o FILE -p PID"),
+            command: Some(
+                "strace -f -ttt -yy -xx -s 1000000 -e trace=%network,%desc,%process -o FILE -p PID",
+            ),
         },
         Cause::StraceNoPayload => Text {
             meaning: "The log has the address of the buffer where its bytes should be.",
             detection: "The argument of the call is a number, and the call moved bytes.",
             remedy: "Run strace without -e raw= and -e verbose=, which replace payload by addresses.",
-            command: Some("strace -f -ttt -yy -xx -s 1000000 -e trace=%network,%desc,%process -o FILE -p PID"),
+            command: Some(
+                "strace -f -ttt -yy -xx -s 1000000 -e trace=%network,%desc,%process -o FILE -p PID",
+            ),
         },
         // Bringing it to sockdbg, and keeping it.
         Cause::RingFull => Text {

@@ -121,7 +121,12 @@ impl TextReport {
             "  {:<5} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>9}",
             "",
             other.name(),
-            "syscall", "captured", "delivered", "framed", "recorded", "residual"
+            "syscall",
+            "captured",
+            "delivered",
+            "framed",
+            "recorded",
+            "residual"
         )?;
         for direction in Direction::BOTH {
             self.balance(direction, &comparison.balances[direction.index()], out)?;

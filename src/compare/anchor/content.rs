@@ -49,7 +49,7 @@ impl Outline {
             needles.window.clear();
         }
         needles.bytes(data.offset, data.payload);
-        needles.next = data.offset + data.length;
+        needles.next = data.offset.saturating_add(data.length);
         if (data.payload.len() as u64) < data.length {
             needles.window.clear();
         }
@@ -179,7 +179,12 @@ impl Finder {
                 let mut flows = FxHashSet::default();
                 for &(flow, at) in places {
                     flows.insert(flow);
-                    hits.shifts.entry((lane, flow)).or_default().entry(at as i64 - offset as i64).or_default().add(offset);
+                    hits.shifts
+                        .entry((lane, flow))
+                        .or_default()
+                        .entry((at as i64).wrapping_sub(offset as i64))
+                        .or_default()
+                        .add(offset);
                 }
                 for flow in flows {
                     hits.flows.entry(lane.0).or_default().insert(flow.0);

@@ -164,7 +164,7 @@ impl Follower {
                 self.advance();
                 self.forget();
             }
-            Piece::Gap(length, _) => self.gap(offset, offset + length),
+            Piece::Gap(length, _) => self.gap(offset, offset.saturating_add(length)),
         }
     }
 
@@ -234,7 +234,7 @@ impl Follower {
         if self.places.last().is_some_and(|place| place.1 != distance) {
             self.places.push((call.offset, distance));
         }
-        self.at += call.length;
+        self.at = self.at.saturating_add(call.length);
         self.index += 1;
     }
 

@@ -16,9 +16,7 @@ mod pair;
 pub use content::{Finder, Outline};
 pub use matching::{Calls, Matcher};
 
-use crate::event::{
-    Address, CloseReason, ConnId, Data, Direction, Event, Kind, Open, Opened, Timestamp,
-};
+use crate::event::{Address, CloseReason, ConnId, Data, Direction, Event, Kind, Open, Opened, Timestamp};
 use crate::ledger::Ledger;
 use crate::protocol::End;
 use pair::Pair;
@@ -74,7 +72,7 @@ impl Lane {
     /// Added to the log's offsets and to the flow's alike, so that none is below 0: the log may begin before the
     /// flow.
     fn base(&self) -> i64 {
-        self.places.first().map_or(0, |place| place.1.min(0)).abs()
+        self.places.first().map_or(0, |place| place.1.min(0)).wrapping_neg().max(0)
     }
 
     /// Where the log begins.
@@ -168,7 +166,10 @@ impl Anchors {
             Kind::Close(close) if close.reason != CloseReason::Descriptor => {
                 for (total, lane) in close.totals.iter_mut().zip(&anchor.lanes) {
                     // The last byte's place, not that of one that would follow it.
-                    let end = total.moved.checked_sub(1).map_or(lane.place(0), |last| lane.place(last) + 1);
+                    let end = total
+                        .moved
+                        .checked_sub(1)
+                        .map_or(lane.place(0), |last| lane.place(last).saturating_add(1));
                     let flow_end = lane.flow_end.saturating_add_signed(lane.base());
                     match lane.rest {
                         Rest::Moved => total.end = Some(end.max(flow_end)),
@@ -184,7 +185,14 @@ impl Anchors {
 }
 
 impl Anchor {
-    fn new(process: &Ledger, flow: &Ledger, pair: &Pair, hits: &content::Hits, shift: i64, log: &[Ledger]) -> Anchor {
+    fn new(
+        process: &Ledger,
+        flow: &Ledger,
+        pair: &Pair,
+        hits: &content::Hits,
+        shift: i64,
+        log: &[Ledger],
+    ) -> Anchor {
         let flow_open = &flow.info.open;
         let ends = flow_open.local.zip(flow_open.remote).map(|(local, remote)| match pair.flipped {
             true => [remote, local],
@@ -199,7 +207,7 @@ impl Anchor {
             let moved = process.accounts[direction.index()].end();
             let flow_end = flow.accounts[of_flow.index()].end();
             let (lane, of) = ((process.info.id, direction), (flow.info.id, of_flow));
-            let ends_alike = flow_end as i64 - moved as i64;
+            let ends_alike = (flow_end as i64).wrapping_sub(moved as i64);
             let both_ended = process.end == Some(End::Closed) && finished(flow);
             let found = hits.first_place(lane, of, ends_alike).or(both_ended.then_some(ends_alike));
             let first = if both_fresh { 0 } else { found.unwrap_or(start.offset as i64) };
@@ -217,7 +225,8 @@ impl Anchor {
 
     fn open(&self, open: &mut Open) {
         if let Some([local, remote]) = self.ends {
-            let known = |own: Option<Address>| own.filter(|own| own.ip().is_none_or(|ip| !ip.ip().is_unspecified()));
+            let known =
+                |own: Option<Address>| own.filter(|own| own.ip().is_none_or(|ip| !ip.ip().is_unspecified()));
             open.local = known(open.local).or(Some(local));
             open.remote = open.remote.or(Some(remote));
         }
@@ -235,7 +244,7 @@ impl Anchor {
         let lane = &self.lanes[data.direction.index()];
         // The end of a stream is behind all that the log has of it.
         let offset = match (data.length, data.offset.checked_sub(1)) {
-            (0, Some(last)) => lane.place(last) + 1,
+            (0, Some(last)) => lane.place(last).saturating_add(1),
             _ => lane.place(data.offset),
         };
         data.offset = offset;

@@ -86,7 +86,8 @@ fn sorted(a: Address, b: Address) -> [Address; 2] {
 /// are not those of a calendar.
 pub(super) fn pairs(log: &[Ledger], flows: &[Ledger], hits: &Hits, undated: bool) -> (Vec<Pair>, i64) {
     let flows = Flows::new(flows);
-    let named: Vec<Vec<Fit>> = (0..log.len()).map(|process| fits(process, log, &flows, hits, &flows.named(&log[process]))).collect();
+    let named: Vec<Vec<Fit>> =
+        (0..log.len()).map(|process| fits(process, log, &flows, hits, &flows.named(&log[process]))).collect();
     let shift = if undated { clock_shift(&named, log, &flows, hits) } else { 0 };
     let mut ranked: Vec<(Rank, Pair)> = Vec::new();
     for (process, mut candidates) in named.into_iter().enumerate() {
@@ -95,7 +96,9 @@ pub(super) fn pairs(log: &[Ledger], flows: &[Ledger], hits: &Hits, undated: bool
         }
         ranked.extend(candidates.iter().map(|fit| {
             let begins = |ledger: &Ledger| ledger.info.first.0;
-            let apart = begins(&log[process]).saturating_add_signed(shift).abs_diff(begins(&flows.flows[fit.pair.flow]));
+            let apart = begins(&log[process])
+                .saturating_add_signed(shift)
+                .abs_diff(begins(&flows.flows[fit.pair.flow]));
             ((Reverse(fit.certain), Reverse(fit.votes), apart), fit.pair)
         }));
     }
@@ -121,7 +124,8 @@ struct Fit {
 }
 
 fn fits(process: usize, log: &[Ledger], flows: &Flows<'_>, hits: &Hits, candidates: &[usize]) -> Vec<Fit> {
-    let pairs = candidates.iter().flat_map(|&flow| [false, true].map(|flipped| Pair { process, flow, flipped }));
+    let pairs =
+        candidates.iter().flat_map(|&flow| [false, true].map(|flipped| Pair { process, flow, flipped }));
     pairs.filter_map(|pair| fit(&log[process], &flows.flows[pair.flow], pair, hits)).collect()
 }
 
@@ -137,7 +141,8 @@ fn fit(process: &Ledger, flow: &Ledger, pair: Pair, hits: &Hits) -> Option<Fit> 
         let same = process.info.id.socket == flow.info.id.socket && process.info.fd == flow.info.fd;
         return (same && of_process).then_some(Fit { pair, votes: 0, certain: true });
     }
-    let [local, remote] = if pair.flipped { [theirs.remote, theirs.local] } else { [theirs.local, theirs.remote] };
+    let [local, remote] =
+        if pair.flipped { [theirs.remote, theirs.local] } else { [theirs.local, theirs.remote] };
     let known = [agree(ours.local, local)?, agree(ours.remote, remote)?];
     // A flow whose SYN was seen tells who connected.
     let role = if pair.flipped { Role::Server } else { Role::Client };
@@ -199,7 +204,12 @@ fn clock_shift(named: &[Vec<Fit>], log: &[Ledger], flows: &Flows<'_>, hits: &Hit
         };
         match candidates[..] {
             [only] => distances.push(distance(only.pair)),
-            _ => first = first.or(candidates.iter().map(|fit| fit.pair).min_by_key(|pair| flows.flows[pair.flow].info.first)),
+            _ => {
+                first = first.or(candidates
+                    .iter()
+                    .map(|fit| fit.pair)
+                    .min_by_key(|pair| flows.flows[pair.flow].info.first))
+            }
         }
     }
     distances.sort_unstable();

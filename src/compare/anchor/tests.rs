@@ -75,7 +75,11 @@ impl Case {
         for (number, step) in self.steps.iter().enumerate().skip(self.log_from) {
             if let Some(shown) = step.shown {
                 let index = step.direction.index();
-                events.push(event(LOG, 2 + number as u64, data(step.direction, next[index], &step.bytes, shown)));
+                events.push(event(
+                    LOG,
+                    2 + number as u64,
+                    data(step.direction, next[index], &step.bytes, shown),
+                ));
                 next[index] += step.bytes.len() as u64;
             }
         }
@@ -87,7 +91,8 @@ impl Case {
     fn flow(&self, size: usize) -> Vec<Event<'_>> {
         let skipped = self.lengths(self.flow_from);
         let opened = if self.flow_from == 0 { Opened::Fresh } else { Opened::Found };
-        let start = [0, 1].map(|index| Start { offset: 0, seq: Some(SEQ[index].wrapping_add(skipped[index] as u32)) });
+        let start = [0, 1]
+            .map(|index| Start { offset: 0, seq: Some(SEQ[index].wrapping_add(skipped[index] as u32)) });
         let mut events = vec![event(FLOW, 1, open(opened, true, start, Role::Client))];
         let mut next = [0; 2];
         for (number, step) in self.steps.iter().enumerate().skip(self.flow_from) {
@@ -180,11 +185,17 @@ fn check(case: &Case, size: usize) {
         let index = direction.index();
         let begun = case.lengths(case.log_from)[index];
         let (start, account) = (ledger.info.open.start[index], &ledger.accounts[index]);
-        assert_eq!((start.offset, start.seq), (begun, Some(SEQ[index].wrapping_add(begun as u32))), "{case:?}");
+        assert_eq!(
+            (start.offset, start.seq),
+            (begun, Some(SEQ[index].wrapping_add(begun as u32))),
+            "{case:?}"
+        );
         let mut lost: Vec<(Range, Cause)> = Vec::new();
         for stopped in &account.lost {
             match lost.last_mut() {
-                Some(last) if last.0.to == stopped.range.from && last.1 == stopped.cause => last.0.to = stopped.range.to,
+                Some(last) if last.0.to == stopped.range.from && last.1 == stopped.cause => {
+                    last.0.to = stopped.range.to
+                }
                 _ => lost.push((stopped.range, stopped.cause)),
             }
         }

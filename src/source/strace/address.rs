@@ -123,7 +123,9 @@ pub(super) enum Nature {
 pub(super) fn descriptor(item: &[u8]) -> Option<(i32, Option<Nature>)> {
     let (fd, rest) = number(item)?;
     let fd = i32::try_from(fd).ok().filter(|&fd| fd >= 0)?;
-    let inner = rest.strip_prefix(b"<").and_then(|rest| rest.strip_suffix(b"(deleted)").unwrap_or(rest).strip_suffix(b">"));
+    let inner = rest
+        .strip_prefix(b"<")
+        .and_then(|rest| rest.strip_suffix(b"(deleted)").unwrap_or(rest).strip_suffix(b">"));
     Some((fd, inner.map(nature)))
 }
 
@@ -225,16 +227,23 @@ mod tests {
             let local = local.map(|name| Address::Unix(UnixName::new(name)));
             Nature::Socket { inode, transport, local }
         };
-        let check = |item: &str, expected| assert_eq!(descriptor(item.as_bytes()), Some((5, expected)), "{item}");
+        let check =
+            |item: &str, expected| assert_eq!(descriptor(item.as_bytes()), Some((5, expected)), "{item}");
         check("5", None);
         check("5<socket:[123]>", Some(inode(123, None, None)));
         check("5<TCP:[123]>", Some(inode(123, Some(Transport::Tcp), None)));
         check("5<TCP:[127.0.0.1:80]>", Some(ends("127.0.0.1:80", None)));
         check("5<TCP:[127.0.0.1:80->127.0.0.1:9]>", Some(ends("127.0.0.1:80", Some("127.0.0.1:9"))));
         check("5<TCPv6:[[::1]:80->[::1]:9]>", Some(ends("[::1]:80", Some("[::1]:9"))));
-        check("5<TCPv6:[[::ffff:10.0.0.1]:80->[::ffff:10.0.0.2]:9]>", Some(ends("10.0.0.1:80", Some("10.0.0.2:9"))));
+        check(
+            "5<TCPv6:[[::ffff:10.0.0.1]:80->[::ffff:10.0.0.2]:9]>",
+            Some(ends("10.0.0.1:80", Some("10.0.0.2:9"))),
+        );
         check("5<UNIX-STREAM:[1->2]>", Some(inode(1, Some(Transport::UnixStream), None)));
-        check(r#"5<UNIX-DGRAM:[1->2,"/run/x"]>"#, Some(inode(1, Some(Transport::UnixDgram), Some(b"/run/x"))));
+        check(
+            r#"5<UNIX-DGRAM:[1->2,"/run/x"]>"#,
+            Some(inode(1, Some(Transport::UnixDgram), Some(b"/run/x"))),
+        );
         check(r#"5<UNIX-STREAM:[1,@"x"]>"#, Some(inode(1, Some(Transport::UnixStream), Some(b"\0x"))));
         check("5<NETLINK:[ROUTE:1]>", Some(Nature::OtherSocket));
         check("5<pipe:[9]>", Some(Nature::NoSocket));

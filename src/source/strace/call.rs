@@ -239,7 +239,8 @@ mod tests {
 
     #[test]
     fn buffers_are_joined_up_to_a_cut() {
-        let list = br#"[{iov_base="ab", iov_len=2}, {iov_base="cd"..., iov_len=5}, {iov_base="ef", iov_len=9}]"#;
+        let list =
+            br#"[{iov_base="ab", iov_len=2}, {iov_base="cd"..., iov_len=5}, {iov_base="ef", iov_len=9}]"#;
         let limit = Some(Cause::StraceStringLimit);
         assert_eq!(buffers(list, 9).0, [part(7, b"abcd", limit), part(2, b"ef", None)]);
         assert_eq!(buffers(list, 3).0, [part(3, b"abc", None)]);

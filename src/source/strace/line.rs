@@ -105,7 +105,8 @@ fn stamp(line: &[u8]) -> (Option<Stamp>, &[u8]) {
     let rest = line.trim_ascii_start();
     let Some((stamp, rest)) = first_stamp(rest) else { return (None, rest) };
     let rest = rest.trim_ascii_start();
-    let behind = rest.strip_prefix(b"(+").and_then(|rest| memchr::memchr(b')', rest).map(|end| &rest[end + 1..]));
+    let behind =
+        rest.strip_prefix(b"(+").and_then(|rest| memchr::memchr(b')', rest).map(|end| &rest[end + 1..]));
     (Some(stamp), behind.unwrap_or(rest).trim_ascii_start())
 }
 

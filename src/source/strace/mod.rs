@@ -96,7 +96,7 @@ impl Clock {
                     self.days += 1;
                 }
                 (self.last, self.kind) = (time, Kept::OfDay);
-                self.now = self.days * DAY + time;
+                self.now = self.days.saturating_mul(DAY).saturating_add(time);
             }
             Some(Stamp::Since(pause)) => {
                 (self.now, self.kind) = (self.now.saturating_add(pause), Kept::Since);
@@ -258,7 +258,6 @@ impl Log {
         for &child in attached {
             self.tracer.threads.get(child);
         }
-        self.tracer.notes.roots = self.tracer.notes.roots.max(self.tracer.threads.roots());
     }
 
     fn unknown(&mut self) {
@@ -310,7 +309,8 @@ impl Source for Log {
         let undated = self.files.iter().find_map(|file| file.clock.undated());
         summary.undated = undated.is_some();
         let notes = &mut self.tracer.notes;
-        (notes.guessed, notes.refused) = (self.tracer.sockets.guessed, self.tracer.threads.refused);
+        (notes.guessed, notes.roots) = (self.tracer.sockets.guessed, self.tracer.threads.roots);
+        notes.refused = self.tracer.threads.refused + self.tracer.sockets.refused;
         notes.too_long = self.files.iter().map(|file| file.too_long).sum();
         summary.warnings = notes.warnings(&self.name, undated);
         Ok(summary)
@@ -414,7 +414,9 @@ impl File {
 
     /// Collects the rows of a dump that follow the line.
     fn read_dump(&mut self) -> Result<(), Error> {
-        while self.input.fill(3)? && (self.input.data().starts_with(b" | ") || self.input.data().starts_with(b" * ")) {
+        while self.input.fill(3)?
+            && (self.input.data().starts_with(b" | ") || self.input.data().starts_with(b" * "))
+        {
             let line = std::mem::take(&mut self.line);
             let read = self.read_line();
             let row = std::mem::replace(&mut self.line, line);

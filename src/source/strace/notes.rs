@@ -59,7 +59,7 @@ impl Notes {
             return;
         }
         let entry = self.unknown_fds.entry((tid, fd)).or_default();
-        (entry.0, entry.1) = (entry.0 + 1, entry.1 + bytes);
+        (entry.0, entry.1) = (entry.0 + 1, entry.1.saturating_add(bytes));
     }
 
     /// One line each; `name` is the file's.
@@ -72,13 +72,18 @@ impl Notes {
         };
         warn(
             self.data_calls == 0,
-            format!("no call moved bytes on a socket: the program moved none, or -e trace= leaves its calls out; {COMMAND}"),
+            format!(
+                "no call moved bytes on a socket: the program moved none, or -e trace= leaves its calls out; {COMMAND}"
+            ),
         );
         warn(undated.is_some(), format!("{}; strace -ttt has both", undated.unwrap_or_default()));
         warn(!self.unknown_fds.is_empty(), self.unknown_descriptors());
         warn(
             self.guessed > 0,
-            format!("{} sockets were open before and nothing tells of what kind: taken for TCP; strace -yy tells", self.guessed),
+            format!(
+                "{} sockets were open before and nothing tells of what kind: taken for TCP; strace -yy tells",
+                self.guessed
+            ),
         );
         warn(
             self.no_payload > 0,
@@ -90,13 +95,21 @@ impl Notes {
         let (calls, bytes) = self.headless;
         warn(
             calls > 0,
-            format!("{calls} calls with {bytes} bytes ignored: the log begins in their middle, so their descriptor is not known"),
+            format!(
+                "{calls} calls with {bytes} bytes ignored: the log begins in their middle, so their descriptor is not known"
+            ),
         );
         let (calls, bytes) = self.other_sockets;
-        warn(calls > 0, format!("{calls} calls with {bytes} bytes on sockets that are neither TCP, UDP nor Unix"));
+        warn(
+            calls > 0,
+            format!("{calls} calls with {bytes} bytes on sockets that are neither TCP, UDP nor Unix"),
+        );
         warn(
             self.messages_left_out > 0,
-            format!("{} messages of calls with many are left out; strace -s 1000000 has them", self.messages_left_out),
+            format!(
+                "{} messages of calls with many are left out; strace -s 1000000 has them",
+                self.messages_left_out
+            ),
         );
         warn(
             self.io_uring > 0,
@@ -116,16 +129,23 @@ impl Notes {
                 self.roots
             ),
         );
-        warn(self.unknown > 0, format!("{} lines not understood, the first is line {}", self.unknown, self.first_unknown));
-        warn(self.too_long > 0, format!("{} lines longer than 64 MiB not read; use a smaller -s", self.too_long));
+        warn(
+            self.unknown > 0,
+            format!("{} lines not understood, the first is line {}", self.unknown, self.first_unknown),
+        );
+        warn(
+            self.too_long > 0,
+            format!("{} lines longer than 64 MiB not read; use a smaller -s", self.too_long),
+        );
         warn(self.refused > 0, format!("{} threads or descriptors too many at once, ignored", self.refused));
         warnings
     }
 
     fn unknown_descriptors(&self) -> String {
         let calls: u64 = self.unknown_fds.values().map(|one| one.0).sum();
-        let bytes: u64 = self.unknown_fds.values().map(|one| one.1).sum();
-        let mut text = format!("{calls} calls with {bytes} bytes on descriptors that may be sockets or not, ignored:");
+        let bytes = self.unknown_fds.values().fold(0u64, |sum, one| sum.saturating_add(one.1));
+        let mut text =
+            format!("{calls} calls with {bytes} bytes on descriptors that may be sockets or not, ignored:");
         for ((tid, fd), (calls, bytes)) in self.unknown_fds.iter().take(NAMED) {
             let whose = if *tid == 0 { String::new() } else { format!(" of {tid}") };
             let _ = write!(text, " {fd}{whose} ({calls} calls, {bytes} bytes),");

@@ -1,9 +1,10 @@
 //! The sockets of a log, and the events that their calls make.
 
 use super::call::Part;
+use super::tasks::MOST;
 use crate::event::{
-    Address, Call, Cause, Close, CloseReason, ConnId, Data, Direction, Event, Kind, Open, Opened, Role, Start, Task,
-    Timestamp, Total, Transport,
+    Address, Call, Cause, Close, CloseReason, ConnId, Data, Direction, Event, Kind, Open, Opened, Role,
+    Start, Task, Timestamp, Total, Transport,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -60,13 +61,31 @@ pub(super) struct Sockets {
     unnamed: u64,
     /// Sockets whose transport was not known when bytes moved.
     pub(super) guessed: u64,
+    /// Sockets given up since there were too many at once, and the key below which none is left.
+    pub(super) refused: u64,
+    oldest: u64,
     /// Events and their payload, in order.
     pub(super) queue: Vec<(Event<'static>, Vec<u8>)>,
 }
 
 impl Sockets {
     /// A socket that came up here: by a call, or open already.
-    pub(super) fn create(&mut self, at: At, opened: Opened, transport: Option<Transport>, inode: Option<u64>) -> u64 {
+    pub(super) fn create(
+        &mut self,
+        at: At,
+        opened: Opened,
+        transport: Option<Transport>,
+        inode: Option<u64>,
+    ) -> u64 {
+        while self.sockets.len() >= MOST {
+            // The oldest: nothing in the log closed it.
+            self.oldest += 1;
+            if let Some(socket) = self.sockets.get_mut(&self.oldest) {
+                self.refused += 1;
+                socket.references = 0;
+                self.release(self.oldest, at, None);
+            }
+        }
         self.keys += 1;
         let number = inode.unwrap_or_else(|| {
             self.unnamed += 1;
@@ -124,7 +143,13 @@ impl Sockets {
     }
 
     /// True where the socket may have these ends; it has them from now on.
-    pub(super) fn is_at(&mut self, key: u64, transport: Transport, local: Address, remote: Option<Address>) -> bool {
+    pub(super) fn is_at(
+        &mut self,
+        key: u64,
+        transport: Transport,
+        local: Address,
+        remote: Option<Address>,
+    ) -> bool {
         let Some(socket) = self.sockets.get_mut(&key) else { return false };
         if socket.transport.is_some_and(|own| own != transport) {
             return false;
@@ -152,6 +177,7 @@ impl Sockets {
         remote: Option<Address>,
     ) {
         let Some(socket) = self.sockets.get_mut(&key) else { return };
+        remove(&mut self.by_ends, socket.local.zip(socket.remote), key);
         socket.transport = socket.transport.or(transport);
         socket.local = local.or(socket.local);
         if let Some(remote) = remote {
@@ -182,8 +208,10 @@ impl Sockets {
 
     /// A connection that `listener` accepted.
     pub(super) fn accepted(&mut self, at: At, listener: u64, call: Call, peer: Option<Address>) -> u64 {
-        let (transport, local) = self.sockets.get(&listener).map_or((None, None), |one| (one.transport, one.local));
-        let of_peer = peer.map(|peer| if peer.ip().is_some() { Transport::Tcp } else { Transport::UnixStream });
+        let (transport, local) =
+            self.sockets.get(&listener).map_or((None, None), |one| (one.transport, one.local));
+        let of_peer =
+            peer.map(|peer| if peer.ip().is_some() { Transport::Tcp } else { Transport::UnixStream });
         let key = self.create(at, Opened::Fresh, transport.or(of_peer), None);
         self.listen(listener);
         if let Some(socket) = self.sockets.get_mut(&key) {
@@ -197,9 +225,11 @@ impl Sockets {
 
     /// A connect that succeeded, goes on, or failed with an error.
     pub(super) fn connect(&mut self, key: u64, at: At, remote: Option<Address>, error: Option<i32>) {
-        const IN_PROGRESS: [i32; 4] = [nix::libc::EINPROGRESS, nix::libc::EALREADY, nix::libc::EISCONN, nix::libc::EAGAIN];
+        const IN_PROGRESS: [i32; 4] =
+            [nix::libc::EINPROGRESS, nix::libc::EALREADY, nix::libc::EISCONN, nix::libc::EAGAIN];
         let Some(socket) = self.sockets.get_mut(&key) else { return };
         if remote.is_none() && error.is_none() {
+            remove(&mut self.by_ends, socket.local.zip(socket.remote), key);
             socket.remote = None; // AF_UNSPEC: no longer connected
             return;
         }
@@ -220,7 +250,8 @@ impl Sockets {
                 } else if let Some(socket) = self.sockets.get_mut(&key) {
                     socket.connecting = !socket.connected;
                 }
-                let transport = remote.map(|remote| if remote.ip().is_some() { Transport::Tcp } else { Transport::UnixStream });
+                let transport = remote
+                    .map(|remote| if remote.ip().is_some() { Transport::Tcp } else { Transport::UnixStream });
                 self.learn(key, transport, None, remote);
             }
         }
@@ -233,6 +264,7 @@ impl Sockets {
             return;
         }
         socket.connecting = false;
+        remove(&mut self.by_ends, socket.local.zip(socket.remote), key);
         let remote = remote.or(socket.remote.take());
         let transport = socket.transport.unwrap_or_default();
         let open = Open {
@@ -304,13 +336,17 @@ impl Sockets {
         self.announce(key);
         let Some(socket) = self.sockets.get_mut(&key) else { return };
         let (conn, remote) = (socket.conn, socket.remote);
-        let peer = moved.peer.filter(|&peer| Some(peer) != remote && !socket.transport.is_some_and(Transport::is_stream));
+        let peer = moved
+            .peer
+            .filter(|&peer| Some(peer) != remote && !socket.transport.is_some_and(Transport::is_stream));
         let index = moved.direction.index();
         let mut offset = socket.next[index];
         if !moved.peek {
             let length = parts.iter().map(|part| part.length).fold(0, u64::saturating_add);
             // A log may claim any number. Behind the end of all offsets nothing moves.
-            let Some(next) = offset.checked_add(length).filter(|&next| next <= i64::MAX as u64) else { return };
+            let Some(next) = offset.checked_add(length).filter(|&next| next <= i64::MAX as u64) else {
+                return;
+            };
             socket.next[index] = next;
         }
         for part in parts {

@@ -174,7 +174,9 @@ fn digits(text: &[u8], most: usize, is_digit: impl Fn(&u8) -> bool) -> &[u8] {
 
 fn number_of(digits: &[u8], radix: u32) -> u64 {
     let digit = |byte: &u8| (*byte as char).to_digit(radix).unwrap_or(0);
-    digits.iter().fold(0u64, |sum, byte| sum.wrapping_mul(u64::from(radix)).wrapping_add(u64::from(digit(byte))))
+    digits
+        .iter()
+        .fold(0u64, |sum, byte| sum.wrapping_mul(u64::from(radix)).wrapping_add(u64::from(digit(byte))))
 }
 
 /// The number that an item begins with, and the rest: decimal, `0x` hexadecimal, or `0` octal.
@@ -234,7 +236,8 @@ mod tests {
 
     #[test]
     fn lists_are_split_at_their_own_commas() {
-        let list = br#"4<TCP:[127.0.0.1:1->127.0.0.1:2]>, "a,)\"", [{x=1, y="]"}, 2 /* a, b */], 3</a\76,b>, 1<<2"#;
+        let list =
+            br#"4<TCP:[127.0.0.1:1->127.0.0.1:2]>, "a,)\"", [{x=1, y="]"}, 2 /* a, b */], 3</a\76,b>, 1<<2"#;
         let expected: [&[u8]; 5] = [
             b"4<TCP:[127.0.0.1:1->127.0.0.1:2]>",
             br#""a,)\"""#,
@@ -249,10 +252,15 @@ mod tests {
 
     #[test]
     fn numbers_and_flags() {
-        assert_eq!([&b"-1 E"[..], b"0x2f", b"017", b"5</x>", b"0"].map(|item| value(item).unwrap()), [-1, 47, 15, 5, 0]);
+        assert_eq!(
+            [&b"-1 E"[..], b"0x2f", b"017", b"5</x>", b"0"].map(|item| value(item).unwrap()),
+            [-1, 47, 15, 5, 0]
+        );
         assert_eq!(value(b"NULL"), None);
         assert!(has_flag(b"MSG_PEEK|MSG_DONTWAIT", "MSG_PEEK", 2));
-        assert!(has_flag(b"0x42", "MSG_PEEK", 2) && has_flag(b"0x40 /* X */|0x2 /* MSG_PEEK */", "MSG_PEEK", 2));
+        assert!(
+            has_flag(b"0x42", "MSG_PEEK", 2) && has_flag(b"0x40 /* X */|0x2 /* MSG_PEEK */", "MSG_PEEK", 2)
+        );
         assert!(!has_flag(b"MSG_PEEKED", "MSG_PEEK", 2) && !has_flag(b"0x40", "MSG_PEEK", 2));
     }
 

@@ -5,6 +5,10 @@ use rustc_hash::FxHashMap;
 /// Threads and descriptors that are kept at most: a log may be anything. What is beyond is counted.
 pub(super) const MOST: usize = 1 << 20;
 
+/// Threads in clone that are kept in mind, and bytes of calls that wait for their second half.
+const MOST_CLONING: usize = 1024;
+const MOST_HELD: usize = 256 << 20;
+
 /// What a descriptor refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
@@ -42,8 +46,6 @@ pub(super) struct Thread {
     pub(super) pending: Option<Vec<u8>>,
     /// The thread that began while this one was in clone, taken for its child.
     adopted: Option<u32>,
-    /// Nothing tells where it came from.
-    pub(super) is_root: bool,
 }
 
 /// Every thread that is alive.
@@ -52,8 +54,12 @@ pub(super) struct Threads {
     threads: FxHashMap<u32, Thread>,
     tables: FxHashMap<u64, Table>,
     next_table: u64,
-    /// Threads that are in clone or its like, the longest first.
+    /// Threads that are in clone or its like, the longest first; at most [`MOST_CLONING`].
     cloning: Vec<u32>,
+    /// Bytes of calls that wait for their second half.
+    held: usize,
+    /// Threads that came up without anybody having made them.
+    pub(super) roots: usize,
     /// Sockets that lost a descriptor in a way that no call of the thread told, for the caller to let go.
     pub(super) dropped: Vec<u64>,
     /// Sockets that got one more.
@@ -92,29 +98,28 @@ impl Threads {
         ids.next().copied().filter(|_| ids.next().is_none())
     }
 
-    /// How many threads nothing is known of but that they are there.
-    pub(super) fn roots(&self) -> usize {
-        self.threads.values().filter(|thread| thread.is_root).count()
-    }
-
     fn appear(&mut self, tid: u32) {
         let parent = self.cloning.iter().copied().find(|parent| {
-            self.threads.get(parent).is_some_and(|thread| thread.adopted.is_none() && thread.pending.is_some())
+            self.threads
+                .get(parent)
+                .is_some_and(|thread| thread.adopted.is_none() && thread.pending.is_some())
         });
         match parent {
             Some(parent) => {
-                let call = self.threads.get(&parent).and_then(|thread| thread.pending.clone()).unwrap_or_default();
+                let call =
+                    self.threads.get(&parent).and_then(|thread| thread.pending.clone()).unwrap_or_default();
                 self.fork(parent, tid, Flags::of(&call));
                 self.threads.entry(parent).and_modify(|thread| thread.adopted = Some(tid));
             }
             None => {
                 if self.threads.len() >= MOST {
                     self.refused += 1;
-                    self.threads.clear();
-                    self.tables.clear();
+                    (self.threads, self.tables) = (FxHashMap::default(), FxHashMap::default());
+                    (self.held, self.cloning) = (0, Vec::new());
                 }
+                self.roots += 1;
                 let table = self.new_table(Table { users: 1, ..Table::default() });
-                self.threads.insert(tid, Thread { pid: tid, table, is_root: true, ..Thread::default() });
+                self.threads.insert(tid, Thread { pid: tid, table, ..Thread::default() });
             }
         }
     }
@@ -127,18 +132,28 @@ impl Threads {
 
     /// The thread began a call, which goes on while others do theirs.
     pub(super) fn begin(&mut self, tid: u32, call: &[u8]) {
+        self.resume(tid);
+        if self.held + call.len() > MOST_HELD {
+            self.refused += 1;
+            return;
+        }
+        self.held += call.len();
         let thread = self.get(tid);
         (thread.pending, thread.adopted) = (Some(call.to_vec()), None);
-        self.cloning.retain(|&other| other != tid);
         if Flags::begins_a_thread(call) {
+            if self.cloning.len() >= MOST_CLONING {
+                self.cloning.remove(0);
+            }
             self.cloning.push(tid);
         }
     }
 
     /// The beginning of the call that the thread is in: it goes on now.
     pub(super) fn resume(&mut self, tid: u32) -> Option<Vec<u8>> {
+        let call = self.get(tid).pending.take()?;
+        self.held -= call.len();
         self.cloning.retain(|&other| other != tid);
-        self.get(tid).pending.take()
+        Some(call)
     }
 
     /// The thread's clone returned the id of the child.
@@ -181,6 +196,7 @@ impl Threads {
     pub(super) fn forget(&mut self, tid: u32) {
         self.cloning.retain(|&other| other != tid);
         if let Some(thread) = self.threads.remove(&tid) {
+            self.held -= thread.pending.map_or(0, |call| call.len());
             self.leave(thread.table);
         }
     }
@@ -189,7 +205,8 @@ impl Threads {
         let Some(left) = self.tables.get_mut(&table) else { return };
         left.users -= 1;
         if left.users == 0 {
-            let sockets = self.tables.remove(&table).into_iter().flat_map(|table| table.descriptors.into_values());
+            let sockets =
+                self.tables.remove(&table).into_iter().flat_map(|table| table.descriptors.into_values());
             self.dropped.extend(sockets.filter_map(|one| socket(one.target)));
         }
     }
@@ -229,7 +246,10 @@ impl Threads {
             self.unshare(tid);
         }
         if super::syntax::has_flag(flags, "CLOSE_RANGE_CLOEXEC", 4) {
-            self.descriptors(tid).iter_mut().filter(|(fd, _)| inside(**fd)).for_each(|(_, one)| one.cloexec = true);
+            self.descriptors(tid)
+                .iter_mut()
+                .filter(|(fd, _)| inside(**fd))
+                .for_each(|(_, one)| one.cloexec = true);
         } else {
             self.close_where(tid, |fd, _| inside(fd));
         }

@@ -96,10 +96,7 @@ connect(5, {sa_family=AF_INET, sin_port=htons(81), sin_addr=inet_addr("127.0.0.1
 getsockopt(5, SOL_SOCKET, SO_ERROR, [ECONNREFUSED], [4]) = 0
 close(5)                = 0
 "#,
-        &[
-            "5 1 Fresh tcp ?->127.0.0.1:80 client errno 111",
-            "5 2 Fresh tcp ?->127.0.0.1:81 client errno 111",
-        ],
+        &["5 1 Fresh tcp ?->127.0.0.1:80 client errno 111", "5 2 Fresh tcp ?->127.0.0.1:81 client errno 111"],
     );
 }
 
@@ -340,8 +337,13 @@ fn what_is_no_log_is_not_taken_for_one() {
     };
     assert!(is("strace: Process 1 attached\nclose(3) = 0\n"));
     assert!(is("1  +++ exited with 0 +++\n"));
-    for other in ["", "[{\"_index\": \"packets\"}]\n", "GET / HTTP/1.1\r\n\r\n", "int main(void) {\n  return f(x);\n}\n", "\0\0close(3) = 0\n"]
-    {
+    for other in [
+        "",
+        "[{\"_index\": \"packets\"}]\n",
+        "GET / HTTP/1.1\r\n\r\n",
+        "int main(void) {\n  return f(x);\n}\n",
+        "\0\0close(3) = 0\n",
+    ] {
         assert!(!is(other), "{other:?}");
     }
 }
@@ -361,4 +363,33 @@ fn a_log_without_the_calls_says_how_to_get_them() {
     let said = summary.warnings.join("\n");
     assert!(said.contains("no call moved bytes on a socket") && said.contains(notes::COMMAND), "{said}");
     assert!(said.contains("1 lines not understood, the first is line 3"), "{said}");
+}
+
+#[test]
+fn absurd_numbers_are_survived() {
+    let most = "0x7fffffffffffffff";
+    let mut text = String::from("1 23:59:59 socket(AF_NETLINK, SOCK_RAW, 0) = 4\n");
+    for round in 0..4 {
+        for call in [
+            format!("sendto(3, \"a\"..., {most}, 0, NULL, 0) = {most}"),
+            format!(
+                "recvmsg(3, {{msg_iov=[{{iov_base=0x1, iov_len={most}}}, {{iov_base=\"\", iov_len=-1}}]}}, 0) = {most}"
+            ),
+            format!("sendto(4, 0x1, 1, 0, NULL, 0) = {most}"),
+            format!("read(9, 0x1, 1) = {most}"),
+            format!("sendmmsg(3, [], 1, 0) = {most}"),
+            format!("<... read resumed>\"a\", 1) = {most}"),
+            format!("close_range({most}, -1, 0) = 0"),
+            format!("clone(flags={most}) = {most}"),
+            format!("clone(flags={most}) = 1"),
+            format!("dup2(3, {most}) = {most}"),
+        ] {
+            let clock = if round % 2 == 0 { "23:59:59" } else { "00:00:00" };
+            text += &format!("1 {clock} {call} <9999999999.999999999>\n");
+        }
+    }
+    let (events, summary) = run(&text);
+    // The first send fills all offsets that there are; the others find no place.
+    assert!(events.iter().any(|event| event.contains("[0, 9223372036854775807)")), "{events:?}");
+    assert!(summary.warnings.iter().any(|line| line.contains("18446744073709551615 bytes")), "{summary:?}");
 }

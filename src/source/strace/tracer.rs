@@ -6,14 +6,37 @@ use super::notes::Notes;
 use super::sockets::{At, Moved, Sockets, in_kernel};
 use super::syntax::{field, has_flag, inside, items, text, value};
 use super::tasks::{Flags, Target, Threads};
-use crate::event::{Address, Call, Comm, Direction, Opened, Task, Timestamp};
+use crate::event::{Address, Call, Cause, Comm, Direction, Opened, Task, Timestamp};
 
 /// Calls that return a descriptor that is no socket.
 const OPENERS: [&str; 27] = [
-    "open", "openat", "openat2", "creat", "eventfd", "eventfd2", "epoll_create", "epoll_create1", "timerfd_create",
-    "signalfd", "signalfd4", "inotify_init", "inotify_init1", "memfd_create", "memfd_secret", "userfaultfd",
-    "perf_event_open", "fanotify_init", "pidfd_open", "io_uring_setup", "bpf", "fsopen", "fsmount", "open_tree",
-    "mq_open", "open_by_handle_at", "landlock_create_ruleset",
+    "open",
+    "openat",
+    "openat2",
+    "creat",
+    "eventfd",
+    "eventfd2",
+    "epoll_create",
+    "epoll_create1",
+    "timerfd_create",
+    "signalfd",
+    "signalfd4",
+    "inotify_init",
+    "inotify_init1",
+    "memfd_create",
+    "memfd_secret",
+    "userfaultfd",
+    "perf_event_open",
+    "fanotify_init",
+    "pidfd_open",
+    "io_uring_setup",
+    "bpf",
+    "fsopen",
+    "fsmount",
+    "open_tree",
+    "mq_open",
+    "open_by_handle_at",
+    "landlock_create_ruleset",
 ];
 
 /// Errors after which the same call is made again: nothing happened.
@@ -96,7 +119,9 @@ impl Tracer {
                 self.notes.saw_close = true;
                 self.threads.close_range(tid, first, last, call.arg(2));
             }
-            "dup" | "dup2" | "dup3" => self.duplicate(tid, call, at, has_flag(call.arg(2), "O_CLOEXEC", 0x80000)),
+            "dup" | "dup2" | "dup3" => {
+                self.duplicate(tid, call, at, has_flag(call.arg(2), "O_CLOEXEC", 0x80000))
+            }
             "fcntl" | "fcntl64" => self.fcntl(tid, call, at),
             "ioctl" if call.succeeded() => self.ioctl(tid, call),
             "pipe" | "pipe2" if call.succeeded() => {
@@ -105,12 +130,16 @@ impl Tracer {
                 }
             }
             "clone" | "clone3" | "fork" | "vfork" => {
-                if let Some(child) = call.value().and_then(|child| u32::try_from(child).ok()).filter(|&child| child > 0) {
+                if let Some(child) =
+                    call.value().and_then(|child| u32::try_from(child).ok()).filter(|&child| child > 0)
+                {
                     let flags = call.args.iter().find(|arg| memchr::memmem::find(arg, b"flags=").is_some());
                     self.threads.cloned(tid, child, flags.map_or(Flags::default(), |arg| Flags::of(arg)));
                 }
             }
-            "unshare" if call.succeeded() && has_flag(call.arg(0), "CLONE_FILES", 0x400) => self.threads.unshare(tid),
+            "unshare" if call.succeeded() && has_flag(call.arg(0), "CLONE_FILES", 0x400) => {
+                self.threads.unshare(tid)
+            }
             "execve" | "execveat" if call.value() == Some(0) => {
                 let path = text(call.arg(usize::from(call.name == "execveat"))).unwrap_or_default();
                 self.threads.executed(tid);
@@ -304,7 +333,8 @@ impl Tracer {
         let known = self.threads.target(tid, fd);
         self.notes.saw_decoration |= nature.is_some();
         let at = At { fd: Some(fd), ..at };
-        let found = |sockets: &mut Sockets, transport, inode| sockets.create(at, Opened::Found, transport, inode);
+        let found =
+            |sockets: &mut Sockets, transport, inode| sockets.create(at, Opened::Found, transport, inode);
         let target = match (nature, known) {
             (None, Some(Target::Other)) if proof => Target::Socket(found(&mut self.sockets, None, None)),
             (None, Some(known)) => known,
@@ -416,15 +446,26 @@ impl Tracer {
         let mut seen = 0;
         for item in list.iter().take(count) {
             let fields = inside(item).map(items).unwrap_or_default();
-            let (Some(header), Some(length)) = (field(&fields, "msg_hdr"), field(&fields, "msg_len")) else { break };
+            let (Some(header), Some(length)) = (field(&fields, "msg_hdr"), field(&fields, "msg_len")) else {
+                break;
+            };
             self.message(tid, call, at, direction, by, &Message::parse(header), value(length), b"");
             seen += 1;
         }
-        self.notes.messages_left_out += count.saturating_sub(seen) as u64;
+        let left_out = count.saturating_sub(seen) as u64;
+        self.notes.messages_left_out = self.notes.messages_left_out.saturating_add(left_out);
     }
 
     /// Bytes went from one descriptor to another within the kernel.
-    fn transfer(&mut self, tid: u32, item: &[u8], call: &Syscall<'_>, at: At, direction: Direction, by: Call) {
+    fn transfer(
+        &mut self,
+        tid: u32,
+        item: &[u8],
+        call: &Syscall<'_>,
+        at: At,
+        direction: Direction,
+        by: Call,
+    ) {
         let context = Context { direction, by, flags: b"", peer: None, asked: None, is_unix: false };
         let shown = |moved: u64| Parts(if moved > 0 { vec![in_kernel(moved)] } else { Vec::new() });
         let call = Syscall { args: vec![item], ..call.clone() };
@@ -446,7 +487,18 @@ impl Tracer {
     ) {
         let flag = |name, bit| has_flag(context.flags, name, bit);
         let bytes = result.and_then(|moved| u64::try_from(moved).ok());
-        let proof = !matches!(call.name, "read" | "write" | "readv" | "writev" | "preadv2" | "pwritev2" | "sendfile" | "sendfile64" | "splice");
+        let proof = !matches!(
+            call.name,
+            "read"
+                | "write"
+                | "readv"
+                | "writev"
+                | "preadv2"
+                | "pwritev2"
+                | "sendfile"
+                | "sendfile64"
+                | "splice"
+        );
         let failed = matches!(call.result, Outcome::Error(_));
         let (fd, socket) = match self.resolve(tid, call.arg(0), proof && !failed, at) {
             Resolved::Socket(fd, socket) => (fd, socket),
@@ -458,7 +510,7 @@ impl Tracer {
             }
             Resolved::OtherSocket => {
                 let (calls, sum) = self.notes.other_sockets;
-                self.notes.other_sockets = (calls + 1, sum + bytes.unwrap_or(0));
+                self.notes.other_sockets = (calls + 1, sum.saturating_add(bytes.unwrap_or(0)));
                 return;
             }
             Resolved::NoSocket => return,
@@ -500,8 +552,9 @@ impl Tracer {
         if !dump.is_empty() && parts.0.iter().any(|part| part.cause.is_some()) && dump.len() as u64 == bytes {
             parts = Parts(vec![Part { length: bytes, bytes: dump.to_vec(), cause: None }]);
         }
-        let hidden = parts.0.iter().filter(|part| part.cause == Some(crate::event::Cause::StraceNoPayload));
-        self.notes.no_payload += hidden.map(|part| part.length).sum::<u64>();
+        let hidden = parts.0.iter().filter(|part| part.cause == Some(Cause::StraceNoPayload));
+        let hidden = hidden.fold(0u64, |sum, part| sum.saturating_add(part.length));
+        self.notes.no_payload = self.notes.no_payload.saturating_add(hidden);
         let parts = match is_stream && !moved.peek && !parts.0.is_empty() {
             true => parts.0,
             false => vec![parts.joined()],
@@ -512,8 +565,8 @@ impl Tracer {
     /// The second half of a call whose first is not in the log.
     pub(super) fn headless(&mut self, name: &str, result: Outcome<'_>) {
         const DATA: [&str; 12] = [
-            "read", "write", "recvfrom", "sendto", "readv", "writev", "sendmsg", "recvmsg", "recv", "send", "sendfile",
-            "splice",
+            "read", "write", "recvfrom", "sendto", "readv", "writev", "sendmsg", "recvmsg", "recv", "send",
+            "sendfile", "splice",
         ];
         if let (true, Outcome::Value(bytes @ 1.., _)) = (DATA.contains(&name), result) {
             let (calls, sum) = self.notes.headless;
