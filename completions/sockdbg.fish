@@ -89,7 +89,7 @@ ipv6\t''"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l syscall -d 'Only bytes that these system calls moved, as in read,sendto' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l direction -d 'Only bytes in this direction' -r -f -a "send\t''
 recv\t''"
-complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s r -l read -d 'Read a recording (or capture) instead of tracing; - is stdin' -r -F
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s r -l read -d 'Read a recording (or capture, or strace log) instead of tracing; - is stdin' -r -F
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s v -l verbose -d 'Tell more: -v or -v 1 state changes, -vv or -v 2 every step' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l max-field -d 'Keep at most SIZE bytes of each body and long value for JSON, -A, -x and -X' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l filter -d 'Show only the records that meet these conditions, as in \'protocol=http1 status>=500\'' -r
@@ -124,7 +124,7 @@ ipv6\t''"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l syscall -d 'Only bytes that these system calls moved, as in read,sendto' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l direction -d 'Only bytes in this direction' -r -f -a "send\t''
 recv\t''"
-complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s r -l read -d 'Read a recording (or capture) instead of tracing; - is stdin' -r -F
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s r -l read -d 'Read a recording (or capture, or strace log) instead of tracing; - is stdin' -r -F
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s w -l write -d 'Write a recording (pcapng, mode 0600) instead of printing; - is stdout' -r -F
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l format -d 'Show as text, or as JSON Lines with stable field names' -r -f -a "text\t'Lines for people'
 json\t'JSON Lines'"

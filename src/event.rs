@@ -27,6 +27,8 @@ pub enum Vantage {
     Wire,
     /// eBPF at the socket system calls of a process.
     Syscall,
+    /// A log of strace: the same calls, without sequence numbers.
+    Strace,
 }
 
 impl Vantage {
@@ -35,7 +37,13 @@ impl Vantage {
         match self {
             Vantage::Wire => "wire",
             Vantage::Syscall => "syscall",
+            Vantage::Strace => "strace",
         }
+    }
+
+    /// True where system calls are observed, which come in stream order, and not packets.
+    pub fn is_process(self) -> bool {
+        self != Vantage::Wire
     }
 }
 
@@ -543,6 +551,8 @@ causes! {
     IovecLimit = 22 "iovec-limit" Capture,
     UserMemoryFault = 23 "user-memory-fault" Capture,
     TableFull = 24 "table-full" Capture,
+    StraceStringLimit = 25 "strace-string-limit" Capture,
+    StraceNoPayload = 26 "strace-no-payload" Capture,
     RingFull = 30 "ring-full" Delivery,
     RecordingCut = 31 "recording-cut" Delivery,
     BufferLimit = 40 "buffer-limit" Stream,

@@ -53,7 +53,7 @@ impl Observer for Watch {
 /// Feeds one vantage's events of all connections in the order of time.
 fn track<O: Observer>(vantage: Vantage, case: &Case<'_>, observer: O) -> O {
     let lists = case.links.iter().map(|link| match vantage {
-        Vantage::Syscall => &link.process,
+        Vantage::Syscall | Vantage::Strace => &link.process,
         Vantage::Wire => &link.wire,
     });
     let mut events: Vec<&Event<'_>> = lists.flatten().collect();

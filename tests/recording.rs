@@ -198,6 +198,7 @@ fn summary() -> impl Strategy<Value = Summary> {
             dropped,
             warnings,
             pace: None,
+            undated: false,
         },
     )
 }

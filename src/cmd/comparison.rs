@@ -90,18 +90,31 @@ pub fn compare(
         wire.coverage.last = wire.coverage.last.max(Some(ended));
     }
     let mut report = Report::new(process, &wire);
+    name_missing(&mut report, how, || source::open_capture(capture))?;
+    Ok(report)
+}
+
+/// Has the second side's source, read `again`, tell what is missing from the first, and the bytes around it where the
+/// report is to show them.
+///
+/// # Errors
+/// Those of the source.
+pub fn name_missing<'a>(
+    report: &mut Report,
+    how: &Show,
+    again: impl FnOnce() -> Result<Box<dyn Source + 'a>, source::Error>,
+) -> Result<(), source::Error> {
     let wanted = report.wanted();
-    let mut edges = if how.html.is_some() { Edges::of(&report) } else { Edges::default() };
+    let mut edges = if how.html.is_some() { Edges::of(report) } else { Edges::default() };
     if !wanted.is_empty() || !edges.is_empty() {
-        let mut again = source::open_capture(capture)?;
-        let (collector, _) = observe(&mut *again, Collector::new(wanted), |event| {
+        let (collector, _) = observe(&mut *again()?, Collector::new(wanted), |event| {
             edges.event(event);
             ControlFlow::Continue(())
         })?;
         report.name_missing(collector);
-        edges.settle(&mut report);
+        edges.settle(report);
     }
-    Ok(report)
+    Ok(())
 }
 
 /// Shows a report and says whether there are differences. `title` names what was compared.

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Show or record every network call of a process
 ///
 /// Traces running processes (-p), all of a name, a cgroup or a container, a command from its first
-/// instruction (-- CMD), or shows a recording (-r). One line per event; a range of bytes whose payload is
+/// instruction (-- CMD), or shows a recording or a strace log (-r). One line per event; a range of bytes whose payload is
 /// missing is a line of its own with stage and cause. Ends with the processes of -p and -f, the command,
 /// --duration, -c or Ctrl-C, and then says on stderr whether anything was lost; on SIGUSR1 it says so in
 /// between.

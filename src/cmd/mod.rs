@@ -4,6 +4,7 @@
 //! `run(Args) -> anyhow::Result<Outcome>`, and one line in `commands!`. It wires a source through the
 //! core to an output and leaves the work to them.
 
+pub mod anchored;
 pub mod comparison;
 pub mod drive;
 pub mod filter;

@@ -138,7 +138,7 @@ pub struct TracedCommand {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Input")]
 pub struct Input {
-    /// Read a recording (or capture) instead of tracing; - is stdin
+    /// Read a recording (or capture, or strace log) instead of tracing; - is stdin
     ///
     /// A capture is pcap, pcapng, or what tshark -T json or -T ek writes of one, whole or with fields (-e).
     #[arg(short = 'r', long = "read", value_name = "FILE")]

@@ -1,26 +1,35 @@
-//! `sockdbg pcap-compare`: a recording against a packet capture, offline.
+//! `sockdbg pcap-compare`: a recording or a log of strace against a packet capture or each other, offline.
 
+use super::anchored;
 use super::comparison::{self, Show};
 use crate::event::Vantage;
 use crate::exit::{Outcome, Usage};
 use crate::source;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Compare a recording with a packet capture
 ///
 /// The same comparison as verify, from files: needs neither root nor BPF. Says for each connection and
 /// direction how many bytes reached each stage, names each missing range with stage and cause and the
 /// records that are missing for it, and ends with status 1 where anything differs.
+///
+/// A strace log can stand for either file. It has no sequence numbers: addresses, or where it lacks them
+/// content, tell which connection of the other file is which, and content tells where calls are missing.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Example:
   sockdbg events -p PID -w rec.pcapng & tcpdump -i any -w cap.pcap
-  sockdbg pcap-compare rec.pcapng cap.pcap")]
+  sockdbg pcap-compare rec.pcapng cap.pcap
+
+  strace -f -ttt -yy -xx -s 1000000 -e trace=%network,%desc,%process -o strace.log -p PID
+  sockdbg pcap-compare strace.log cap.pcap
+  sockdbg pcap-compare rec.pcapng strace.log")]
 pub struct Args {
-    /// The process's side, made by sockdbg events -w
+    /// The process's side: made by sockdbg events -w, or a strace log
     recording: PathBuf,
 
-    /// The wire's side: pcap, pcapng, or the JSON of tshark
+    /// The wire's side: pcap, pcapng, or the JSON of tshark; or a strace log, or a recording for the first file to be
+    /// held against
     ///
     /// JSON as tshark -T json or -T ek writes it, whole or with fields (-e). What it lacks for the comparison is
     /// said on stderr, with the command that gives it.
@@ -36,12 +45,33 @@ pub struct Args {
 /// An input that can't be read, output that can't be written.
 pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let mut recording = source::open(&args.recording)?;
-    if recording.vantage() != Vantage::Syscall {
+    let vantage = recording.vantage();
+    if !vantage.is_process() {
         let message = format!("{} is a packet capture, not a recording", args.recording.display());
-        return Err(Usage::new(message, "the first file has to come from sockdbg events -w").into());
+        return Err(
+            Usage::new(message, "the first file has to come from sockdbg events -w or from strace").into()
+        );
+    }
+    let title = format!("{} and {}", args.recording.display(), args.capture.display());
+    let vantages = [vantage, of_file(&args.capture, vantage)?];
+    if vantages.contains(&Vantage::Strace) {
+        let (process, report) = anchored::compare(&args.recording, &args.capture, vantages, &args.show)?;
+        return comparison::show(&report, &process, &title, &args.show);
     }
     let process = comparison::side(&mut *recording)?;
     let report = comparison::compare(&process, &args.capture, None, &args.show)?;
-    let title = format!("{} and {}", args.recording.display(), args.capture.display());
     comparison::show(&report, &process, &title, &args.show)
+}
+
+/// What the second file is. A pipe can be looked at but once, and is a capture.
+fn of_file(file: &Path, first: Vantage) -> Result<Vantage, source::Error> {
+    let is_pipe = file.exists() && !file.is_file() || file == Path::new("-");
+    match is_pipe {
+        true => Ok(Vantage::Wire),
+        // Two recordings are compared as if the second were a capture, which its packets make it.
+        false => match source::open(file)?.vantage() {
+            Vantage::Syscall if first == Vantage::Syscall => Ok(Vantage::Wire),
+            vantage => Ok(vantage),
+        },
+    }
 }

@@ -63,18 +63,26 @@ type Ends = (Address, Address);
 pub struct Flows<'a> {
     flows: &'a [Ledger],
     by_ends: FxHashMap<Ends, Vec<usize>>,
+    /// Sockets without TCP addresses, at another vantage of processes.
+    by_socket: FxHashMap<SocketOf, Vec<usize>>,
 }
+
+/// What tells a socket at two vantages of a process.
+type SocketOf = (u64, Option<i32>, Option<u32>);
 
 impl<'a> Flows<'a> {
     /// Sorts the flows by their addresses.
     pub fn new(flows: &'a [Ledger]) -> Flows<'a> {
         let mut by_ends: FxHashMap<Ends, Vec<usize>> = FxHashMap::default();
+        let mut by_socket: FxHashMap<SocketOf, Vec<usize>> = FxHashMap::default();
         for (index, flow) in flows.iter().enumerate() {
             if let Some(ends) = ends_of(flow) {
                 by_ends.entry(ends).or_default().push(index);
+            } else if flow.info.task.is_some() {
+                by_socket.entry(socket_of(flow)).or_default().push(index);
             }
         }
-        Flows { flows, by_ends }
+        Flows { flows, by_ends, by_socket }
     }
 
     /// For each connection of the process the flow that carried it, if the capture has it. A flow carries
@@ -84,6 +92,8 @@ impl<'a> Flows<'a> {
         let mut pairs: Vec<(Rank, usize, Alignment)> = Vec::new();
         for (number, ledger) in process.iter().enumerate() {
             let candidates = ends_of(ledger).and_then(|ends| self.by_ends.get(&ends)).into_iter().flatten();
+            let same_socket = self.by_socket.get(&socket_of(ledger)).into_iter().flatten();
+            let candidates = candidates.chain(same_socket.filter(|_| ends_of(ledger).is_none()));
             let fitting = candidates.filter_map(|&index| self.candidate(ledger, index));
             pairs.extend(fitting.map(|(rank, alignment)| (rank, number, alignment)));
         }
@@ -103,7 +113,12 @@ impl<'a> Flows<'a> {
     /// How well a flow fits, and its alignment; `None` where it is another connection.
     fn candidate(&self, process: &Ledger, index: usize) -> Option<(Rank, Alignment)> {
         let flow = &self.flows[index];
-        let flipped = flow.info.open.local != process.info.open.local;
+        let of_calls = flow.info.task.is_some() && process.info.task.is_some();
+        let flipped = flow.info.open.local != process.info.open.local && ends_of(flow).is_some();
+        // At two vantages of processes a connection is the same end of itself.
+        if of_calls && (flipped || flow.info.open.transport != process.info.open.transport) {
+            return None;
+        }
         let mut alignment = Alignment { flow: index, flipped, shift: [0; 2] };
         let mut distance = None;
         for direction in Direction::BOTH {
@@ -158,6 +173,10 @@ fn last_position(process: &Ledger, direction: Direction) -> i64 {
         Some(end) if process.end == Some(End::Closed) => known.max((end + total.pending) as i64) + 1,
         _ => known + FAR,
     }
+}
+
+fn socket_of(ledger: &Ledger) -> SocketOf {
+    (ledger.info.id.socket, ledger.info.fd, ledger.info.task.map(|task| task.pid))
 }
 
 fn ends_of(ledger: &Ledger) -> Option<Ends> {

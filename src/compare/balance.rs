@@ -4,7 +4,7 @@
 //! part of the residual. All offsets are the process's.
 
 use super::{Coverage, Finding};
-use crate::event::{Cause, CloseReason, Direction, Opened, Range, Stage, Total, Transport};
+use crate::event::{Cause, CloseReason, Direction, Opened, Range, Stage, Total, Transport, Vantage};
 use crate::ledger::{Account, Ledger, RangeSet};
 use crate::protocol::End;
 
@@ -40,6 +40,17 @@ pub struct Direct<'a> {
     pub wire_start: u64,
     /// When each vantage was watching.
     pub coverage: [&'a Coverage; 2],
+    /// What the second vantage is.
+    pub other: Other,
+}
+
+/// What the process's side is compared with.
+#[derive(Clone, Copy, Debug)]
+pub struct Other {
+    /// Its kind.
+    pub vantage: Vantage,
+    /// True where it is a vantage of processes and has this one.
+    pub has_process: bool,
 }
 
 impl Direct<'_> {
@@ -141,8 +152,10 @@ impl Direct<'_> {
             }
             return 0;
         };
+        let of_calls = self.other.vantage.is_process();
         for lost in &wire.lost {
-            self.find(lost.range, lost.cause, &lost.detail, findings);
+            let detail = if of_calls { self.other.vantage.name() } else { &lost.detail };
+            self.find(lost.range, lost.cause, detail, findings);
         }
         let known = known(wire);
         let began = self.wire_began(flow, &known);
@@ -150,12 +163,11 @@ impl Direct<'_> {
         let mut unexplained = 0;
         for range in everything.iter().flat_map(|range| known.missing_in(range)) {
             let (before, after) = split(range, began);
-            self.find(
-                before,
-                Cause::WireStartedLate,
-                "the capture began after these bytes were sent",
-                findings,
-            );
+            let (cause, detail) = match self.other.vantage.is_process() {
+                true => (Cause::BeforeAttach, "moved before the other vantage began"),
+                false => (Cause::WireStartedLate, "the capture began after these bytes were sent"),
+            };
+            self.find(before, cause, detail, findings);
             let (between, after) = split(after, end);
             unexplained += between.len();
             if !after.is_empty() {
@@ -178,6 +190,9 @@ impl Direct<'_> {
     /// Why the capture has no packet of a connection at all.
     fn no_flow(&self) -> (Cause, &'static str) {
         let (process, capture) = (&self.process.info, self.coverage[1]);
+        if self.other.vantage.is_process() {
+            return self.no_calls();
+        }
         if process.open.transport == Transport::Udp {
             return (Cause::WireNotCompared, "datagrams are not compared with captures");
         }
@@ -193,11 +208,35 @@ impl Direct<'_> {
         (Cause::WireNoVantage, "the capture has no packet of this connection")
     }
 
+    /// Why another vantage of processes has no call on a connection at all.
+    fn no_calls(&self) -> (Cause, &'static str) {
+        let (process, other) = (&self.process.info, self.coverage[1]);
+        if other.first.is_some_and(|first| process.last < first) {
+            return (Cause::BeforeAttach, "the connection was over before the other vantage began");
+        }
+        if other.last.is_some_and(|last| process.first > last) {
+            return (Cause::AfterDetach, "the connection began after the other vantage ended");
+        }
+        match self.other.has_process {
+            true => (Cause::UntracedSyscall, "the other vantage has no call on this connection"),
+            false => {
+                (Cause::OtherProcess, "the other vantage lacks this process; strace -f follows children")
+            }
+        }
+    }
+
     /// Why the capture lacks the end of what the process moved.
     fn after_wire_end(&self, flow: &Ledger) -> (Cause, &'static str) {
         let ended =
             flow.close.is_some_and(|close| matches!(close.reason, CloseReason::Fin | CloseReason::Reset));
         let capture = self.coverage[1];
+        if self.other.vantage.is_process() {
+            let over = capture.last.is_none_or(|last| last < self.process.info.last);
+            return match flow.end != Some(End::Closed) && over {
+                true => (Cause::AfterDetach, "the other vantage ended before these bytes"),
+                false => (Cause::UntracedSyscall, "no call at the other vantage"),
+            };
+        }
         if !ended && (capture.cut || capture.last.is_none_or(|last| last < self.process.info.last)) {
             return (Cause::WireEndedEarly, "the capture ended before these bytes");
         }
@@ -279,9 +318,10 @@ mod tests {
     ) {
         let covered = |last| Coverage { first: Some(Timestamp(0)), last: Some(Timestamp(last)), cut: false };
         let (traced, captured) = (covered(30), covered(30));
+        let other = Other { vantage: Vantage::Wire, has_process: false };
         let mut findings = Vec::new();
         let wire = wire.map(|flow| (flow, flow.accounts[direction.index()].clone()));
-        let direct = Direct { direction, process, wire, wire_start, coverage: [&traced, &captured] };
+        let direct = Direct { direction, process, wire, wire_start, coverage: [&traced, &captured], other };
         let balance = direct.balance(&mut findings);
         let found: Vec<_> = findings.iter().map(|one| (one.cause, one.range.from, one.range.to)).collect();
         assert_eq!((found.as_slice(), balance.residual), (expected, residual));

@@ -3,6 +3,7 @@
 //! Knows ledgers and nothing of where they came from: live and offline comparison are the same code.
 
 mod align;
+pub mod anchor;
 mod balance;
 mod edges;
 mod missing;
@@ -12,10 +13,11 @@ pub use edges::{EDGE, Edge, Edges};
 pub use missing::{Collector, Wanted};
 
 use crate::conn::Info;
-use crate::event::{Cause, ConnId, Direction, Range, Role, Timestamp, Transport};
+use crate::event::{Cause, ConnId, Direction, Range, Role, Timestamp, Transport, Vantage};
 use crate::ledger::Ledger;
 use align::{Alignment, Flows};
-use balance::Direct;
+use balance::{Direct, Other};
+use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
 
 /// How many missing records a finding lists; the others are counted.
@@ -166,35 +168,48 @@ pub struct CauseTotal {
 }
 
 /// The result of a comparison.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Report {
     /// Connections of the process, then flows of the capture that are none of its.
     pub connections: Vec<Comparison>,
+    /// The process's, and that which it is compared with.
+    pub vantages: [Vantage; 2],
 }
 
 impl Report {
     /// Compares what the process's side saw with what the capture has.
     pub fn new(process: &Side, wire: &Side) -> Report {
+        Report::between(process, wire, [Vantage::Syscall, Vantage::Wire])
+    }
+
+    /// Compares two vantages, the second of which may be one of the process as well: then it is held against the first
+    /// as a capture would be, and what it lacks has the causes of its kind.
+    pub fn between(process: &Side, wire: &Side, vantages: [Vantage; 2]) -> Report {
+        let other = vantages[1];
         let flows = Flows::new(&wire.ledgers);
         let coverage = [&process.coverage, &wire.coverage];
+        let pids: FxHashSet<Option<u32>> = wire.ledgers.iter().map(pid_of).collect();
         let mut used = vec![false; wire.ledgers.len()];
         let mut connections = Vec::new();
         for (ledger, alignment) in process.ledgers.iter().zip(flows.align(&process.ledgers)) {
             if let Some(alignment) = &alignment {
                 used[alignment.flow] = true;
             }
-            connections.push(compare(ledger, wire, alignment, coverage));
+            let has_process = pids.contains(&pid_of(ledger));
+            let other = Other { vantage: other, has_process };
+            connections.push(compare(ledger, wire, alignment, coverage, other));
         }
         connections.retain(|comparison| !is_silent(comparison));
         let others = wire.ledgers.iter().zip(used).filter(|&(_, used)| !used);
-        connections.extend(others.map(|(flow, _)| unmatched(flow, process)));
-        Report { connections }
+        connections.extend(others.map(|(flow, _)| unmatched(flow, process, other)));
+        Report { connections, vantages }
     }
 
     /// The answer in one word.
     pub fn verdict(&self) -> Verdict {
         let (residual, differs, compared) = self.connections.iter().fold((0, false, false), |sum, one| {
-            let comparable = one.of_process && one.info.open.transport == Transport::Tcp;
+            let both_processes = self.vantages[1].is_process();
+            let comparable = one.of_process && (one.info.open.transport == Transport::Tcp || both_processes);
             (sum.0 + one.residual(), sum.1 || one.differs(), sum.2 || comparable)
         });
         match (residual, differs, compared) {
@@ -218,11 +233,17 @@ impl Report {
     }
 }
 
+/// The process that used a connection last.
+fn pid_of(ledger: &Ledger) -> Option<u32> {
+    ledger.info.task.map(|task| task.pid)
+}
+
 fn compare(
     process: &Ledger,
     wire: &Side,
     alignment: Option<Alignment>,
     coverage: [&Coverage; 2],
+    other: Other,
 ) -> Comparison {
     let mut findings = Vec::new();
     let balances = Direction::BOTH.map(|direction| {
@@ -232,7 +253,7 @@ fn compare(
         });
         let wire_start =
             alignment.map_or(0, |alignment| alignment.to_process(direction, Range::default()).from);
-        Direct { direction, process, wire, wire_start, coverage }.balance(&mut findings)
+        Direct { direction, process, wire, wire_start, coverage, other }.balance(&mut findings)
     });
     findings.sort_by_key(|finding| (finding.direction, finding.cause.stage(), finding.range));
     findings.iter_mut().for_each(|finding| finding.place_in_time(process));
@@ -253,8 +274,11 @@ fn is_silent(comparison: &Comparison) -> bool {
 }
 
 /// A flow of the capture that belongs to no connection of the process.
-fn unmatched(flow: &Ledger, process: &Side) -> Comparison {
-    let (cause, detail) = why_unmatched(flow, process);
+fn unmatched(flow: &Ledger, process: &Side, other: Vantage) -> Comparison {
+    let (cause, detail) = match other.is_process() {
+        true => why_unmatched_call(flow, process),
+        false => why_unmatched(flow, process),
+    };
     let mut findings = Vec::new();
     let balances = Direction::BOTH.map(|direction| {
         let account = &flow.accounts[direction.index()];
@@ -294,4 +318,19 @@ fn why_unmatched(flow: &Ledger, process: &Side) -> (Cause, &'static str) {
         }
     }
     (Cause::NotThisProcess, "no socket of the process has these addresses")
+}
+
+/// Why the process's side has no connection that another vantage of processes has.
+fn why_unmatched_call(flow: &Ledger, process: &Side) -> (Cause, &'static str) {
+    if !process.ledgers.iter().any(|ledger| pid_of(ledger) == pid_of(flow)) {
+        return (Cause::NotThisProcess, "of a process that the other file lacks");
+    }
+    let coverage = &process.coverage;
+    if coverage.first.is_some_and(|first| flow.info.last < first) {
+        return (Cause::BeforeAttach, "the connection was over before the first file begins");
+    }
+    if coverage.last.is_some_and(|last| flow.info.first > last) {
+        return (Cause::AfterDetach, "the connection began after the first file ends");
+    }
+    (Cause::UntracedSyscall, "the first file has no call on this connection")
 }

@@ -56,7 +56,7 @@ impl Connection {
         let (name, call) = (direction.name(), data.call.name());
         let length = data.length;
         cx.trace(2, "bytes", format_args!("{name} {} {length} bytes by {call}", data.range()));
-        if self.vantage == Vantage::Syscall && data.offset > next {
+        if self.vantage.is_process() && data.offset > next {
             let range = Range::new(next, data.offset);
             self.lose(direction, range, Cause::UntracedSyscall, time, observer);
         }
@@ -111,7 +111,7 @@ impl Connection {
         time: Timestamp,
         observer: &mut dyn Observer,
     ) {
-        if self.vantage == Vantage::Syscall {
+        if self.vantage.is_process() {
             let next = self.streams[direction.index()].next();
             if range.from > next {
                 let gap = Piece::Gap(range.from - next, Cause::UntracedSyscall);
@@ -133,7 +133,7 @@ impl Connection {
     pub fn end(mut self, end: End, close: Option<&Close>, time: Timestamp, observer: &mut dyn Observer) {
         let tail = match self.vantage {
             Vantage::Wire => Cause::WireNotCaptured,
-            Vantage::Syscall => Cause::UntracedSyscall,
+            Vantage::Syscall | Vantage::Strace => Cause::UntracedSyscall,
         };
         for direction in Direction::BOTH {
             self.with_stream(direction, observer, |stream, release| stream.flush(tail, time, release));

@@ -9,7 +9,7 @@ mod connection;
 mod datagrams;
 mod detect;
 mod reader;
-mod stream;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 mod trial;

@@ -146,10 +146,12 @@ fn text(cause: Cause) -> Text {
         },
         Cause::UntracedSyscall => Text {
             meaning: "These bytes moved through a path that sockdbg does not trace: a call of another kind, one of a \
-                      32-bit program, or recvmmsg with a time limit.",
+                      32-bit program, or recvmmsg with a time limit; of a strace log, a call that its -e trace= leaves \
+                      out.",
             detection: "The socket told of bytes that no traced call moved, or its sequence counters jumped between \
-                        two traced calls by more than those moved.",
-            remedy: "Find out which call it is; strace shows them all.",
+                        two traced calls by more than those moved. Of a strace log: the other vantage has the bytes, and \
+                        no call of the log.",
+            remedy: "Find out which call it is; strace shows them all where no -e trace= says otherwise.",
             command: Some("strace -f -y -p PID"),
         },
         Cause::IoUring => Text {
@@ -237,6 +239,23 @@ fn text(cause: Cause) -> Text {
             detection: "The kernel program counts each insertion that failed.",
             remedy: "Trace fewer processes at once, or only the descriptors that matter with --fd.",
             command: None,
+        },
+        Cause::StraceStringLimit => Text {
+            meaning: "strace shows only the first bytes of each string (-s, 32 where it is not given), and as many \
+                      elements of a list; these bytes are behind the cut.",
+            detection: "The log marks the string or list as cut, and the call's result is larger than what is shown.",
+            remedy: "Run strace with a string limit above the largest call.",
+            command: Some(
+                "strace -f -ttt -yy -xx -s 1000000 -e trace=%network,%desc,%process -o FILE -p PID",
+            ),
+        },
+        Cause::StraceNoPayload => Text {
+            meaning: "The log has the address of the buffer where its bytes should be.",
+            detection: "The argument of the call is a number, and the call moved bytes.",
+            remedy: "Run strace without -e raw= and -e verbose=, which replace payload by addresses.",
+            command: Some(
+                "strace -f -ttt -yy -xx -s 1000000 -e trace=%network,%desc,%process -o FILE -p PID",
+            ),
         },
         // Bringing it to sockdbg, and keeping it.
         Cause::RingFull => Text {

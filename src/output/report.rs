@@ -7,7 +7,7 @@ use super::paint::Paint;
 use super::text::gap;
 use super::time::Clock;
 use crate::compare::{Balance, Comparison, Finding, Missing, Report, Verdict};
-use crate::event::{Direction, Transport};
+use crate::event::{Direction, Transport, Vantage};
 use crate::ledger::catalogue;
 use std::io::{self, Write};
 
@@ -40,7 +40,7 @@ impl TextReport {
         let (differing, clean): (Vec<_>, Vec<_>) =
             ours.into_iter().partition(|one| one.residual() > 0 || !one.findings.is_empty());
         for comparison in differing {
-            self.connection(comparison, out)?;
+            self.connection(comparison, report.vantages[1], out)?;
         }
         if !clean.is_empty() {
             writeln!(out, "\n{} without a difference:", count(clean.len() as u64, "connection"))?;
@@ -49,7 +49,8 @@ impl TextReport {
         if !others.is_empty() {
             writeln!(
                 out,
-                "\non the wire, but not seen at the process: {}:",
+                "\n{}, but not seen at the process: {}:",
+                place(report.vantages[1]),
                 count(others.len() as u64, "connection")
             )?;
             self.list(&others, out)?;
@@ -113,18 +114,25 @@ impl TextReport {
         Ok(())
     }
 
-    fn connection(&self, comparison: &Comparison, out: &mut dyn Write) -> io::Result<()> {
+    fn connection(&self, comparison: &Comparison, other: Vantage, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "\n{}{}", self.head(comparison), self.speaks(comparison))?;
         writeln!(
             out,
             "  {:<5} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>9}",
-            "", "wire", "syscall", "captured", "delivered", "framed", "recorded", "residual"
+            "",
+            other.name(),
+            "syscall",
+            "captured",
+            "delivered",
+            "framed",
+            "recorded",
+            "residual"
         )?;
         for direction in Direction::BOTH {
             self.balance(direction, &comparison.balances[direction.index()], out)?;
         }
         let transport = comparison.info.open.transport;
-        comparison.findings.iter().try_for_each(|finding| self.finding(finding, transport, out))
+        comparison.findings.iter().try_for_each(|finding| self.finding(finding, transport, other, out))
     }
 
     fn balance(&self, direction: Direction, balance: &Balance, out: &mut dyn Write) -> io::Result<()> {
@@ -139,7 +147,13 @@ impl TextReport {
         }
     }
 
-    fn finding(&self, finding: &Finding, transport: Transport, out: &mut dyn Write) -> io::Result<()> {
+    fn finding(
+        &self,
+        finding: &Finding,
+        transport: Transport,
+        other: Vantage,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         let word = if finding.is_note(transport) { "note" } else { "missing" };
         let gap = gap(finding.direction, finding.range, finding.cause);
         write!(out, "  {} {gap}", self.paint.alarm(word))?;
@@ -148,7 +162,7 @@ impl TextReport {
         }
         writeln!(out)?;
         let most = if self.full { usize::MAX } else { FOLD_RECORDS };
-        finding.records.iter().take(most).try_for_each(|record| self.record(record, out))?;
+        finding.records.iter().take(most).try_for_each(|record| self.record(record, other, out))?;
         let hidden = finding.record_count - finding.records.len().min(most) as u64;
         if hidden > 0 {
             writeln!(out, "    and {} more", count(hidden, "record"))?;
@@ -156,10 +170,11 @@ impl TextReport {
         Ok(())
     }
 
-    fn record(&self, record: &Missing, out: &mut dyn Write) -> io::Result<()> {
+    fn record(&self, record: &Missing, other: Vantage, out: &mut dyn Write) -> io::Result<()> {
         let time = self.clock.time_of_day(record.started);
         let summary = escape(record.summary.as_bytes());
-        writeln!(out, "    record on the wire: {time} {} {summary} {}", record.protocol, record.range)
+        let place = place(other);
+        writeln!(out, "    record {place}: {time} {} {summary} {}", record.protocol, record.range)
     }
 
     fn list(&self, comparisons: &[&Comparison], out: &mut dyn Write) -> io::Result<()> {
@@ -190,6 +205,15 @@ impl TextReport {
             (Some(protocol), records) => format!(" {protocol}, {}", count(records, "record")),
             (None, _) => String::new(),
         }
+    }
+}
+
+/// Where the other vantage is.
+fn place(vantage: Vantage) -> &'static str {
+    match vantage {
+        Vantage::Wire => "on the wire",
+        Vantage::Syscall => "in the recording",
+        Vantage::Strace => "in the strace log",
     }
 }
 

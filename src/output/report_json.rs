@@ -4,7 +4,7 @@ use super::json::{Connection, write_line};
 use super::records_json::connection;
 use super::time::rfc3339;
 use crate::compare::{Balance, Comparison, Edge, Finding, Missing, Report};
-use crate::event::{Direction, Timestamp, Transport};
+use crate::event::{Direction, Timestamp, Transport, Vantage};
 use crate::ledger::catalogue;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -155,6 +155,8 @@ pub(super) struct SummaryLine {
     r#type: &'static str,
     time: String,
     verdict: &'static str,
+    /// The process's vantage, and that it was compared with: what `wire` means in the other lines.
+    vantages: [&'static str; 2],
     connections: u64,
     records: u64,
     /// Bytes that traced calls moved.
@@ -189,6 +191,7 @@ impl SummaryLine {
             r#type: "summary",
             time: rfc3339(time),
             verdict: report.verdict().name(),
+            vantages: report.vantages.map(Vantage::name),
             connections: ours.len() as u64,
             records: ours.iter().map(|one| one.records).sum(),
             bytes: ours.iter().flat_map(|one| one.balances).map(|balance| balance.syscall).sum(),

@@ -333,6 +333,7 @@ impl Live {
             dropped: counters.refused_calls,
             warnings,
             pace: Some(pace),
+            undated: false,
         }
     }
 }

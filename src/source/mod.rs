@@ -1,4 +1,4 @@
-//! Where events come from: a live kernel, a recording, a packet capture.
+//! Where events come from: a live kernel, a recording, a packet capture, a log of strace.
 //!
 //! A source pushes [`Event`]s, in the order of its vantage, into a sink. Nothing above this module can
 //! tell one source from another. Sources know [`crate::event`], the recording format
@@ -18,6 +18,7 @@ mod raw;
 pub mod recording;
 mod roles;
 mod sockaddr;
+mod strace;
 pub mod tracepoint;
 mod tshark;
 mod unsupported;
@@ -45,6 +46,8 @@ pub struct Summary {
     pub warnings: Vec<String>,
     /// How the probes and their reader kept up; of a live trace only.
     pub pace: Option<Pace>,
+    /// Times are in order, but not those of a calendar: a log has none, or no dates.
+    pub undated: bool,
 }
 
 /// How the probes and their reader kept up.
@@ -72,14 +75,21 @@ pub trait Source {
     fn run(&mut self, sink: &mut Sink<'_>) -> Result<Summary, Error>;
 }
 
-/// Opens the file at `path` (`-`: standard input) as what its content says: a recording or a capture.
+/// Opens the file at `path` (`-`: standard input) as what its content says: a recording, a log of strace, or a
+/// capture. Where there is no such file, the files `path.TID` that strace -ff wrote are.
 ///
 /// # Errors
-/// [`Error::Input`] where it can't be read or is neither.
+/// [`Error::Input`] where it can't be read or is none of them.
 pub fn open(path: &Path) -> Result<Box<dyn Source>, Error> {
+    if let (false, Some(log)) = (path.exists(), strace::open_split(path)?) {
+        return Ok(Box::new(log));
+    }
     let mut input = input::Input::open(path, None)?;
     if recording::is_recording(&mut input)? {
         return Ok(Box::new(recording::Recording::from_input(input)));
+    }
+    if strace::is_log(&mut input)? {
+        return Ok(Box::new(strace::Log::from_input(input)));
     }
     capture(input)
 }

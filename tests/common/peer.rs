@@ -218,6 +218,12 @@ impl Server {
         self.settle();
     }
 
+    /// Ends it now, and waits for that; its port is free then.
+    pub fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Waits until it has returned from every call that answered what it was asked until now.
     pub fn settle(&self) {
         let probe = TcpStream::connect(self.address).expect("the server listens");

@@ -1,0 +1,217 @@
+//! Which flow of another vantage a connection of a log is: by its addresses, and where the log lacks them by content
+//! and time.
+
+use super::content::Hits;
+use crate::event::{Address, ConnId, Direction, Opened, Role, Transport};
+use crate::ledger::Ledger;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::cmp::Reverse;
+
+/// Flows that are looked at for one connection for the time alone at which they began.
+const NEAREST: usize = 64;
+
+/// A connection and its flow, by their indices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Pair {
+    pub(super) process: usize,
+    pub(super) flow: usize,
+    /// The process is the flow's server.
+    pub(super) flipped: bool,
+}
+
+/// How well a connection and a flow go together: lower fits better.
+type Rank = (Reverse<bool>, Reverse<usize>, u64);
+
+/// The flows by what names them.
+struct Flows<'a> {
+    flows: &'a [Ledger],
+    by_ends: FxHashMap<[Address; 2], Vec<usize>>,
+    by_address: FxHashMap<Address, Vec<usize>>,
+    by_id: FxHashMap<ConnId, usize>,
+    by_socket: FxHashMap<u64, Vec<usize>>,
+}
+
+impl<'a> Flows<'a> {
+    fn new(flows: &'a [Ledger]) -> Flows<'a> {
+        let mut by_ends: FxHashMap<[Address; 2], Vec<usize>> = FxHashMap::default();
+        let mut by_address: FxHashMap<Address, Vec<usize>> = FxHashMap::default();
+        let mut by_socket: FxHashMap<u64, Vec<usize>> = FxHashMap::default();
+        for (index, flow) in flows.iter().enumerate() {
+            let (local, remote) = (flow.info.open.local, flow.info.open.remote);
+            if let (Some(local), Some(remote)) = (local, remote) {
+                by_ends.entry(sorted(local, remote)).or_default().push(index);
+            }
+            for address in local.into_iter().chain(remote) {
+                by_address.entry(address).or_default().push(index);
+            }
+            by_socket.entry(flow.info.id.socket).or_default().push(index);
+        }
+        let by_id = flows.iter().enumerate().map(|(index, flow)| (flow.info.id, index)).collect();
+        Flows { flows, by_ends, by_address, by_id, by_socket }
+    }
+
+    /// Flows with both addresses, or the same socket where it is none of TCP.
+    fn named(&self, process: &Ledger) -> Vec<usize> {
+        let open = &process.info.open;
+        if open.transport != Transport::Tcp {
+            return self.by_socket.get(&process.info.id.socket).cloned().unwrap_or_default();
+        }
+        let ends = open.local.zip(open.remote).map(|(local, remote)| sorted(local, remote));
+        ends.and_then(|ends| self.by_ends.get(&ends)).cloned().unwrap_or_default()
+    }
+
+    /// Flows with content of the connection, and those with one of its addresses that began about when it did.
+    fn likely(&self, process: &Ledger, hits: &Hits, shift: i64) -> Vec<usize> {
+        let mut likely: Vec<usize> =
+            hits.flows(process.info.id).filter_map(|id| self.by_id.get(&id).copied()).collect();
+        let first = process.info.first.0.saturating_add_signed(shift);
+        for address in process.info.open.remote.into_iter().chain(process.info.open.local) {
+            // In the order of their beginnings.
+            let Some(list) = self.by_address.get(&address) else { continue };
+            let middle = list.partition_point(|&flow| self.flows[flow].info.first.0 < first);
+            let from = middle.saturating_sub(NEAREST / 2);
+            likely.extend(&list[from..list.len().min(from + NEAREST)]);
+        }
+        likely.sort_unstable();
+        likely.dedup();
+        likely
+    }
+}
+
+fn sorted(a: Address, b: Address) -> [Address; 2] {
+    [a.min(b), a.max(b)]
+}
+
+/// Pairs connections with flows, each flow's end once. Also how far the times of the log are behind, in ns, where they
+/// are not those of a calendar.
+pub(super) fn pairs(log: &[Ledger], flows: &[Ledger], hits: &Hits, undated: bool) -> (Vec<Pair>, i64) {
+    let flows = Flows::new(flows);
+    let named: Vec<Vec<Fit>> =
+        (0..log.len()).map(|process| fits(process, log, &flows, hits, &flows.named(&log[process]))).collect();
+    let shift = if undated { clock_shift(&named, log, &flows, hits) } else { 0 };
+    let mut ranked: Vec<(Rank, Pair)> = Vec::new();
+    for (process, mut candidates) in named.into_iter().enumerate() {
+        if candidates.is_empty() {
+            candidates = fits(process, log, &flows, hits, &flows.likely(&log[process], hits, shift));
+        }
+        ranked.extend(candidates.iter().map(|fit| {
+            let begins = |ledger: &Ledger| ledger.info.first.0;
+            let apart = begins(&log[process])
+                .saturating_add_signed(shift)
+                .abs_diff(begins(&flows.flows[fit.pair.flow]));
+            ((Reverse(fit.certain), Reverse(fit.votes), apart), fit.pair)
+        }));
+    }
+    ranked.sort_by_key(|one| one.0);
+    let (mut used, mut taken) = (FxHashSet::default(), vec![false; log.len()]);
+    let mut pairs = Vec::new();
+    for (_, pair) in ranked {
+        if !taken[pair.process] && used.insert((pair.flow, pair.flipped)) {
+            taken[pair.process] = true;
+            pairs.push(pair);
+        }
+    }
+    (pairs, shift)
+}
+
+/// A connection and a flow that may be one.
+#[derive(Clone, Copy, Debug)]
+struct Fit {
+    pair: Pair,
+    votes: usize,
+    /// Both addresses are known and agree.
+    certain: bool,
+}
+
+fn fits(process: usize, log: &[Ledger], flows: &Flows<'_>, hits: &Hits, candidates: &[usize]) -> Vec<Fit> {
+    let pairs =
+        candidates.iter().flat_map(|&flow| [false, true].map(|flipped| Pair { process, flow, flipped }));
+    pairs.filter_map(|pair| fit(&log[process], &flows.flows[pair.flow], pair, hits)).collect()
+}
+
+/// How the connection may be an end of the flow, if it may.
+fn fit(process: &Ledger, flow: &Ledger, pair: Pair, hits: &Hits) -> Option<Fit> {
+    let (ours, theirs) = (&process.info.open, &flow.info.open);
+    let of_process = flow.info.task.is_some();
+    if ours.transport != theirs.transport || of_process && pair.flipped {
+        return None;
+    }
+    if ours.transport != Transport::Tcp {
+        // Only the same socket at another vantage of the process: no capture is compared with it.
+        let same = process.info.id.socket == flow.info.id.socket && process.info.fd == flow.info.fd;
+        return (same && of_process).then_some(Fit { pair, votes: 0, certain: true });
+    }
+    let [local, remote] =
+        if pair.flipped { [theirs.remote, theirs.local] } else { [theirs.local, theirs.remote] };
+    let known = [agree(ours.local, local)?, agree(ours.remote, remote)?];
+    // A flow whose SYN was seen tells who connected.
+    let role = if pair.flipped { Role::Server } else { Role::Client };
+    if !of_process && theirs.opened == Opened::Fresh && ours.role != Role::Unknown && ours.role != role {
+        return None;
+    }
+    let (mut votes, mut size) = (0, 0);
+    for direction in Direction::BOTH {
+        let of_flow = if pair.flipped { direction.reverse() } else { direction };
+        let lane = (process.info.id, direction);
+        votes += hits.votes(lane, (flow.info.id, of_flow));
+        size += hits.size(lane);
+    }
+    let certain = known == [Known::Whole; 2];
+    let content = votes > 0 && votes * 2 >= size;
+    // Without any address only content speaks for it; with one of them, nothing may speak against it.
+    let fits = certain || content || known.contains(&Known::Whole) && size == 0;
+    fits.then_some(Fit { pair, votes, certain })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Whole,
+    /// Nothing, or the port alone.
+    Part,
+}
+
+/// How an address agrees with the flow's; `None` where it does not.
+fn agree(own: Option<Address>, flow: Option<Address>) -> Option<Known> {
+    match (own, flow) {
+        (Some(own), Some(flow)) if own == flow => Some(Known::Whole),
+        (Some(own), Some(flow)) => {
+            let (own, flow) = (own.ip()?, flow.ip()?);
+            (own.ip().is_unspecified() && own.port() == flow.port()).then_some(Known::Part)
+        }
+        _ => Some(Known::Part),
+    }
+}
+
+/// The distance of the clocks: of connections that can be only one flow the one in the middle; else that of the first
+/// connection and the first flow that may be it.
+fn clock_shift(named: &[Vec<Fit>], log: &[Ledger], flows: &Flows<'_>, hits: &Hits) -> i64 {
+    let distance = |pair: Pair| {
+        let (process, flow) = (&log[pair.process].info, &flows.flows[pair.flow].info);
+        // What was open before begins at a different time at each.
+        match process.open.opened {
+            Opened::Fresh => flow.first.0.wrapping_sub(process.first.0) as i64,
+            Opened::Found => flow.last.0.wrapping_sub(process.last.0) as i64,
+        }
+    };
+    let mut first = None;
+    let mut distances = Vec::new();
+    for (process, named) in named.iter().enumerate() {
+        let by_content: Vec<usize> =
+            hits.flows(log[process].info.id).filter_map(|id| flows.by_id.get(&id).copied()).collect();
+        let candidates = match named.is_empty() {
+            true => fits(process, log, flows, hits, &by_content),
+            false => named.clone(),
+        };
+        match candidates[..] {
+            [only] => distances.push(distance(only.pair)),
+            _ => {
+                first = first.or(candidates
+                    .iter()
+                    .map(|fit| fit.pair)
+                    .min_by_key(|pair| flows.flows[pair.flow].info.first))
+            }
+        }
+    }
+    distances.sort_unstable();
+    distances.get(distances.len() / 2).copied().or(first.map(distance)).unwrap_or(0)
+}
