@@ -47,7 +47,7 @@ struct conn {
 	u8 uring;      /* a task that uses io_uring has used it: where no hook tells of what io_uring moves */
 	u32 reason;    /* of an end that the ring refused; 0: none */
 	u32 listed;    /* counted sockets: the last listing that found it, or that was under way when it was used */
-	u32 padding2;
+	u32 refused;   /* TCP's change of state has told that the connect failed; its call has yet to return */
 	struct sd_head end; /* who ended it, and when */
 	struct sd_open open; /* as sent, or to be sent */
 	struct account account[2];
@@ -231,15 +231,21 @@ static __always_inline void read_addresses(struct sock *sk, struct sd_open *open
 	}
 }
 
-/* Reads what the connection is called, and whether a filter leaves one that is called so out. */
-static __always_inline void identify(struct sock *sk, struct conn *conn)
+/* Whether a filter leaves out a connection that is called so. */
+static __always_inline void judge(struct conn *conn)
 {
-	read_addresses(sk, &conn->open);
 	conn->filtered = is_left_out(&conn->open);
 	if (conn->filtered)
 		conn->open.head.flags |= SD_NOT_SENT;
 	else
 		conn->open.head.flags &= ~SD_NOT_SENT;
+}
+
+/* Reads what the connection is called. */
+static __always_inline void identify(struct sock *sk, struct conn *conn)
+{
+	read_addresses(sk, &conn->open);
+	judge(conn);
 }
 
 /* Where a direction begins to be seen: here. */

@@ -70,6 +70,8 @@ pub enum Hooks {
     /// Where the kernel offers it, in the sockets: costs nobody but the traced process.
     #[default]
     Cheapest,
+    /// In the sockets, or not at all.
+    Sockets,
     /// At the exit of every system call of the machine, as on kernels before 6.3. Tells, beyond the rest, which
     /// call accepted a connection, and of the close of a descriptor that was not the last one.
     Calls,
@@ -477,7 +479,7 @@ fn load(options: &Options) -> Result<SocketSkel<'static>, Error> {
     let ring_size = ring_size(options.ring_size);
     configure(&mut open, options, ring_size);
     choosing::configure(&mut open, options);
-    select_hooks(&mut open, options.hooks == Hooks::Cheapest && sockets_tell_of_traffic());
+    select_hooks(&mut open, in_sockets(options.hooks)?);
     open.maps.events.set_max_entries(ring_size as u32).map_err(|error| cannot_load(&error))?;
     open.load().map_err(|error| cannot_load(&error))
 }
@@ -521,6 +523,15 @@ fn select_hooks(open: &mut skeleton::OpenSocketSkel<'_>, traffic: bool) {
     for program in [&mut progs.on_send, &mut progs.on_receive, &mut progs.on_read] {
         program.set_autoload(traffic);
     }
+    let returns = traffic && hooks::are_granted(hooks::RETURNS);
+    for (function, program) in [
+        ("inet_stream_connect", &mut progs.on_stream_connect),
+        ("inet_dgram_connect", &mut progs.on_dgram_connect),
+        ("unix_stream_connect", &mut progs.on_unix_stream_connect),
+        ("unix_dgram_connect", &mut progs.on_unix_dgram_connect),
+    ] {
+        program.set_autoload(returns && kernel_has(function));
+    }
     let peers = traffic && cgroup::know_their_task();
     for program in [&mut progs.on_receive_ipv4, &mut progs.on_receive_ipv6] {
         program.set_autoload(peers);
@@ -542,6 +553,16 @@ fn attach_probes(skel: &SocketSkel<'_>) -> Result<Vec<Link>, Error> {
         links.push(attach("tp_btf/sock_send_length", &progs.on_send)?);
         links.push(attach("tp_btf/sock_recv_length", &progs.on_receive)?);
         links.push(attach("tp_btf/tcp_rcv_space_adjust", &progs.on_read)?);
+        for program in [
+            &progs.on_stream_connect,
+            &progs.on_dgram_connect,
+            &progs.on_unix_stream_connect,
+            &progs.on_unix_dgram_connect,
+        ] {
+            if program.autoload() {
+                links.push(attach("fexit", program)?);
+            }
+        }
     } else {
         links.push(match attach_to_close(&progs.on_sys_enter_close) {
             Some(link) => link,
@@ -588,6 +609,18 @@ fn attach_to_close(program: &ProgramMut<'_>) -> Option<Link> {
 fn kernel_has(function: &str) -> bool {
     let btf = Btf::from_vmlinux();
     btf.is_ok_and(|btf| btf.type_by_name::<btf::types::Func<'_>>(function).is_some())
+}
+
+/// True where the hooks are to be in the sockets.
+fn in_sockets(hooks: Hooks) -> Result<bool, Error> {
+    match (hooks, sockets_tell_of_traffic()) {
+        (Hooks::Calls, _) => Ok(false),
+        (Hooks::Sockets, false) => Err(Error::Attach(
+            "the sockets of this kernel do not tell of their traffic (Linux 6.3): leave --hooks sockets out"
+                .into(),
+        )),
+        (_, told) => Ok(told),
+    }
 }
 
 /// True where the kernel has the tracepoints sock_send_length and sock_recv_length (Linux 6.3).
