@@ -105,7 +105,7 @@ _sockdbg() {
             return 0
             ;;
         sockdbg__subcmd__conn__subcmd__trace)
-            opts="-p -f -a -r -v -q -A -x -X -s -c -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --read --verbose --max-field --show-secrets --format --color --quiet --ascii --hex --hex-ascii --snaplen --count --duration --ring-size --help"
+            opts="-p -f -a -r -v -q -A -x -X -s -c -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --read --verbose --max-field --show-secrets --format --color --quiet --ascii --hex --hex-ascii --snaplen --count --duration --ring-size --hooks --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -152,7 +152,7 @@ _sockdbg() {
                     return 0
                     ;;
                 --family)
-                    COMPREPLY=($(compgen -W "ipv4 ipv6" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "ipv4 ipv6 unix" -- "${cur}"))
                     return 0
                     ;;
                 --syscall)
@@ -215,6 +215,10 @@ _sockdbg() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --hooks)
+                    COMPREPLY=($(compgen -W "auto sockets calls" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -275,7 +279,7 @@ _sockdbg() {
             return 0
             ;;
         sockdbg__subcmd__events)
-            opts="-p -f -a -r -w -q -A -x -X -s -c -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --read --write --print --format --color --quiet --ascii --hex --hex-ascii --snaplen --count --duration --ring-size --help"
+            opts="-p -f -a -r -w -q -A -x -X -s -c -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --read --write --print --format --color --quiet --ascii --hex --hex-ascii --snaplen --count --duration --ring-size --hooks --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -322,7 +326,7 @@ _sockdbg() {
                     return 0
                     ;;
                 --family)
-                    COMPREPLY=($(compgen -W "ipv4 ipv6" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "ipv4 ipv6 unix" -- "${cur}"))
                     return 0
                     ;;
                 --syscall)
@@ -379,6 +383,10 @@ _sockdbg() {
                     ;;
                 --ring-size)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --hooks)
+                    COMPREPLY=($(compgen -W "auto sockets calls" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -573,7 +581,7 @@ _sockdbg() {
             return 0
             ;;
         sockdbg__subcmd__verify)
-            opts="-p -f -a -i -s -c -q -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --pcap --interface --snaplen --count --duration --ring-size --format --color --quiet --full --help"
+            opts="-p -f -a -i -s -c -q -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --pcap --interface --snaplen --count --duration --ring-size --hooks --format --color --quiet --full --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -620,7 +628,7 @@ _sockdbg() {
                     return 0
                     ;;
                 --family)
-                    COMPREPLY=($(compgen -W "ipv4 ipv6" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "ipv4 ipv6 unix" -- "${cur}"))
                     return 0
                     ;;
                 --syscall)
@@ -665,6 +673,10 @@ _sockdbg() {
                     ;;
                 --ring-size)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --hooks)
+                    COMPREPLY=($(compgen -W "auto sockets calls" -- "${cur}"))
                     return 0
                     ;;
                 --format)

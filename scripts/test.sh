@@ -14,5 +14,5 @@ cargo test "$@"
 if [ $# -eq 0 ]; then
     # Once more with the hooks of kernels that have no better ones.
     SOCKDBG_TEST_HOOKS=calls cargo test --test live_attach --test live_capture --test live_loss --test live_paths \
-        --test live_targets --test live_filters --test live_udp --test live_unix
+        --test live_targets --test live_filters --test live_udp --test live_unix --test live_table
 fi
