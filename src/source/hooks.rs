@@ -36,7 +36,7 @@ pub fn try_all() -> libbpf_rs::Result<Vec<Hook>> {
 pub const RETURNS: &str = "fexit/tcp_sendmsg";
 
 /// True where the kernel grants this hook, one of those that [`try_all`] tries.
-pub fn are_granted(name: &str) -> bool {
+pub fn is_granted(name: &str) -> bool {
     super::live::log_libbpf();
     try_one(name).is_ok()
 }

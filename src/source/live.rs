@@ -3,6 +3,7 @@
 //! What the records mean is left to [`crate::source::decode`]; what the probes do, to the C sources.
 
 mod choosing;
+mod offered;
 mod pace;
 mod ring;
 
@@ -13,7 +14,6 @@ use crate::source::decode::{self, Decoder};
 use crate::source::filter::Filter;
 use crate::source::roles::Roles;
 use crate::source::{Error, Sink, Source, Summary, cgroup, hooks, raw, tracepoint, unsupported};
-use libbpf_rs::btf::{self, Btf};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{ErrorKind, IterOpts, Link, MapCore, MapFlags, ProgramMut};
 use nix::time::{ClockId, clock_gettime};
@@ -479,7 +479,7 @@ fn load(options: &Options) -> Result<SocketSkel<'static>, Error> {
     let ring_size = ring_size(options.ring_size);
     configure(&mut open, options, ring_size);
     choosing::configure(&mut open, options);
-    select_hooks(&mut open, in_sockets(options.hooks)?);
+    select_hooks(&mut open, offered::in_sockets(options.hooks)?);
     open.maps.events.set_max_entries(ring_size as u32).map_err(|error| cannot_load(&error))?;
     open.load().map_err(|error| cannot_load(&error))
 }
@@ -523,20 +523,12 @@ fn select_hooks(open: &mut skeleton::OpenSocketSkel<'_>, traffic: bool) {
     for program in [&mut progs.on_send, &mut progs.on_receive, &mut progs.on_read] {
         program.set_autoload(traffic);
     }
-    let returns = traffic && hooks::are_granted(hooks::RETURNS);
-    for (function, program) in [
-        ("inet_stream_connect", &mut progs.on_stream_connect),
-        ("inet_dgram_connect", &mut progs.on_dgram_connect),
-        ("unix_stream_connect", &mut progs.on_unix_stream_connect),
-        ("unix_dgram_connect", &mut progs.on_unix_dgram_connect),
-    ] {
-        program.set_autoload(returns && kernel_has(function));
-    }
+    offered::select_connects(progs, traffic);
     let peers = traffic && cgroup::know_their_task();
     for program in [&mut progs.on_receive_ipv4, &mut progs.on_receive_ipv6] {
         program.set_autoload(peers);
     }
-    progs.on_receive_unix.set_autoload(peers && kernel_has("bpf_sock_addr_set_sun_path"));
+    progs.on_receive_unix.set_autoload(peers && offered::kernel_has("bpf_sock_addr_set_sun_path"));
     for program in [&mut progs.on_sys_enter_close, &mut progs.on_sys_enter, &mut progs.on_sys_exit] {
         program.set_autoload(!traffic);
     }
@@ -553,16 +545,7 @@ fn attach_probes(skel: &SocketSkel<'_>) -> Result<Vec<Link>, Error> {
         links.push(attach("tp_btf/sock_send_length", &progs.on_send)?);
         links.push(attach("tp_btf/sock_recv_length", &progs.on_receive)?);
         links.push(attach("tp_btf/tcp_rcv_space_adjust", &progs.on_read)?);
-        for program in [
-            &progs.on_stream_connect,
-            &progs.on_dgram_connect,
-            &progs.on_unix_stream_connect,
-            &progs.on_unix_dgram_connect,
-        ] {
-            if program.autoload() {
-                links.push(attach("fexit", program)?);
-            }
-        }
+        links.extend(offered::attach_connects(progs)?);
     } else {
         links.push(match attach_to_close(&progs.on_sys_enter_close) {
             Some(link) => link,
@@ -603,31 +586,6 @@ fn attach_to_close(program: &ProgramMut<'_>) -> Option<Link> {
         .ok()?;
     // The link owns the descriptor from here on.
     program.attach_perf_event(event.into_raw_fd()).ok()
-}
-
-/// True where the kernel has this function for BPF programs.
-fn kernel_has(function: &str) -> bool {
-    let btf = Btf::from_vmlinux();
-    btf.is_ok_and(|btf| btf.type_by_name::<btf::types::Func<'_>>(function).is_some())
-}
-
-/// True where the hooks are to be in the sockets.
-fn in_sockets(hooks: Hooks) -> Result<bool, Error> {
-    match (hooks, sockets_tell_of_traffic()) {
-        (Hooks::Calls, _) => Ok(false),
-        (Hooks::Sockets, false) => Err(Error::Attach(
-            "the sockets of this kernel do not tell of their traffic (Linux 6.3): leave --hooks sockets out"
-                .into(),
-        )),
-        (_, told) => Ok(told),
-    }
-}
-
-/// True where the kernel has the tracepoints sock_send_length and sock_recv_length (Linux 6.3).
-fn sockets_tell_of_traffic() -> bool {
-    let Ok(btf) = Btf::from_vmlinux() else { return false };
-    let has = |name: &str| btf.type_by_name::<btf::types::Typedef<'_>>(name).is_some();
-    has("btf_trace_sock_send_length") && has("btf_trace_sock_recv_length")
 }
 
 fn add(map: &impl MapCore, key: &[u8]) -> Result<(), Error> {

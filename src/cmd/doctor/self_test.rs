@@ -204,7 +204,8 @@ impl Test {
     fn other_connects(&self) -> Check {
         let clients = self.said.iter().enumerate().filter(|(at, _)| !TRANSPORTS[at / PAIRS.len()].is_tcp);
         let clients: Vec<u64> = clients.filter_map(|(_, said)| Some(said.as_ref().ok()?.0)).collect();
-        let opened = |inode: &&u64| self.seen.get(inode).and_then(|seen| seen.opened?.1) == Some(Call::Connect);
+        let opened =
+            |inode: &&u64| self.seen.get(inode).and_then(|seen| seen.opened?.1) == Some(Call::Connect);
         let (state, detail) = match clients.iter().filter(opened).count() {
             0 if clients.is_empty() => (State::Failed, "none was made".to_owned()),
             0 => (State::Fallback, "they show when first used".to_owned()),
