@@ -37,8 +37,8 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
             break
         }
         'sockdbg;verify' {
-            [CompletionResult]::new('-p', '-p', [CompletionResultType]::ParameterName, 'Trace these processes: a list, repeatable')
-            [CompletionResult]::new('--pid', '--pid', [CompletionResultType]::ParameterName, 'Trace these processes: a list, repeatable')
+            [CompletionResult]::new('-p', '-p', [CompletionResultType]::ParameterName, 'These processes: a list, repeatable')
+            [CompletionResult]::new('--pid', '--pid', [CompletionResultType]::ParameterName, 'These processes: a list, repeatable')
             [CompletionResult]::new('--comm', '--comm', [CompletionResultType]::ParameterName, 'Trace every process with this name, those that take it later too; repeatable')
             [CompletionResult]::new('--cgroup', '--cgroup', [CompletionResultType]::ParameterName, 'Trace every process in this cgroup and below, those that enter it later too; repeatable')
             [CompletionResult]::new('--container', '--container', [CompletionResultType]::ParameterName, 'Trace every process of this container or systemd unit; repeatable')
@@ -59,6 +59,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
             [CompletionResult]::new('--count', '--count', [CompletionResultType]::ParameterName, 'Stop after N events')
             [CompletionResult]::new('--duration', '--duration', [CompletionResultType]::ParameterName, 'Stop after this time: 10s, 500ms, 2m, 1h')
             [CompletionResult]::new('--ring-size', '--ring-size', [CompletionResultType]::ParameterName, 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two')
+            [CompletionResult]::new('--hooks', '--hooks', [CompletionResultType]::ParameterName, 'Where the kernel is asked: its sockets, or every system call; auto is sockets where they tell (Linux 6.3)')
             [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'Show as text, or as JSON Lines with stable field names')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set')
             [CompletionResult]::new('--html', '--html', [CompletionResultType]::ParameterName, 'Write the report as one HTML page that needs nothing else, too')
@@ -85,8 +86,8 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
             break
         }
         'sockdbg;conn-trace' {
-            [CompletionResult]::new('-p', '-p', [CompletionResultType]::ParameterName, 'Trace these processes: a list, repeatable')
-            [CompletionResult]::new('--pid', '--pid', [CompletionResultType]::ParameterName, 'Trace these processes: a list, repeatable')
+            [CompletionResult]::new('-p', '-p', [CompletionResultType]::ParameterName, 'These processes: a list, repeatable')
+            [CompletionResult]::new('--pid', '--pid', [CompletionResultType]::ParameterName, 'These processes: a list, repeatable')
             [CompletionResult]::new('--comm', '--comm', [CompletionResultType]::ParameterName, 'Trace every process with this name, those that take it later too; repeatable')
             [CompletionResult]::new('--cgroup', '--cgroup', [CompletionResultType]::ParameterName, 'Trace every process in this cgroup and below, those that enter it later too; repeatable')
             [CompletionResult]::new('--container', '--container', [CompletionResultType]::ParameterName, 'Trace every process of this container or systemd unit; repeatable')
@@ -112,6 +113,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
             [CompletionResult]::new('--count', '--count', [CompletionResultType]::ParameterName, 'Stop after N events')
             [CompletionResult]::new('--duration', '--duration', [CompletionResultType]::ParameterName, 'Stop after this time: 10s, 500ms, 2m, 1h')
             [CompletionResult]::new('--ring-size', '--ring-size', [CompletionResultType]::ParameterName, 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two')
+            [CompletionResult]::new('--hooks', '--hooks', [CompletionResultType]::ParameterName, 'Where the kernel is asked: its sockets, or every system call; auto is sockets where they tell (Linux 6.3)')
             [CompletionResult]::new('-f', '-f', [CompletionResultType]::ParameterName, 'Trace the children of the traced processes, too, and theirs')
             [CompletionResult]::new('--follow-forks', '--follow-forks', [CompletionResultType]::ParameterName, 'Trace the children of the traced processes, too, and theirs')
             [CompletionResult]::new('-a', '-a', [CompletionResultType]::ParameterName, 'Trace every process but sockdbg')
@@ -130,8 +132,8 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
             break
         }
         'sockdbg;events' {
-            [CompletionResult]::new('-p', '-p', [CompletionResultType]::ParameterName, 'Trace these processes: a list, repeatable')
-            [CompletionResult]::new('--pid', '--pid', [CompletionResultType]::ParameterName, 'Trace these processes: a list, repeatable')
+            [CompletionResult]::new('-p', '-p', [CompletionResultType]::ParameterName, 'These processes: a list, repeatable')
+            [CompletionResult]::new('--pid', '--pid', [CompletionResultType]::ParameterName, 'These processes: a list, repeatable')
             [CompletionResult]::new('--comm', '--comm', [CompletionResultType]::ParameterName, 'Trace every process with this name, those that take it later too; repeatable')
             [CompletionResult]::new('--cgroup', '--cgroup', [CompletionResultType]::ParameterName, 'Trace every process in this cgroup and below, those that enter it later too; repeatable')
             [CompletionResult]::new('--container', '--container', [CompletionResultType]::ParameterName, 'Trace every process of this container or systemd unit; repeatable')
@@ -155,6 +157,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
             [CompletionResult]::new('--count', '--count', [CompletionResultType]::ParameterName, 'Stop after N events')
             [CompletionResult]::new('--duration', '--duration', [CompletionResultType]::ParameterName, 'Stop after this time: 10s, 500ms, 2m, 1h')
             [CompletionResult]::new('--ring-size', '--ring-size', [CompletionResultType]::ParameterName, 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two')
+            [CompletionResult]::new('--hooks', '--hooks', [CompletionResultType]::ParameterName, 'Where the kernel is asked: its sockets, or every system call; auto is sockets where they tell (Linux 6.3)')
             [CompletionResult]::new('-f', '-f', [CompletionResultType]::ParameterName, 'Trace the children of the traced processes, too, and theirs')
             [CompletionResult]::new('--follow-forks', '--follow-forks', [CompletionResultType]::ParameterName, 'Trace the children of the traced processes, too, and theirs')
             [CompletionResult]::new('-a', '-a', [CompletionResultType]::ParameterName, 'Trace every process but sockdbg')
@@ -173,8 +176,8 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
             break
         }
         'sockdbg;doctor' {
-            [CompletionResult]::new('-p', '-p', [CompletionResultType]::ParameterName, 'Look at these processes: a list, repeatable')
-            [CompletionResult]::new('--pid', '--pid', [CompletionResultType]::ParameterName, 'Look at these processes: a list, repeatable')
+            [CompletionResult]::new('-p', '-p', [CompletionResultType]::ParameterName, 'These processes: a list, repeatable')
+            [CompletionResult]::new('--pid', '--pid', [CompletionResultType]::ParameterName, 'These processes: a list, repeatable')
             [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'Show as text, or as JSON Lines with stable field names')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set')
             [CompletionResult]::new('--self-test', '--self-test', [CompletionResultType]::ParameterName, 'Send known bytes through private sockets by each call, and check that each byte arrives')

@@ -33,8 +33,8 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'sockdbg;verify'= {
-            cand -p 'Trace these processes: a list, repeatable'
-            cand --pid 'Trace these processes: a list, repeatable'
+            cand -p 'These processes: a list, repeatable'
+            cand --pid 'These processes: a list, repeatable'
             cand --comm 'Trace every process with this name, those that take it later too; repeatable'
             cand --cgroup 'Trace every process in this cgroup and below, those that enter it later too; repeatable'
             cand --container 'Trace every process of this container or systemd unit; repeatable'
@@ -55,6 +55,7 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand --count 'Stop after N events'
             cand --duration 'Stop after this time: 10s, 500ms, 2m, 1h'
             cand --ring-size 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two'
+            cand --hooks 'Where the kernel is asked: its sockets, or every system call; auto is sockets where they tell (Linux 6.3)'
             cand --format 'Show as text, or as JSON Lines with stable field names'
             cand --color 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set'
             cand --html 'Write the report as one HTML page that needs nothing else, too'
@@ -79,8 +80,8 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
         }
         &'sockdbg;conn-trace'= {
-            cand -p 'Trace these processes: a list, repeatable'
-            cand --pid 'Trace these processes: a list, repeatable'
+            cand -p 'These processes: a list, repeatable'
+            cand --pid 'These processes: a list, repeatable'
             cand --comm 'Trace every process with this name, those that take it later too; repeatable'
             cand --cgroup 'Trace every process in this cgroup and below, those that enter it later too; repeatable'
             cand --container 'Trace every process of this container or systemd unit; repeatable'
@@ -106,6 +107,7 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand --count 'Stop after N events'
             cand --duration 'Stop after this time: 10s, 500ms, 2m, 1h'
             cand --ring-size 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two'
+            cand --hooks 'Where the kernel is asked: its sockets, or every system call; auto is sockets where they tell (Linux 6.3)'
             cand -f 'Trace the children of the traced processes, too, and theirs'
             cand --follow-forks 'Trace the children of the traced processes, too, and theirs'
             cand -a 'Trace every process but sockdbg'
@@ -123,8 +125,8 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
         }
         &'sockdbg;events'= {
-            cand -p 'Trace these processes: a list, repeatable'
-            cand --pid 'Trace these processes: a list, repeatable'
+            cand -p 'These processes: a list, repeatable'
+            cand --pid 'These processes: a list, repeatable'
             cand --comm 'Trace every process with this name, those that take it later too; repeatable'
             cand --cgroup 'Trace every process in this cgroup and below, those that enter it later too; repeatable'
             cand --container 'Trace every process of this container or systemd unit; repeatable'
@@ -148,6 +150,7 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand --count 'Stop after N events'
             cand --duration 'Stop after this time: 10s, 500ms, 2m, 1h'
             cand --ring-size 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two'
+            cand --hooks 'Where the kernel is asked: its sockets, or every system call; auto is sockets where they tell (Linux 6.3)'
             cand -f 'Trace the children of the traced processes, too, and theirs'
             cand --follow-forks 'Trace the children of the traced processes, too, and theirs'
             cand -a 'Trace every process but sockdbg'
@@ -165,8 +168,8 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
         }
         &'sockdbg;doctor'= {
-            cand -p 'Look at these processes: a list, repeatable'
-            cand --pid 'Look at these processes: a list, repeatable'
+            cand -p 'These processes: a list, repeatable'
+            cand --pid 'These processes: a list, repeatable'
             cand --format 'Show as text, or as JSON Lines with stable field names'
             cand --color 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set'
             cand --self-test 'Send known bytes through private sockets by each call, and check that each byte arrives'

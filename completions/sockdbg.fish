@@ -35,7 +35,7 @@ complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "explain" -d 'Explai
 complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "completions" -d 'Print the completion script of a shell'
 complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "demo" -d 'Show what sockdbg does, on a workload of its own'
 complete -c sockdbg -n "__fish_sockdbg_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s p -l pid -d 'Trace these processes: a list, repeatable' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s p -l pid -d 'These processes: a list, repeatable' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l comm -d 'Trace every process with this name, those that take it later too; repeatable' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l cgroup -d 'Trace every process in this cgroup and below, those that enter it later too; repeatable' -r -F
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l container -d 'Trace every process of this container or systemd unit; repeatable' -r
@@ -45,7 +45,8 @@ complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l local-port -d
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l remote-port -d 'Only connections with one of these ports at the other end' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l peer -d 'Only connections with this address, or one of this network, at the other end: a list, repeatable' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l family -d 'Only connections over this family of addresses; IPv4 in an IPv6 socket is ipv4' -r -f -a "ipv4\t''
-ipv6\t''"
+ipv6\t''
+unix\t''"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l syscall -d 'Only bytes that these system calls moved, as in read,sendto' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l direction -d 'Only bytes in this direction' -r -f -a "send\t''
 recv\t''"
@@ -55,6 +56,9 @@ complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s s -l snaplen 
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s c -l count -d 'Stop after N events' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l duration -d 'Stop after this time: 10s, 500ms, 2m, 1h' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l ring-size -d 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l hooks -d 'Where the kernel is asked: its sockets, or every system call; auto is sockets where they tell (Linux 6.3)' -r -f -a "auto\t'Sockets where they tell, else calls'
+sockets\t'The sockets\' own word'
+calls\t'The exit of system calls'"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l format -d 'Show as text, or as JSON Lines with stable field names' -r -f -a "text\t'Lines for people'
 json\t'JSON Lines'"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l color -d 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set' -r -f -a "auto\t'Where stdout is a terminal and neither NO_COLOR nor a dumb TERM speaks against it'
@@ -75,7 +79,7 @@ complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -l html -d
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -s q -l quiet -d 'Print no summary and no warning on stderr, only errors'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -l full -d 'List every connection and record instead of folding long lists'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s p -l pid -d 'Trace these processes: a list, repeatable' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s p -l pid -d 'These processes: a list, repeatable' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l comm -d 'Trace every process with this name, those that take it later too; repeatable' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l cgroup -d 'Trace every process in this cgroup and below, those that enter it later too; repeatable' -r -F
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l container -d 'Trace every process of this container or systemd unit; repeatable' -r
@@ -85,7 +89,8 @@ complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l local-por
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l remote-port -d 'Only connections with one of these ports at the other end' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l peer -d 'Only connections with this address, or one of this network, at the other end: a list, repeatable' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l family -d 'Only connections over this family of addresses; IPv4 in an IPv6 socket is ipv4' -r -f -a "ipv4\t''
-ipv6\t''"
+ipv6\t''
+unix\t''"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l syscall -d 'Only bytes that these system calls moved, as in read,sendto' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l direction -d 'Only bytes in this direction' -r -f -a "send\t''
 recv\t''"
@@ -102,6 +107,9 @@ complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s s -l snap
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s c -l count -d 'Stop after N events' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l duration -d 'Stop after this time: 10s, 500ms, 2m, 1h' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l ring-size -d 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l hooks -d 'Where the kernel is asked: its sockets, or every system call; auto is sockets where they tell (Linux 6.3)' -r -f -a "auto\t'Sockets where they tell, else calls'
+sockets\t'The sockets\' own word'
+calls\t'The exit of system calls'"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s f -l follow-forks -d 'Trace the children of the traced processes, too, and theirs'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s a -l all -d 'Trace every process but sockdbg'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l show-secrets -d 'Show passwords, tokens and cookies instead of masking them'
@@ -110,7 +118,7 @@ complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s A -l asci
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s x -l hex -d 'Show payload in hexadecimal below its line'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s X -l hex-ascii -d 'Show payload in hexadecimal and ASCII below its line'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s p -l pid -d 'Trace these processes: a list, repeatable' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s p -l pid -d 'These processes: a list, repeatable' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l comm -d 'Trace every process with this name, those that take it later too; repeatable' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l cgroup -d 'Trace every process in this cgroup and below, those that enter it later too; repeatable' -r -F
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l container -d 'Trace every process of this container or systemd unit; repeatable' -r
@@ -120,7 +128,8 @@ complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l local-port -d
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l remote-port -d 'Only connections with one of these ports at the other end' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l peer -d 'Only connections with this address, or one of this network, at the other end: a list, repeatable' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l family -d 'Only connections over this family of addresses; IPv4 in an IPv6 socket is ipv4' -r -f -a "ipv4\t''
-ipv6\t''"
+ipv6\t''
+unix\t''"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l syscall -d 'Only bytes that these system calls moved, as in read,sendto' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l direction -d 'Only bytes in this direction' -r -f -a "send\t''
 recv\t''"
@@ -135,6 +144,9 @@ complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s s -l snaplen 
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s c -l count -d 'Stop after N events' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l duration -d 'Stop after this time: 10s, 500ms, 2m, 1h' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l ring-size -d 'Size of the ring buffer between kernel and sockdbg, rounded up to a power of two' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l hooks -d 'Where the kernel is asked: its sockets, or every system call; auto is sockets where they tell (Linux 6.3)' -r -f -a "auto\t'Sockets where they tell, else calls'
+sockets\t'The sockets\' own word'
+calls\t'The exit of system calls'"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s f -l follow-forks -d 'Trace the children of the traced processes, too, and theirs'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s a -l all -d 'Trace every process but sockdbg'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l print -d 'Print events also while -w writes a recording'
@@ -143,7 +155,7 @@ complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s A -l ascii -d
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s x -l hex -d 'Show payload in hexadecimal below its line'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s X -l hex-ascii -d 'Show payload in hexadecimal and ASCII below its line'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c sockdbg -n "__fish_sockdbg_using_subcommand doctor" -s p -l pid -d 'Look at these processes: a list, repeatable' -r
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand doctor" -s p -l pid -d 'These processes: a list, repeatable' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand doctor" -l format -d 'Show as text, or as JSON Lines with stable field names' -r -f -a "text\t'Lines for people'
 json\t'JSON Lines'"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand doctor" -l color -d 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set' -r -f -a "auto\t'Where stdout is a terminal and neither NO_COLOR nor a dumb TERM speaks against it'

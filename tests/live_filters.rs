@@ -126,6 +126,52 @@ fn peers_and_families() {
 }
 
 #[test]
+fn families_tell_unix_sockets_from_others() {
+    if !require_bpf() {
+        return;
+    }
+    let program = "
+a, b = socket.socketpair(); u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+pause(); a.send(b'pair'); b.recv(4); u.sendto(b'udp', ('127.0.0.1', ports[0]))
+s = connect(); s.sendall(b'tcp'); s.shutdown(1); receive(s); s.close()";
+    let lengths = [("unix-stream", [4, 0]), ("unix-stream", [0, 4]), ("udp", [3, 0]), ("tcp", [3, 5])];
+    for (family, kept) in [
+        (Some(Family::Unix), "unix-stream"),
+        (Some(Family::Ipv4), "udp tcp"),
+        (Some(Family::Ipv6), ""),
+        (None, ""),
+    ] {
+        // No Unix socket is in a network, however large.
+        let peers = if family.is_none() { vec!["::/0".parse().expect("a network")] } else { Vec::new() };
+        let kept = if family.is_none() { "udp tcp" } else { kept };
+        let listeners = [listen()];
+        let (report, _) =
+            traced(Filter { family, peers, ..Filter::default() }, program, &listeners, b"reply");
+        let mut seen: Vec<_> = report
+            .all()
+            .map(|connection| {
+                let transport = connection.open().transport.name();
+                let is_kept = kept.split(' ').any(|name| name == transport);
+                assert_eq!(connection.open().filtered, !is_kept, "{transport} for {family:?}");
+                let streams = Direction::BOTH.map(|direction| {
+                    let stream = connection.stream(direction);
+                    assert!(stream.iter().all(|byte| byte.is_some() == is_kept));
+                    let losses = connection.losses(direction);
+                    assert!(losses.iter().all(|&(_, cause)| cause == Cause::Filtered));
+                    assert_eq!(losses.is_empty(), is_kept || stream.is_empty());
+                    stream.len()
+                });
+                (transport, streams)
+            })
+            .collect();
+        let mut expected = lengths.to_vec();
+        seen.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(seen, expected, "{family:?}");
+    }
+}
+
+#[test]
 fn local_port_of_a_connection_that_was_accepted_and_of_one_that_was_found() {
     if !require_bpf() {
         return;

@@ -406,6 +406,81 @@ fn container_is_found_by_the_beginning_of_its_id() {
     }
 }
 
+/// Starts sockdbg on a container out of a cgroup, behind `prepare`, a command that takes another as its arguments.
+fn watch_from(scratch: &Scratch, prepare: &str, container: &str) -> Watcher {
+    let script = format!("echo $$ > \"$0\" && exec {prepare} \"$@\"");
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &script]).arg(scratch.0.join("cgroup.procs")).arg(env!("CARGO_BIN_EXE_sockdbg"));
+    command.args(["events", "--format", "json", "--container", container]);
+    Watcher::start(&mut command)
+}
+
+#[test]
+fn container_is_found_from_a_cgroup_namespace_within_it() {
+    if !require_bpf() {
+        return;
+    }
+    let beginning = format!("{:012x}", u64::from(std::process::id()) << 16 | 0xc9);
+    for scratch in Scratch::all(&format!("docker-{beginning}{:052x}.scope", 2)) {
+        let (listener, port) = listen();
+        let mut inside = start("pause(); say(b'inside')", port);
+        let mut outside = start("pause(); say(b'outside')", port);
+        scratch.take(inside.pid());
+        // There the cgroup of both is /, and that of the other one is above it.
+        let watcher = watch_from(&scratch, "unshare --cgroup", &beginning).wait_for("watching");
+        inside.go();
+        outside.go();
+        gather(&listener, 2);
+        let pid = inside.pid();
+        inside.ended();
+        outside.ended();
+        watcher.signal(nix::sys::signal::Signal::SIGINT);
+        let output = watcher.end();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let (events, _) = json(&output.stdout);
+        assert!(events.iter().any(|event| event["type"] == "data"), "{}", text(&output.stdout));
+        assert!(events.iter().filter(|event| !event["pid"].is_null()).all(|event| event["pid"] == pid));
+    }
+}
+
+#[test]
+fn container_whose_cgroup_can_t_be_seen_is_refused() {
+    if !require_bpf() {
+        return;
+    }
+    let beginning = format!("{:012x}", u64::from(std::process::id()) << 16 | 0xca);
+    for scratch in Scratch::all(&format!("docker-{beginning}{:052x}.scope", 3)) {
+        let prepare =
+            "unshare --mount sh -c 'umount --recursive --lazy /sys/fs/cgroup && exec \"$0\" \"$@\"'";
+        let output = watch_from(&scratch, prepare, &beginning).end();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("no cgroup file system that is mounted here shows it"), "{said}");
+    }
+}
+
+#[test]
+fn slices_hold_the_units_below() {
+    if !require_bpf() {
+        return;
+    }
+    let name = format!("sockdbg{}.slice", std::process::id());
+    for scratch in Scratch::all(&name) {
+        let below = scratch.0.join("below");
+        fs::create_dir(&below).expect("a cgroup below");
+        let (_listener, port) = listen();
+        let mut inside = start("pause()", port);
+        fs::write(below.join("cgroup.procs"), inside.pid().to_string()).expect("the process may move");
+        for wanted in [&name[..], name.strip_suffix(".slice").expect("its name")] {
+            let cgroups = Container::cgroups(wanted).expect("the only one");
+            assert_eq!(cgroups.iter().map(|it| &it.path).collect::<Vec<_>>(), [&scratch.0]);
+            assert_eq!(cgroups[0].pids(), [inside.pid()]);
+        }
+        inside.go();
+        inside.ended();
+    }
+}
+
 #[test]
 fn all_processes_but_this_one() {
     if !require_bpf() {

@@ -4,7 +4,7 @@
 mod common;
 
 use common::peer::{Python, eventually, noise};
-use common::trace::{Connection, Data, Report, Trace, What, require_bpf};
+use common::trace::{Connection, Data, Report, Trace, What, require_bpf, tells_of_connects};
 use sockdbg::event::{Address, Call, Cause, CloseReason, Direction, Opened, Range, Role, Transport};
 use sockdbg::source::live::Options;
 use std::net::UdpSocket;
@@ -48,6 +48,49 @@ fn lengths() -> Vec<usize> {
 }
 
 #[test]
+fn connects_are_openings_and_failed_ones_tell_why() {
+    if !require_bpf() {
+        return;
+    }
+    let (socket, port) = peer("127.0.0.1");
+    // To everybody: UDP wants that to be allowed first, TCP never does it.
+    let program = "
+pause()
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.connect(('127.0.0.1', port)); u.send(b'datagram')
+for kind in socket.SOCK_DGRAM, socket.SOCK_STREAM:
+    s = socket.socket(socket.AF_INET, kind); error = s.connect_ex(('255.255.255.255', port)); assert error
+    print(error, flush=True)
+pause()";
+    let mut python = Python::start(program, port);
+    python.paused();
+    let trace = Trace::of(python.pid());
+    python.go();
+    let (_, from) = received(&socket);
+    let errors = [(); 2].map(|()| python.line().parse::<i32>().expect("an errno"));
+    python.paused();
+    python.go();
+    python.ended();
+    let report = trace.ended();
+    let opens: Vec<_> = report.all().map(|connection| connection.open()).collect();
+    let (failed, made): (Vec<_>, Vec<_>) = opens.into_iter().partition(|open| open.error.is_some());
+    let [made] = made[..] else { panic!("{made:?}") };
+    let own_address = socket.local_addr().expect("bound").into();
+    assert_eq!((made.local, made.remote, made.role), (Some(from), Some(own_address), Role::Client));
+    if !tells_of_connects() {
+        // Known: without a hook on them, the first use makes the one known, and nothing the others.
+        assert_eq!((made.call, failed.len()), (Some(Call::Sendto), 0));
+        return;
+    }
+    assert_eq!(made.call, Some(Call::Connect));
+    let everybody = Some(Address::Ip(([255, 255, 255, 255], port).into()));
+    for (transport, error) in [Transport::Udp, Transport::Tcp].into_iter().zip(errors) {
+        let of = failed.iter().find(|open| open.transport == transport).expect("told of");
+        assert_eq!((of.error, of.remote, of.role), (Some(error), everybody, Role::Client));
+    }
+    assert_eq!(failed.len(), 2);
+}
+
+#[test]
 fn datagrams_keep_their_boundaries_in_both_directions() {
     if !require_bpf() {
         return;
@@ -76,9 +119,10 @@ s.close()";
     });
     let connection = report.only();
     let open = connection.open();
+    let call = if tells_of_connects() { Call::Connect } else { Call::Sendto };
     assert_eq!(
         (open.transport, open.opened, open.role, open.call),
-        (Transport::Udp, Opened::Fresh, Role::Client, Some(Call::Sendto))
+        (Transport::Udp, Opened::Fresh, Role::Client, Some(call))
     );
     assert_eq!(open.remote, Some(socket.local_addr().expect("bound").into()));
     assert_eq!(open.local, local);

@@ -7,10 +7,14 @@ use common::events::text;
 use common::observed::{Observed, records_of};
 use common::peer::{Python, Server, eventually, noise};
 use common::report::Report as Verdict;
-use common::trace::{Connection, Report, Trace, What, require_bpf};
+use common::trace::{Connection, Report, Trace, What, hooks, require_bpf, tells_of_connects};
 use common::watcher::Watcher;
-use sockdbg::event::{Address, Cause, CloseReason, Direction, Opened, Range, Role, Transport, UnixName};
+use sockdbg::event::{
+    Address, Call, Cause, CloseReason, Direction, Opened, Range, Role, Transport, UnixName,
+};
+use sockdbg::source::live::Hooks;
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
@@ -220,6 +224,155 @@ a.send(b'after'); assert b.recv(16, socket.MSG_WAITALL) == b'by sendfileafter'";
     let sender = report.all().find(|connection| connection.data(Direction::Send).count() > 0).expect("sent");
     assert_eq!(sender.losses(Direction::Send), [(Range::new(0, 11), Cause::InKernelTransfer)]);
     sender.stream(Direction::Send);
+}
+
+#[test]
+fn connects_and_accepts_are_openings_with_their_roles() {
+    if !require_bpf() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("room for files");
+    let (path, own, client) =
+        (folder.path().join("test"), folder.path().join("own"), folder.path().join("client"));
+    let listener = UnixListener::bind(&path).expect("a free name");
+    // The names of the ends tell nothing: both have one.
+    let program = format!(
+        "
+l = socket.socket(socket.AF_UNIX); l.bind({own:?}); l.listen()
+pause()
+s = socket.socket(socket.AF_UNIX); s.bind({client:?}); s.connect(path); s.send(b'asks')
+t, _ = l.accept(); t.send(b'answers')
+pause()"
+    );
+    let mut python = Python::start(&format!("path = {path:?}\n{program}"), 0);
+    python.paused();
+    let trace = Trace::of(python.pid());
+    python.go();
+    let (accepted, _) = listener.accept().expect("the workload connects");
+    let other = nix::sys::socket::socket(
+        nix::sys::socket::AddressFamily::Unix,
+        nix::sys::socket::SockType::Stream,
+        nix::sys::socket::SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .expect("a socket");
+    let to = |path: &Path| nix::sys::socket::UnixAddr::new(path).expect("a short path");
+    let own_end = folder.path().join("other");
+    nix::sys::socket::bind(other.as_raw_fd(), &to(&own_end)).expect("a free name");
+    nix::sys::socket::connect(other.as_raw_fd(), &to(&own)).expect("the workload listens");
+    python.paused();
+    python.go();
+    python.ended();
+    drop((accepted, other));
+    let report = trace.ended();
+    assert_eq!(report.connections.len(), 2);
+    let of = |bytes: &[u8]| {
+        report
+            .all()
+            .find(|connection| connection.bytes(Direction::Send) == bytes)
+            .expect("both were used")
+            .open()
+    };
+    let (asks, answers) = (of(b"asks"), of(b"answers"));
+    assert_eq!((asks.local, asks.remote), (named(&client), named(&path)));
+    assert_eq!((answers.local, answers.remote), (named(&own), named(&own_end)));
+    if tells_of_connects() {
+        assert_eq!((asks.role, asks.call), (Role::Client, Some(Call::Connect)));
+    } else {
+        // Known: without a hook on either, the first use makes it known.
+        assert_eq!((asks.role, asks.call), (Role::Unknown, Some(Call::Sendto)));
+    }
+    if hooks() == Hooks::Calls {
+        assert_eq!((answers.role, answers.call), (Role::Server, Some(Call::Accept4)));
+    } else {
+        // Known: sockets do not tell of an accept.
+        assert_eq!((answers.role, answers.call), (Role::Unknown, Some(Call::Sendto)));
+    }
+}
+
+#[test]
+fn connects_that_fail_tell_why_and_whom_they_were_to_reach() {
+    if !require_bpf() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("room for files");
+    let path = folder.path().join("test");
+    // The name stays, and nobody listens.
+    drop(UnixListener::bind(&path).expect("a free name"));
+    let none = folder.path().join("none");
+    let name = format!("\0sockdbg-nobody-{}", std::process::id());
+    let program = format!(
+        "
+pause()
+for to in path, {none:?}, '\\0{}':
+    for kind in socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET:
+        s = socket.socket(socket.AF_UNIX, kind); s.setblocking(kind == socket.SOCK_STREAM)
+        assert s.connect_ex(to) == (errno.ENOENT if to == {none:?} else errno.ECONNREFUSED)",
+        &name[1..]
+    );
+    let report = traced(&program, &path, || {});
+    if !tells_of_connects() {
+        // Known: nothing tells of them.
+        assert!(report.connections.is_empty());
+        return;
+    }
+    let mut failed: Vec<_> = report
+        .connections
+        .values()
+        .map(|seen| {
+            let [only] = &seen[..] else { panic!("{seen:?}") };
+            let What::Open(open) = &only.what else { panic!("{only:?}") };
+            assert_eq!((open.role, open.call, open.local), (Role::Client, Some(Call::Connect), UNNAMED));
+            assert!(only.fd.is_some_and(|fd| fd > 2));
+            (open.remote, open.transport.name(), open.error)
+        })
+        .collect();
+    let to_name = Some(Address::Unix(UnixName::new(name.as_bytes())));
+    let mut expected = Vec::new();
+    for (to, errno) in [
+        (named(&path), nix::libc::ECONNREFUSED),
+        (named(&none), nix::libc::ENOENT),
+        (to_name, nix::libc::ECONNREFUSED),
+    ] {
+        let kinds = [Transport::UnixStream, Transport::UnixDgram, Transport::UnixSeqpacket];
+        expected.extend(kinds.map(|kind| (to, kind.name(), Some(errno))));
+    }
+    let order = |one: &(Option<Address>, &str, Option<i32>)| format!("{one:?}");
+    failed.sort_by_key(order);
+    expected.sort_by_key(order);
+    assert_eq!(failed, expected);
+}
+
+#[test]
+fn sockets_of_others_in_the_memory_of_closed_ones_are_no_connections() {
+    if !require_bpf() {
+        return;
+    }
+    const PAIRS: usize = 200;
+    let program = "
+pairs = [socket.socketpair() for _ in range(200)]
+pause()
+for a, b in pairs: a.send(b'ours'); b.recv(4); a.close(); b.close()
+pause()";
+    let mut python = Python::start(program, 0);
+    python.paused();
+    let trace = Trace::of(python.pid());
+    python.go();
+    python.paused();
+    // The kernel hands out again what was freed last. No listing has told yet that those sockets are no more.
+    let mut others: Vec<_> = (0..PAIRS).map(|_| UnixStream::pair().expect("descriptors")).collect();
+    for (one, other) in &mut others {
+        one.write_all(b"not ours").expect("room");
+        other.read_exact(&mut [0; 8]).expect("it was sent");
+    }
+    python.go();
+    python.ended();
+    let report = trace.ended();
+    assert_eq!(report.connections.len(), 2 * PAIRS);
+    for connection in report.all() {
+        let bytes = Direction::BOTH.map(|direction| connection.bytes(direction)).concat();
+        assert_eq!(bytes, b"ours");
+    }
 }
 
 #[test]

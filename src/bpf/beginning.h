@@ -111,10 +111,57 @@ static __always_inline struct conn *anew(struct sock *sk, u64 inode, const struc
 	return blank(0, sk, inode, head);
 }
 
-/* A connection whose handshake this call made or began. */
-static __noinline int on_open(struct sock *sk, u64 inode, const struct sd_head *head, s64 result)
+/* A connect or accept that has returned. */
+struct opening {
+	struct sd_head head;
+	s64 result;
+	u64 address; /* that a connect was given, a struct sockaddr */
+	u32 length;  /* of it */
+	u32 user;    /* 1: it is in user memory, 0: the kernel has copied it */
+};
+
+/* Copies what a connect was given into `room` bytes. Gives the length of what was copied; 0: nothing. */
+static __always_inline u32 copy_given(const struct opening *opening, void *to, u64 room)
 {
+	u64 length = opening->length;
+	const void *from = (const void *)opening->address;
+
+	if (length > room)
+		length = room;
+	asm volatile("" : "+r"(length));
+	if (!length || length > room)
+		return 0;
+	if (opening->user ? bpf_probe_read_user(to, length, from) : bpf_probe_read_kernel(to, length, from))
+		return 0;
+	return length;
+}
+
+/*
+ * Of a connect that failed the socket keeps no peer. Inlined: the verifier of 7.3 loses what is on the stack of the
+ * caller's caller.
+ */
+static __always_inline void take_given(struct conn *conn, const struct opening *opening)
+{
+	struct user_sockaddr_in6 address = {};
+	struct user_sockaddr_in *ipv4 = (void *)&address;
+
+	copy_given(opening, &address, sizeof(address));
+	if (conn->open.remote_port || address.family != conn->open.family)
+		return;
+	conn->open.remote_port = bpf_ntohs(address.port);
+	if (address.family == AF_INET)
+		__builtin_memcpy(conn->open.remote, &ipv4->address, sizeof(ipv4->address));
+	else
+		__builtin_memcpy(conn->open.remote, address.address, sizeof(address.address));
+	judge(conn);
+}
+
+/* A connection whose handshake this call made or began. */
+static __noinline int on_open(struct sock *sk, u64 inode, const struct opening *opening)
+{
+	const struct sd_head *head = &opening->head;
 	bool client = head->call == SD_CONNECT;
+	s64 result = opening->result;
 	struct conn *conn = conn_of(sk);
 	u8 state = state_of(sk);
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
@@ -128,6 +175,8 @@ static __noinline int on_open(struct sock *sk, u64 inode, const struct sd_head *
 	conn->open.error = result < 0 && result != -EINPROGRESS && !is_retry(result) ? -result : 0;
 	if (client && state == TCP_CLOSE && !conn->open.error)
 		conn->open.error = READ(sk, sk_err); /* refused before the call returned */
+	if (client && conn->open.error)
+		take_given(conn, opening);
 	if (state == TCP_SYN_SENT && is_syn_sent(sk))
 		start_sending(sk, conn);
 	else if (state != TCP_CLOSE && state != TCP_SYN_SENT)
@@ -173,7 +222,7 @@ static __always_inline void on_connected(struct sock *sk, struct conn *conn, int
 	}
 	announce(conn);
 	/* A connect that failed leaves no connection; the next one on this socket is another. */
-	conn->ended = conn->open.error != 0;
+	conn->ended = conn->refused = conn->open.error != 0;
 }
 
 #endif

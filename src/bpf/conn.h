@@ -54,7 +54,7 @@ struct conn {
 	u32 listed;    /* counted sockets: the last listing that found it, or that was under way when it was used */
 	u32 telling;   /* calls that are being told of now: no end may come between their chunks */
 	u32 over;      /* the trace is over for it: nothing more is told of but its end; see OVER_ */
-	u32 padding2;
+	u32 refused;   /* TCP's change of state has told that the connect failed; its call has yet to return */
 	struct sd_head end; /* who ended it, and when */
 	struct sd_open open; /* as sent, or to be sent */
 	struct account account[2];
@@ -238,15 +238,21 @@ static __always_inline void read_addresses(struct sock *sk, struct sd_open *open
 	}
 }
 
-/* Reads what the connection is called, and whether a filter leaves one that is called so out. */
-static __always_inline void identify(struct sock *sk, struct conn *conn)
+/* Whether a filter leaves out a connection that is called so. */
+static __always_inline void judge(struct conn *conn)
 {
-	read_addresses(sk, &conn->open);
 	conn->filtered = is_left_out(&conn->open);
 	if (conn->filtered)
 		conn->open.head.flags |= SD_NOT_SENT;
 	else
 		conn->open.head.flags &= ~SD_NOT_SENT;
+}
+
+/* Reads what the connection is called. */
+static __always_inline void identify(struct sock *sk, struct conn *conn)
+{
+	read_addresses(sk, &conn->open);
+	judge(conn);
 }
 
 /* Where a direction begins to be seen: here. */

@@ -95,9 +95,13 @@ static __noinline bool finish_counted(struct sock *key, struct conn *conn, u32 r
 	return true;
 }
 
-/* Which end it is: by its addresses, else by who spoke first. */
+/* Which end it is: by the call that opened it, by its addresses, else by who spoke first. */
 static __always_inline u32 role_of_counted(struct sock *sk, const struct sd_head *head, u32 transport)
 {
+	if (head->call == SD_CONNECT)
+		return SD_CLIENT;
+	if (head->call == SD_ACCEPT || head->call == SD_ACCEPT4)
+		return SD_SERVER;
 	if (is_unix(transport) && transport != SD_UNIX_DGRAM)
 		return unix_role(sk);
 	if (READ(sk, __sk_common.skc_dport) || (is_unix(transport) && unix_peer(sk)))
@@ -126,7 +130,7 @@ static __noinline struct conn *new_counted(struct sock *sk, u64 inode, const str
 	conn->account[SD_RECV].known = 1;
 	conn->listed = listing;
 	if (is_unix(transport))
-		send_unix_names(sk, conn);
+		send_unix_names(sk, conn, NULL);
 	conn = enter(key_of_counted(sk), conn);
 	if (conn)
 		__sync_fetch_and_add(&counted_known, 1);

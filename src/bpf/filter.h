@@ -52,7 +52,7 @@ struct {
 } peers SEC(".maps");
 
 const volatile bool cfg_peers = false;
-const volatile u32 cfg_family = 0;	  /* AF_INET or AF_INET6; 0: both */
+const volatile u32 cfg_family = 0;	  /* AF_INET, AF_INET6 or AF_UNIX; 0: all */
 const volatile u64 cfg_calls = ~0ULL;	  /* a bit for each enum sd_call */
 const volatile u32 cfg_directions = BOTH; /* a bit for each enum sd_direction */
 
@@ -80,7 +80,7 @@ static __always_inline bool ports_filtered(u16 local, u16 remote)
 	return cfg_ports & (1 << REMOTE_PORT) && !has_port(REMOTE_PORT, remote);
 }
 
-/* An IPv4 address in an IPv6 socket counts as IPv4. */
+/* An IPv4 address in an IPv6 socket counts as IPv4. A Unix socket has no address that could be in a network. */
 static __always_inline bool peer_filtered(const struct sd_open *open)
 {
 	const u32 *address = (const u32 *)open->remote;
@@ -89,6 +89,8 @@ static __always_inline bool peer_filtered(const struct sd_open *open)
 
 	if (!cfg_family && !cfg_peers)
 		return false;
+	if (family == AF_UNIX)
+		return cfg_peers || cfg_family != AF_UNIX;
 	if (family == AF_INET) {
 		peer.address[2] = bpf_htonl(0xffff);
 		peer.address[3] = address[0];

@@ -26,6 +26,7 @@
 #include "peer.h"
 #include "unix.h"
 #include "counted.h"
+#include "opening.h"
 #include "deliver.h"
 #include "uring.h"
 
@@ -123,15 +124,6 @@ static __always_inline int on_messages(struct sock *sk, struct pt_regs *regs, co
 	return 0;
 }
 
-/* connect or accept, at its exit. */
-static __noinline int on_opening(struct sock *sk, u32 number, s64 result, s32 fd)
-{
-	struct sd_head head = {};
-
-	head_of_current(&head, current_task(), number, fd);
-	return on_open(sk, inode_of(sk), &head, result);
-}
-
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 {
@@ -151,13 +143,13 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	if (call.number == SD_ACCEPT || call.number == SD_ACCEPT4)
 		fd = result; /* of a failed accept: none */
 	sk = socket_of_fd(task, fd);
-	if (!sk || (opens(&call) && !is_tcp(sk)))
+	if (!sk)
 		return 0;
 	if (has_messages(&call) && result > 0)
 		return on_messages(sk, regs, &call, result, fd);
 	if (!opens(&call))
 		return on_data(sk, regs, &call, result, fd);
-	return on_opening(sk, call.number, result, fd);
+	return on_opening(sk, regs, call.number, result, fd);
 }
 
 /* The descriptor refers to this socket. */
@@ -227,6 +219,9 @@ static __noinline int on_foreign_traffic(struct sock *sk, s64 result, u32 direct
 	s32 fd = call_argument(regs, 0);
 
 	if (result <= 0)
+		return 0;
+	/* No state tells of the end of such a socket: what is known may be of an earlier one in the same memory. */
+	if (!is_tcp(sk) && !counted_of(sk, inode_of(sk)))
 		return 0;
 	classify(&call, call_number(regs));
 	call.direction = direction;

@@ -30,8 +30,11 @@ static __always_inline u32 copy_unix_name(struct sock *sk, u8 *to)
 	return length;
 }
 
-/* Tells the names of a connection ahead of its open event. Where the ring refuses them, they are absent there. */
-static __always_inline void send_unix_names(struct sock *sk, const struct conn *conn)
+/*
+ * Tells the names of a connection ahead of its open event. Where the ring refuses them, they are absent there.
+ * `opening`: a connect that failed; the socket has no peer then.
+ */
+static __always_inline void send_unix_names(struct sock *sk, const struct conn *conn, const struct opening *opening)
 {
 	struct sd_names *names = bpf_ringbuf_reserve(&events, sizeof(*names), 0);
 	struct sock *peer = unix_peer(sk);
@@ -41,7 +44,10 @@ static __always_inline void send_unix_names(struct sock *sk, const struct conn *
 	names->head = conn->open.head;
 	names->head.kind = SD_NAMES;
 	names->local_length = copy_unix_name(sk, names->local);
-	names->remote_length = peer ? copy_unix_name(peer, names->remote) : 0;
+	if (opening)
+		names->remote_length = copy_given(opening, names->remote, SOCKADDR_MAX);
+	else
+		names->remote_length = peer ? copy_unix_name(peer, names->remote) : 0;
 	bpf_ringbuf_submit(names, wakeup(sizeof(*names)));
 }
 

@@ -113,6 +113,7 @@ impl Limiter {
 
 #[cfg(test)]
 mod tests {
+    use super::super::options::HooksAt;
     use super::*;
     use crate::event::{Call, ConnId, Direction, Vantage};
 
@@ -155,7 +156,7 @@ mod tests {
 
     fn limits(count: Option<u64>, seconds: Option<u64>, snaplen: Option<u64>) -> Limits {
         let duration = seconds.map(std::time::Duration::from_secs);
-        Limits { snaplen, count, duration, ring_size: 4096 }
+        Limits { snaplen, count, duration, ring_size: 4096, hooks: HooksAt::default() }
     }
 
     /// Runs ten events and gives the captured and missing bytes of each that was shown.

@@ -21,7 +21,7 @@ impl Filter {
     /// The filter that the target options ask for.
     pub fn new(targets: &Targets) -> Filter {
         Filter {
-            pids: targets.pids.clone(),
+            pids: targets.processes.pids.clone(),
             fds: targets.filters.fd.clone(),
             rest: targets.filters.filter(),
             kept: FxHashMap::default(),
@@ -97,7 +97,7 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cmd::options::Filters;
+    use crate::cmd::options::{Filters, Processes};
     use crate::event::{Call, Close, CloseReason, Data, Direction, Open, Task, Timestamp, Total};
 
     fn event(socket: u64, pid: Option<u32>, fd: Option<i32>, kind: Kind<'static>) -> Event<'static> {
@@ -115,7 +115,8 @@ mod tests {
 
     fn filter(pids: &[u32], fd: Option<&str>) -> Filter {
         let filters = Filters { fd: fd.map(|list| list.parse().unwrap()), ..Filters::default() };
-        Filter::new(&Targets { pids: pids.to_vec(), filters, ..Targets::default() })
+        let processes = Processes { pids: pids.to_vec() };
+        Filter::new(&Targets { processes, filters, ..Targets::default() })
     }
 
     fn data(direction: Direction, call: Call, length: u64, peek: bool) -> Kind<'static> {

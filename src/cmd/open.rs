@@ -124,7 +124,7 @@ fn cannot_run(words: &[OsString], error: &std::io::Error) -> Error {
 
 fn live_options(chosen: Chosen, targets: &Targets, limits: &Limits, stop: Arc<AtomicBool>) -> live::Options {
     let Chosen { pids, names, cgroups, all } = chosen;
-    let Limits { snaplen, duration, ring_size, .. } = *limits;
+    let Limits { snaplen, duration, ring_size, hooks, .. } = *limits;
     live::Options {
         pids,
         follow: targets.follow_forks,
@@ -135,9 +135,9 @@ fn live_options(chosen: Chosen, targets: &Targets, limits: &Limits, stop: Arc<At
         filter: targets.filters.filter(),
         snaplen,
         ring_size,
+        hooks: hooks.into(),
         duration,
         stop,
-        ..live::Options::default()
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::event::{Call, Comm, Direction};
 use crate::output::hexdump::{Hex, Views};
 use crate::source::filter::{Family, Filter, Network, Ports};
+use crate::source::live::Hooks;
 use clap::{Args, ValueEnum};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -14,11 +15,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Whom to trace.
+/// Processes by their ids.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Target")]
-pub struct Targets {
-    /// Trace these processes: a list, repeatable
+pub struct Processes {
+    /// These processes: a list, repeatable
     #[arg(
         short = 'p',
         long = "pid",
@@ -27,6 +27,15 @@ pub struct Targets {
         value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)),
     )]
     pub pids: Vec<u32>,
+}
+
+/// Whom to trace.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Target")]
+pub struct Targets {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub processes: Processes,
 
     /// Trace the children of the traced processes, too, and theirs
     ///
@@ -49,8 +58,8 @@ pub struct Targets {
 
     /// Trace every process of this container or systemd unit; repeatable
     ///
-    /// By its id or a beginning of it (Docker, containerd, CRI-O, Podman), by the name given to it (Docker, Podman), or
-    /// by the name of the unit.
+    /// By its id or a beginning of it, or by the name given to it (Docker, containerd, CRI-O, Podman, LXC; in Kubernetes
+    /// NAME or POD/NAME), or by the name of the service, scope, slice or machine.
     #[arg(long, value_name = "ID")]
     pub container: Vec<String>,
 
@@ -91,7 +100,7 @@ pub struct Filters {
     pub peer: Vec<Network>,
 
     /// Only connections over this family of addresses; IPv4 in an IPv6 socket is ipv4
-    #[arg(long, value_parser = ["ipv4", "ipv6"], value_name = "FAMILY")]
+    #[arg(long, value_parser = ["ipv4", "ipv6", "unix"], value_name = "FAMILY")]
     pub family: Option<String>,
 
     /// Only bytes that these system calls moved, as in read,sendto
@@ -114,7 +123,8 @@ impl Filters {
             peers: self.peer.clone(),
             family: self.family.as_deref().map(|name| match name {
                 "ipv4" => Family::Ipv4,
-                _ => Family::Ipv6,
+                "ipv6" => Family::Ipv6,
+                _ => Family::Unix,
             }),
             calls: self.syscall.clone(),
             direction: self.direction.as_deref().map(|name| match name {
@@ -191,7 +201,7 @@ impl Payload {
     }
 }
 
-/// When to stop, and how much to keep.
+/// When to stop, how much to keep, and by which hooks.
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
@@ -212,6 +222,36 @@ pub struct Limits {
     /// Size of the ring buffer between kernel and sockdbg, rounded up to a power of two
     #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = parse_ring_size)]
     pub ring_size: usize,
+
+    /// Where the kernel is asked: its sockets, or every system call; auto is sockets where they tell (Linux 6.3)
+    ///
+    /// Calls tell more (which call accepted a connection, failed connects of any kind, each descriptor that is closed),
+    /// and make every system call of the machine 0.1 to 0.25 us slower. Where a trace looks wrong, the other way shows
+    /// whether the hooks are to blame.
+    #[arg(long, value_enum, default_value_t, value_name = "WHERE", help_heading = "Target")]
+    pub hooks: HooksAt,
+}
+
+/// Of `--hooks`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum HooksAt {
+    /// Sockets where they tell, else calls.
+    #[default]
+    Auto,
+    /// The sockets' own word.
+    Sockets,
+    /// The exit of system calls.
+    Calls,
+}
+
+impl From<HooksAt> for Hooks {
+    fn from(at: HooksAt) -> Hooks {
+        match at {
+            HooksAt::Auto => Hooks::Cheapest,
+            HooksAt::Sockets => Hooks::Sockets,
+            HooksAt::Calls => Hooks::Calls,
+        }
+    }
 }
 
 /// How much to tell of what happens inside.

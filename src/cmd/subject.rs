@@ -72,7 +72,7 @@ impl Subject {
 /// The options of whom to trace that were given, -a last.
 fn given(targets: &Targets) -> Vec<&'static str> {
     let options = [
-        (!targets.pids.is_empty(), "-p"),
+        (!targets.processes.pids.is_empty(), "-p"),
         (targets.follow_forks, "-f"),
         (!targets.comm.is_empty(), "--comm"),
         (!targets.cgroup.is_empty(), "--cgroup"),
@@ -101,7 +101,8 @@ fn chosen(targets: &Targets) -> Result<Chosen, Usage> {
             )
         })?);
     }
-    Ok(Chosen { pids: targets.pids.clone(), names: targets.comm.clone(), cgroups, all: targets.all })
+    let pids = targets.processes.pids.clone();
+    Ok(Chosen { pids, names: targets.comm.clone(), cgroups, all: targets.all })
 }
 
 impl Chosen {

@@ -79,12 +79,14 @@ impl<W: Write> Write for Inert<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compare::Side;
 
     #[test]
     fn no_text_from_outside_can_end_the_data() {
         let mut page = Vec::new();
         let title = "</script><script>alert(1)</script>";
-        write(&Report::default(), title, Timestamp(0), &mut page).unwrap();
+        let report = Report::new(&Side::default(), &Side::default());
+        write(&report, title, Timestamp(0), &mut page).unwrap();
         let page = String::from_utf8(page).unwrap();
         assert_eq!(page.matches("</script>").count(), 2);
         let data = page.split_once("id=\"data\">").unwrap().1.split_once("</script>").unwrap().0;

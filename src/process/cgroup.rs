@@ -32,7 +32,10 @@ impl Cgroup {
             return Ok(vec![at(directory, mount.hierarchy)?]);
         }
         let below = path.strip_prefix("/").unwrap_or(path);
-        let directories = mounts.iter().map(|mount| (mount.point.join(below), mount.hierarchy));
+        let directories = mounts.iter().map(|mount| {
+            let within = path.strip_prefix(&mount.root).unwrap_or(below);
+            (mount.point.join(within), mount.hierarchy)
+        });
         let found: Vec<Cgroup> =
             directories.filter_map(|(directory, hierarchy)| at(directory, hierarchy).ok()).collect();
         if found.is_empty() {
@@ -119,11 +122,55 @@ impl Place {
     /// # Errors
     /// /proc can't be read.
     pub fn all() -> io::Result<BTreeSet<Place>> {
-        let processes = procfs::process::all_processes().map_err(io::Error::other)?;
-        // Processes may end meanwhile.
-        let cgroups = processes.filter_map(|process| process.ok()?.cgroups().ok()).flat_map(|all| all.0);
-        Ok(cgroups.map(|one| Place { hierarchy: one.hierarchy, path: one.pathname }).collect())
+        from_the_roots(|| {
+            let processes = procfs::process::all_processes().map_err(io::Error::other)?;
+            // Processes may end meanwhile.
+            Ok(processes.filter_map(Result::ok).flat_map(|process| places(&process)).collect())
+        })
     }
+
+    /// The places of a process; none where it has ended.
+    pub fn of(pid: u32) -> Vec<Place> {
+        from_the_roots(|| {
+            i32::try_from(pid)
+                .ok()
+                .and_then(|pid| Process::new(pid).ok())
+                .map_or(Vec::new(), |it| places(&it))
+        })
+    }
+}
+
+fn places(process: &Process) -> Vec<Place> {
+    let all = process.cgroups().map_or(Vec::new(), |all| all.0);
+    all.into_iter().map(|one| Place { hierarchy: one.hierarchy, path: one.pathname }).collect()
+}
+
+/// The cgroup namespace that the kernel begins with (`PROC_CGROUP_INIT_INO`, include/linux/proc_ns.h).
+const INITIAL: &str = "cgroup:[4026531835]";
+
+/// Runs `look` where /proc shows paths of cgroups from the roots of their hierarchies: in the initial cgroup namespace,
+/// which only the thread that looks enters. In a container's own namespace the path of its own cgroup is `/`, and tells
+/// nothing. Where no process in the initial one is in sight, paths are as they are seen from here.
+fn from_the_roots<T: Send>(look: impl FnOnce() -> T + Send) -> T {
+    let is_initial =
+        |folder: &Path| fs::read_link(folder.join("ns/cgroup")).is_ok_and(|link| link.as_os_str() == INITIAL);
+    if is_initial(Path::new("/proc/self")) {
+        return look();
+    }
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    let initial = processes
+        .filter(|folder| is_initial(folder))
+        .find_map(|it| fs::File::open(it.join("ns/cgroup")).ok());
+    std::thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            if let Some(initial) = initial {
+                // Refused without CAP_SYS_ADMIN: see above.
+                let _ = nix::sched::setns(initial, nix::sched::CloneFlags::CLONE_NEWCGROUP);
+            }
+            look()
+        });
+        looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// The directories of places, where their hierarchies are mounted.
@@ -131,7 +178,7 @@ impl Place {
 /// # Errors
 /// /proc can't be read.
 pub fn directories(places: impl IntoIterator<Item = Place>) -> io::Result<Vec<Cgroup>> {
-    let mounts = mounts()?;
+    let mounts = from_the_roots(mounts)?;
     let mut seen = HashSet::new();
     let mut found = Vec::new();
     for place in places {

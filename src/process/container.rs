@@ -1,21 +1,15 @@
 //! Containers and systemd units: which cgroups one of them has, found by its id or name.
 //!
 //! No runtime is asked. Its cgroups say which container they belong to, in a form that each runtime has; the names
-//! that users give are in files of Docker and Podman.
+//! that users give are in files ([`names`]).
+
+mod names;
 
 use super::cgroup::{Cgroup, Place, directories};
-use serde_json::Value;
+use names::{Named, named};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs;
 use std::io;
-use std::path::Path;
-
-/// Where Docker keeps its containers: a folder for each, named by id.
-const DOCKER: &str = "/var/lib/docker/containers";
-
-/// Where Podman and CRI-O keep a list of theirs.
-const PODMAN: &str = "/var/lib/containers/storage/overlay-containers/containers.json";
 
 /// How many containers an error lists.
 const LISTED_MAX: usize = 20;
@@ -23,7 +17,7 @@ const LISTED_MAX: usize = 20;
 /// What a cgroup says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Container {
-    /// `docker`, `containerd`, `cri-o`, `podman`, `kubernetes` (by whichever runtime), or `systemd` for a unit.
+    /// `docker`, `containerd`, `cri-o`, `podman`, `lxc`, `kubernetes` (by whichever runtime), or `systemd` for a unit.
     pub runtime: &'static str,
     /// Its id; of a unit, the name.
     pub id: String,
@@ -36,6 +30,8 @@ pub enum Error {
     Unknown(Vec<Container>),
     /// Several are, or their ids begin so.
     Ambiguous(Vec<Container>),
+    /// No cgroup file system that is mounted here shows it.
+    Hidden,
     /// /proc can't be read.
     Io(io::Error),
 }
@@ -46,6 +42,9 @@ impl fmt::Display for Error {
             Error::Unknown(all) if all.is_empty() => f.write_str("there is none, as far as cgroups tell"),
             Error::Unknown(all) => write!(f, "there is none; known: {}", list(all)),
             Error::Ambiguous(all) => write!(f, "it may be any of {}", list(all)),
+            Error::Hidden => f.write_str(
+                "it runs, and no cgroup file system that is mounted here shows it: mount the host's /sys/fs/cgroup",
+            ),
             Error::Io(error) => error.fmt(f),
         }
     }
@@ -69,15 +68,24 @@ impl fmt::Display for Container {
 
 impl Container {
     /// The cgroups of the running container or unit that `wanted` names: by its id, by a beginning of its id that no
-    /// other has, by the name that the user gave it (Docker, Podman), or by the name of the unit.
+    /// other has, by the name that the user gave it (in Kubernetes also POD/NAME), or by the name of the unit or of the
+    /// machine in it.
     ///
     /// # Errors
-    /// There is none or more than one, or /proc can't be read.
+    /// There is none or more than one, it can't be seen from here, or /proc can't be read.
     pub fn cgroups(wanted: &str) -> Result<Vec<Cgroup>, Error> {
         let running = by_container(Place::all().map_err(Error::Io)?);
-        let chosen = choose(wanted, running.keys(), &named(wanted))?.clone();
-        let places = running.get(&chosen).cloned().unwrap_or_default();
-        directories(places).map_err(Error::Io)
+        let Named { ids, pids } = named(wanted);
+        let places = match choose(wanted, running.keys(), &ids) {
+            Ok(chosen) => running.get(chosen).cloned().unwrap_or_default(),
+            // What contains nothing of the container in its path may be known by its first process.
+            Err(Error::Unknown(_)) if pids.len() == 1 => {
+                pids.into_iter().flat_map(Place::of).filter(|place| place.path != "/").collect()
+            }
+            Err(error) => return Err(error),
+        };
+        let found = directories(places).map_err(Error::Io)?;
+        if found.is_empty() { Err(Error::Hidden) } else { Ok(found) }
     }
 }
 
@@ -139,11 +147,19 @@ fn container(above: &str, name: &str) -> Option<Container> {
             _ => None,
         };
     }
+    // LXC, also by LXD and Incus; the monitor of a container is in lxc.monitor.NAME.
+    if let Some(name) = name.strip_prefix("lxc.payload.").or((above == "lxc").then_some(name)) {
+        return of("lxc", name);
+    }
     // `ctr run` takes any name for an id.
     if above == "default" && stem.is_none() {
         return of("containerd", name);
     }
-    (name.ends_with(".service") || stem.is_some()).then(|| of("systemd", name)).flatten()
+    [".service", ".scope", ".slice"]
+        .iter()
+        .any(|kind| name.ends_with(kind))
+        .then(|| of("systemd", name))
+        .flatten()
 }
 
 /// 64 hexadecimal digits, as all runtimes make them.
@@ -157,14 +173,42 @@ fn is_pod(name: &str) -> bool {
     rest.is_some_and(|uid| uid.bytes().filter(u8::is_ascii_hexdigit).count() >= 32)
 }
 
-/// `names`: ids of containers that the user called `wanted`.
+/// The machine (systemd-nspawn, a virtual machine) that a unit is for: machine-NAME.scope, systemd-nspawn@NAME.service.
+fn machine(unit: &str) -> Option<String> {
+    let scope = unit.strip_prefix("machine-").and_then(|rest| rest.strip_suffix(".scope"));
+    let service = unit.strip_prefix("systemd-nspawn@").and_then(|rest| rest.strip_suffix(".service"));
+    scope.or(service).map(unescape)
+}
+
+/// Of a unit's name, see systemd-escape(1): `\\x2d` for a byte, `-` for a slash.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let byte = text_of_escape(rest).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.unwrap_or(if *first == b'-' { b'/' } else { *first }));
+        rest = if byte.is_some() { &rest[4..] } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn text_of_escape(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes.strip_prefix(b"\\x")?.get(..2)?).ok()
+}
+
+/// `names`: ids of containers and units that the user called `wanted`.
 fn choose<'a>(
     wanted: &str,
     running: impl Iterator<Item = &'a Container> + Clone,
     names: &BTreeSet<String>,
 ) -> Result<&'a Container, Error> {
     let is_called = |container: &&Container| match container.runtime {
-        "systemd" => container.id == wanted || container.id.rsplit_once('.').is_some_and(|it| it.0 == wanted),
+        "systemd" => {
+            container.id == wanted
+                || names.contains(&container.id)
+                || container.id.rsplit_once('.').is_some_and(|it| it.0 == wanted)
+                || machine(&container.id).is_some_and(|name| name == wanted)
+        }
         _ => container.id == wanted || names.contains(&container.id),
     };
     let begins = |container: &&Container| {
@@ -181,27 +225,6 @@ fn choose<'a>(
     }
 }
 
-/// Ids of the containers to which a user of Docker or Podman gave this name.
-fn named(name: &str) -> BTreeSet<String> {
-    let folders = fs::read_dir(DOCKER).into_iter().flatten().flatten();
-    let docker = folders.filter_map(|folder| docker_name(&folder.path(), name));
-    docker.chain(fs::read(PODMAN).ok().into_iter().flat_map(|list| podman_names(&list, name))).collect()
-}
-
-fn docker_name(folder: &Path, name: &str) -> Option<String> {
-    let state: Value = serde_json::from_slice(&fs::read(folder.join("config.v2.json")).ok()?).ok()?;
-    let is_called = state["Name"].as_str()?.trim_start_matches('/') == name;
-    is_called.then(|| state["ID"].as_str().map(str::to_owned)).flatten()
-}
-
-fn podman_names(list: &[u8], name: &str) -> Vec<String> {
-    let all: Vec<Value> = serde_json::from_slice(list).unwrap_or_default();
-    let is_called = |one: &&Value| {
-        one["names"].as_array().is_some_and(|names| names.iter().any(|is| is.as_str() == Some(name)))
-    };
-    all.iter().filter(is_called).filter_map(|one| Some(one["id"].as_str()?.to_owned())).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,10 +233,11 @@ mod tests {
     const B: &str = "f75b00c8b38413c88eefe063b8cd3f01c16be5e3bda9693a19a68a88807baca9";
     const POD: &str = "5759a1ae_36ca_48a8_b20a_b0b5c8a90fb8";
 
-    /// What the path leads to: runtime, id, and the path up to it without the rest.
+    /// What the path leads to, but for slices: runtime and id.
     fn check(path: &str, expected: &[(&str, &str)]) {
         let path = path.replace("ID", A).replace("POD", POD);
-        let found: Vec<_> = containers(&path).into_iter().map(|(it, _)| (it.runtime, it.id)).collect();
+        let found = containers(&path).into_iter().map(|(it, _)| (it.runtime, it.id));
+        let found: Vec<_> = found.filter(|(_, id)| !id.ends_with(".slice")).collect();
         let expected: Vec<_> = expected.iter().map(|&(runtime, id)| (runtime, id.replace("ID", A))).collect();
         assert_eq!(found, expected, "{path}");
     }
@@ -275,7 +299,47 @@ mod tests {
         check("/system.slice/system-getty.slice/getty@tty1.service", &[("systemd", "getty@tty1.service")]);
         check("/user.slice/user-1000.slice/session-4.scope", &[("systemd", "session-4.scope")]);
         check("/", &[]);
-        check("/user.slice", &[]);
+        let slices: Vec<_> = containers("/user.slice/user-1000.slice/session-4.scope").into_iter().collect();
+        let ids: Vec<_> = slices.iter().map(|(it, path)| (it.id.as_str(), *path)).collect();
+        let path = "/user.slice/user-1000.slice";
+        let session = "/user.slice/user-1000.slice/session-4.scope";
+        assert_eq!(
+            ids,
+            [("user.slice", "/user.slice"), ("user-1000.slice", path), ("session-4.scope", session)]
+        );
+    }
+
+    #[test]
+    fn lxc_without_its_monitor() {
+        check("/lxc.payload.web/system.slice/x.service", &[("lxc", "web"), ("systemd", "x.service")]);
+        check("/lxc/web", &[("lxc", "web")]);
+        check("/lxc.monitor.web", &[]);
+    }
+
+    #[test]
+    fn machines_have_the_names_that_their_units_hold() {
+        let names = [
+            ("machine-box.scope", Some("box")),
+            (r"machine-qemu\x2d1\x2dbig\x2dbox.scope", Some("qemu-1-big-box")),
+            ("systemd-nspawn@box.service", Some("box")),
+            (r"systemd-nspawn@\x2.service", Some(r"\x2")),
+            ("machine.slice", None),
+            ("nginx.service", None),
+        ];
+        for (unit, name) in names {
+            assert_eq!(machine(unit).as_deref(), name, "{unit}");
+            let running = [Container { runtime: "systemd", id: unit.to_owned() }];
+            if let Some(name) = name {
+                assert_eq!(choose(name, running.iter(), &BTreeSet::new()).unwrap().id, unit);
+            }
+        }
+        let running = [Container { runtime: "systemd", id: "box.scope".to_owned() }];
+        let known = BTreeSet::from(["box.scope".to_owned()]);
+        assert_eq!(
+            choose("any", running.iter(), &known).unwrap().id,
+            "box.scope",
+            "by the file of the machine"
+        );
     }
 
     #[test]
@@ -288,9 +352,10 @@ mod tests {
             place(4, "/"),
         ];
         let found = by_container(places.into_iter().collect());
-        let own = [0, 4].map(|hierarchy| place(hierarchy, "/machine.slice/libpod-ID.scope"));
-        assert_eq!(found.len(), 1);
-        assert_eq!(found.into_values().next().unwrap(), BTreeSet::from(own));
+        let both = |path: &str| BTreeSet::from([0, 4].map(|hierarchy| place(hierarchy, path)));
+        let found: Vec<_> = found.into_iter().map(|(it, places)| (it.runtime, places)).collect();
+        let expected = [("podman", "/machine.slice/libpod-ID.scope"), ("systemd", "/machine.slice")];
+        assert_eq!(found, expected.map(|(runtime, path)| (runtime, both(path))));
     }
 
     #[test]
@@ -322,17 +387,5 @@ mod tests {
         let text = list(&all);
         assert!(text.ends_with("19.service (systemd) and 5 more"), "{text}");
         assert!(list(&all[..20]).ends_with("19.service (systemd)"));
-    }
-
-    #[test]
-    fn names_are_in_files_of_the_runtimes() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = format!(r#"{{"State":{{"Running":true}},"ID":"{A}","Name":"/web"}}"#);
-        fs::write(folder.path().join("config.v2.json"), state).unwrap();
-        assert_eq!(docker_name(folder.path(), "web").as_deref(), Some(A));
-        assert_eq!(docker_name(folder.path(), "we"), None);
-        let list = format!(r#"[{{"id":"{A}","names":["db"]}},{{"id":"{B}","names":["web","front"]}},{{}}]"#);
-        assert_eq!(podman_names(list.as_bytes(), "front"), [B]);
-        assert!(podman_names(b"not JSON", "front").is_empty());
     }
 }

@@ -45,6 +45,8 @@ pub enum Family {
     Ipv4,
     /// IPv6.
     Ipv6,
+    /// Unix sockets, whatever they are called.
+    Unix,
 }
 
 impl Filter {
@@ -57,7 +59,7 @@ impl Filter {
             && self.local_ports.keep(local)
             && self.remote_ports.keep(remote)
             && (self.peers.is_empty() || ip.is_some_and(|ip| self.peers.iter().any(|peer| peer.contains(ip))))
-            && self.family.is_none_or(|family| ip.is_some_and(|ip| family == Family::of(ip)))
+            && self.family.is_none_or(|family| Family::of(open) == Some(family))
     }
 
     /// True where the bytes of such a call are kept.
@@ -133,14 +135,21 @@ impl FromStr for Network {
 }
 
 impl Family {
-    fn of(ip: IpAddr) -> Family {
-        if ip.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+    /// Of a socket that may have any peer, what its own address is written as.
+    fn of(open: &Open) -> Option<Family> {
+        if open.transport.is_unix() {
+            return Some(Family::Unix);
+        }
+        let ip = |address: Option<Address>| address.and_then(Address::ip).map(|address| address.ip());
+        let ip = ip(open.remote).map(|ip| ip.to_canonical()).or(ip(open.local))?;
+        Some(if ip.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Transport;
 
     fn open(local: &str, remote: &str) -> Open {
         Open { local: Some(local.parse().unwrap()), remote: Some(remote.parse().unwrap()), ..Open::default() }
@@ -202,16 +211,21 @@ mod tests {
 
     #[test]
     fn families_are_those_of_the_addresses_shown() {
-        let four = Filter { family: Some(Family::Ipv4), ..Filter::default() };
-        let six = Filter { family: Some(Family::Ipv6), ..Filter::default() };
-        for (connection, is_four) in [
-            (open("127.0.0.1:1", "127.0.0.1:2"), true),
-            (open("[::ffff:127.0.0.1]:1", "[::ffff:127.0.0.1]:2"), true),
-            (open("[::1]:1", "[::1]:2"), false),
+        let unconnected = |local| Open { remote: None, transport: Transport::Udp, ..open(local, local) };
+        let unix = Open { transport: Transport::UnixDgram, ..Open::default() };
+        for (connection, family) in [
+            (open("127.0.0.1:1", "127.0.0.1:2"), Some(Family::Ipv4)),
+            (open("[::ffff:127.0.0.1]:1", "[::ffff:127.0.0.1]:2"), Some(Family::Ipv4)),
+            (open("[::1]:1", "[::1]:2"), Some(Family::Ipv6)),
+            (unconnected("0.0.0.0:53"), Some(Family::Ipv4)),
+            (unconnected("[::]:53"), Some(Family::Ipv6)),
+            (unix, Some(Family::Unix)),
+            (Open::default(), None),
         ] {
-            assert_eq!(four.keeps_connection(&connection), is_four);
-            assert_eq!(six.keeps_connection(&connection), !is_four);
+            for wanted in [Family::Ipv4, Family::Ipv6, Family::Unix] {
+                let filter = Filter { family: Some(wanted), ..Filter::default() };
+                assert_eq!(filter.keeps_connection(&connection), family == Some(wanted), "{connection:?}");
+            }
         }
-        assert!(!four.keeps_connection(&Open::default()) && !six.keeps_connection(&Open::default()));
     }
 }

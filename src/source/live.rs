@@ -3,6 +3,7 @@
 //! What the records mean is left to [`crate::source::decode`]; what the probes do, to the C sources.
 
 mod choosing;
+mod offered;
 mod pace;
 mod ring;
 mod uring;
@@ -14,7 +15,6 @@ use crate::source::decode::{self, Decoder};
 use crate::source::filter::Filter;
 use crate::source::roles::Roles;
 use crate::source::{Error, Sink, Source, Summary, cgroup, hooks, raw, tracepoint, unsupported};
-use libbpf_rs::btf::{self, Btf};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{ErrorKind, IterOpts, Link, MapCore, MapFlags, ProgramMut};
 use nix::time::{ClockId, clock_gettime};
@@ -73,6 +73,8 @@ pub enum Hooks {
     /// Where the kernel offers it, in the sockets: costs nobody but the traced process.
     #[default]
     Cheapest,
+    /// In the sockets, or not at all.
+    Sockets,
     /// At the exit of every system call of the machine, as on kernels before 6.3. Tells, beyond the rest, which
     /// call accepted a connection, and of the close of a descriptor that was not the last one.
     Calls,
@@ -487,7 +489,7 @@ fn load(options: &Options) -> Result<SocketSkel<'static>, Error> {
     let ring_size = ring_size(options.ring_size);
     configure(&mut open, options, ring_size);
     choosing::configure(&mut open, options);
-    select_hooks(&mut open, options.hooks == Hooks::Cheapest && sockets_tell_of_traffic());
+    select_hooks(&mut open, offered::in_sockets(options.hooks)?);
     open.maps.events.set_max_entries(ring_size as u32).map_err(|error| cannot_load(&error))?;
     open.load().map_err(|error| cannot_load(&error))
 }
@@ -531,11 +533,12 @@ fn select_hooks(open: &mut skeleton::OpenSocketSkel<'_>, traffic: bool) {
     for program in [&mut progs.on_send, &mut progs.on_receive, &mut progs.on_read] {
         program.set_autoload(traffic);
     }
+    offered::select_connects(progs, traffic);
     let peers = traffic && cgroup::know_their_task();
     for program in [&mut progs.on_receive_ipv4, &mut progs.on_receive_ipv6] {
         program.set_autoload(peers);
     }
-    progs.on_receive_unix.set_autoload(peers && kernel_has("bpf_sock_addr_set_sun_path"));
+    progs.on_receive_unix.set_autoload(peers && offered::kernel_has("bpf_sock_addr_set_sun_path"));
     for program in [&mut progs.on_sys_enter_close, &mut progs.on_sys_enter, &mut progs.on_sys_exit] {
         program.set_autoload(!traffic);
     }
@@ -554,6 +557,7 @@ fn attach_probes(skel: &SocketSkel<'_>) -> Result<Vec<Link>, Error> {
         links.push(attach("tp_btf/sock_send_length", &progs.on_send)?);
         links.push(attach("tp_btf/sock_recv_length", &progs.on_receive)?);
         links.push(attach("tp_btf/tcp_rcv_space_adjust", &progs.on_read)?);
+        links.extend(offered::attach_connects(progs)?);
     } else {
         links.push(match attach_to_close(&progs.on_sys_enter_close) {
             Some(link) => link,
@@ -594,23 +598,6 @@ fn attach_to_close(program: &ProgramMut<'_>) -> Option<Link> {
         .ok()?;
     // The link owns the descriptor from here on.
     program.attach_perf_event(event.into_raw_fd()).ok()
-}
-
-/// True where the kernel has this function for BPF programs.
-fn kernel_has(function: &str) -> bool {
-    let btf = Btf::from_vmlinux();
-    btf.is_ok_and(|btf| btf.type_by_name::<btf::types::Func<'_>>(function).is_some())
-}
-
-/// True where the kernel has the tracepoints sock_send_length and sock_recv_length (Linux 6.3).
-fn sockets_tell_of_traffic() -> bool {
-    has_tracepoint("sock_send_length") && has_tracepoint("sock_recv_length")
-}
-
-fn has_tracepoint(name: &str) -> bool {
-    let of =
-        |btf: Btf<'_>| btf.type_by_name::<btf::types::Typedef<'_>>(&format!("btf_trace_{name}")).is_some();
-    Btf::from_vmlinux().is_ok_and(of)
 }
 
 fn add(map: &impl MapCore, key: &[u8]) -> Result<(), Error> {

@@ -261,10 +261,11 @@ const USES: &[Use] = &[
         without: "what io_uring sends is named io-uring, with its range and without payload (Linux 6.16)",
     },
     Use {
-        name: "fexit/tcp_sendmsg",
-        need: Need::Never,
-        good: "return from any function; not used yet",
-        without: "",
+        name: hooks::RETURNS,
+        need: Need::Better,
+        good: "connects of UDP and Unix sockets when they are made, and connects that fail",
+        without: "connects of UDP and Unix sockets show when first used, and those that fail, of TCP before a SYN is \
+                  sent, not at all; --hooks calls tells of them",
     },
     Use {
         name: "kprobe/tcp_sendmsg",

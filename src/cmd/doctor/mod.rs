@@ -7,7 +7,7 @@ mod process;
 mod self_test;
 mod workload;
 
-use super::options::{Color, Format};
+use super::options::{Color, Format, Processes};
 use crate::exit::Outcome;
 use crate::output::paint::Paint;
 use check::Printer;
@@ -21,15 +21,8 @@ use check::Printer;
 /// Exit status: 0 where sockdbg can trace, 3 where it can't; of --self-test 0 where every byte arrived, else 1.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Look at these processes: a list, repeatable
-    #[arg(
-        short = 'p',
-        long = "pid",
-        value_name = "PID",
-        value_delimiter = ',',
-        value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)),
-    )]
-    pids: Vec<u32>,
+    #[command(flatten)]
+    processes: Processes,
 
     /// Send known bytes through private sockets by each call, and check that each byte arrives
     #[arg(long, conflicts_with = "pids")]
@@ -61,5 +54,8 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     if args.self_test {
         return self_test::run(&mut printer);
     }
-    if args.pids.is_empty() { kernel::run(&mut printer) } else { process::run(&args.pids, &mut printer) }
+    match &args.processes.pids[..] {
+        [] => kernel::run(&mut printer),
+        pids => process::run(pids, &mut printer),
+    }
 }

@@ -224,6 +224,7 @@ impl Test {
                 format!("{} of each were seen as they happened", pairs.len()),
                 "some were not seen as they happened",
             ),
+            self.other_connects(),
             check(
                 "close",
                 !pairs.is_empty() && pairs.iter().all(|(client, server)| closed(client) && closed(server)),
@@ -237,6 +238,21 @@ impl Test {
                 "its totals were not told",
             ),
         ]
+    }
+
+    /// Of sockets that no state tells of.
+    fn other_connects(&self) -> Check {
+        let clients = self.said.iter().enumerate().filter(|(at, _)| !TRANSPORTS[at / PAIRS.len()].is_tcp);
+        let clients: Vec<u64> = clients.filter_map(|(_, said)| Some(said.as_ref().ok()?.0)).collect();
+        let opened =
+            |inode: &&u64| self.seen.get(inode).and_then(|seen| seen.opened?.1) == Some(Call::Connect);
+        let (state, detail) = match clients.iter().filter(opened).count() {
+            0 if clients.is_empty() => (State::Failed, "none was made".to_owned()),
+            0 => (State::Fallback, "they show when first used".to_owned()),
+            count if count == clients.len() => (State::Ok, format!("{count} were seen as they happened")),
+            count => (State::Failed, format!("{count} of {} were seen", clients.len())),
+        };
+        Check::new("connections", "connect of UDP and Unix sockets", state, detail)
     }
 
     fn hooks(&self) -> Vec<Check> {
@@ -384,7 +400,7 @@ mod tests {
         };
         let states = |checks: Vec<Check>| checks.iter().map(|check| check.state).collect::<Vec<_>>();
         assert_eq!(states(test.calls()), [State::Failed; 2]);
-        assert_eq!(states(test.beginnings_and_ends()), [State::Failed; 4]);
+        assert_eq!(states(test.beginnings_and_ends()), [State::Failed; 5]);
         assert_eq!(states(test.hooks()), [State::Failed, State::Ok]);
     }
 }

@@ -11,8 +11,8 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::sockopt::ReceiveTimeout;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, recv, recvmsg, send, sendmsg, setsockopt,
-    socketpair,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrStorage, UnixAddr, accept4, bind, connect,
+    getsockname, listen, recv, recvmsg, send, sendmsg, setsockopt, socket,
 };
 use nix::sys::stat::fstat;
 use nix::sys::time::{TimeVal, TimeValLike};
@@ -20,7 +20,7 @@ use nix::sys::uio::{readv, writev};
 use nix::unistd::{read, write};
 use std::io::{self, BufRead, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 /// Bytes of each message: around the size up to which payload is gathered, and around that of a page.
@@ -309,9 +309,22 @@ fn udp(address: SocketAddr) -> io::Result<Ends> {
 }
 
 fn unix(kind: SockType) -> io::Result<Ends> {
-    let ends = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)?;
-    setsockopt(&ends.1, ReceiveTimeout, &TimeVal::seconds(PATIENCE.as_secs() as i64))?;
-    Ok(ends)
+    let make = || socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None);
+    let (client, mut server) = (make()?, make()?);
+    // The kernel gives it an abstract name that nobody else has (unix(7), autobind).
+    bind(server.as_raw_fd(), &UnixAddr::new_unnamed())?;
+    let name: UnixAddr = getsockname(server.as_raw_fd())?;
+    if kind != SockType::Datagram {
+        listen(&server, Backlog::new(1)?)?;
+    }
+    connect(client.as_raw_fd(), &name)?;
+    if kind != SockType::Datagram {
+        let accepted = accept4(server.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?;
+        // SAFETY: the kernel has just returned this descriptor to us alone.
+        server = unsafe { OwnedFd::from_raw_fd(accepted) };
+    }
+    setsockopt(&server, ReceiveTimeout, &TimeVal::seconds(PATIENCE.as_secs() as i64))?;
+    Ok((client, server))
 }
 
 fn inode(socket: &OwnedFd) -> nix::Result<u64> {

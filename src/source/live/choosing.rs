@@ -64,6 +64,7 @@ fn filter(settings: &mut types::rodata, filter: &Filter) {
         None => 0,
         Some(Family::Ipv4) => nix::libc::AF_INET as u32,
         Some(Family::Ipv6) => nix::libc::AF_INET6 as u32,
+        Some(Family::Unix) => nix::libc::AF_UNIX as u32,
     };
     if !filter.calls.is_empty() {
         settings.cfg_calls = filter.calls.iter().fold(0, |calls, &call| calls | 1 << (call as u8));

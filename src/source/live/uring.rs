@@ -1,7 +1,8 @@
 //! What io_uring moves: which of it the kernel's hooks have, see `src/bpf/uring.h`.
 
+use super::offered::{has_tracepoint, sockets_tell_of_traffic};
 use super::skeleton::{OpenSocketProgs, SocketProgs};
-use super::{Live, attach, has_tracepoint, sockets_tell_of_traffic};
+use super::{Live, attach};
 use crate::event::Direction;
 use crate::source::{Error, hooks};
 use libbpf_rs::Link;
