@@ -7,6 +7,7 @@
 
 use super::{AfterGap, End, Gap, Input, Output, Parser, Progress, Resync, Then};
 use crate::event::{Cause, Direction, Range, Timestamp};
+use crate::record::Message;
 
 /// The most bytes of one frame that are kept for a protocol to look at.
 pub const KEEP_MAX: usize = 1 << 20;
@@ -45,6 +46,11 @@ pub trait Framed {
     /// Frames of a direction, it is not known how many, were lost or could not be read. What is paired by order can't
     /// be paired across this; state that frames change may have changed.
     fn lost(&mut self, direction: Direction, cause: Cause, out: &mut dyn Output);
+
+    /// See [`Parser::take_over`].
+    fn take_over(&mut self, asked: Message) {
+        let _ = asked;
+    }
 
     /// See [`Parser::unblock`]: needed where [`Head::Other`] is used.
     fn unblock(&mut self, direction: Direction) {
@@ -368,6 +374,10 @@ impl<P: Framed> Parser for Driver<P> {
             self.leave(rest, Cause::Incomplete, "the stream ends inside the beginning of a frame", out);
         }
         self.protocol.finish(direction, end, time, out);
+    }
+
+    fn take_over(&mut self, asked: Message) {
+        self.protocol.take_over(asked);
     }
 
     fn unblock(&mut self, direction: Direction) {
