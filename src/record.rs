@@ -73,8 +73,11 @@ impl Field {
 pub struct Message {
     /// Which way it went.
     pub direction: Direction,
-    /// The stream bytes it was cut from.
+    /// The stream bytes it was cut from, from the first to the last.
     pub range: Range,
+    /// The parts of `range` that are its own, in order, where frames of other messages lie between them; empty where
+    /// all of it is.
+    pub parts: Vec<Range>,
     /// Time of its first byte.
     pub started: Timestamp,
     /// Time of its last byte.
@@ -88,7 +91,7 @@ pub struct Message {
 /// A request with its response, or a lone message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// The protocol's name, as in the table of protocols.
+    /// The protocol's name, as in the table of protocols, or that of what it carries (`grpc` over `http2`).
     pub protocol: &'static str,
     /// How whole it is.
     pub status: Status,
@@ -99,6 +102,14 @@ pub struct Record {
     pub request: Option<Message>,
     /// The response, or the lone message of a server.
     pub response: Option<Message>,
+}
+
+impl Message {
+    /// The stream bytes that are its own: `parts`, or all of `range`.
+    pub fn ranges(&self) -> impl Iterator<Item = Range> + '_ {
+        let whole = self.parts.is_empty().then_some(self.range);
+        self.parts.iter().copied().chain(whole)
+    }
 }
 
 impl Record {

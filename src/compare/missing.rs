@@ -117,6 +117,9 @@ impl Observer for Collector {
 fn add(record: &Record, message: &Message, wants: &mut [Want]) {
     let first = wants.partition_point(|want| want.range.to <= message.range.from);
     for want in wants[first..].iter_mut().take_while(|want| want.range.from < message.range.to) {
+        if !message.ranges().any(|part| part.intersection(want.range).is_some()) {
+            continue; // it lies between the frames of the message
+        }
         want.count += 1;
         if want.records.len() < LISTED_RECORDS {
             let (protocol, started, range) = (record.protocol, record.started(), message.range);

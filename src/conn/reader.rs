@@ -5,8 +5,10 @@ use super::detect::{Detector, Explained, Kept};
 use super::trial::{Said, Standing, Trial, say};
 use super::{Entry, Info, Observer};
 use crate::event::{Cause, Direction, Range, Timestamp};
-use crate::protocol::{self, AfterGap, End, Gap, Input, Output, Parser, Protocol, Resync, Then, Verdict};
-use crate::record::Record;
+use crate::protocol::{
+    self, AfterGap, End, Gap, Input, Output, Parser, Protocol, Resync, Then, Verdict, successor,
+};
+use crate::record::{Message, Record};
 use std::fmt;
 
 /// How many bytes one direction may wait for the other, e.g. a response for its lost request.
@@ -326,8 +328,7 @@ impl Reader {
     ) {
         cx.info.protocol = Some(protocol.name);
         cx.trace(1, "protocol", format_args!("{}: {}", protocol.name, Explained(verdicts)));
-        let role = cx.info.open.role;
-        let parser = (protocol.parser)(protocol::Options { role, ..self.options.protocol });
+        let parser = self.parser(protocol, cx);
         let State::Detecting(mut detector) = std::mem::replace(&mut self.state, State::Parsing(parser))
         else {
             return;
@@ -527,6 +528,7 @@ impl Reader {
                 Then::Switched(name) => {
                     cx.trace(1, "switched", format_args!("both directions go on as {name}"));
                     self.switch(direction, name, cx);
+                    unblocked = false;
                 }
             }
         }
@@ -536,12 +538,47 @@ impl Reader {
     /// From now on both directions speak something else; what the other one holds unread is part of it.
     fn switch(&mut self, direction: Direction, name: String, cx: &mut Context<'_>) {
         let other = direction.reverse();
+        let mut asked = None;
         if let State::Parsing(parser) = &mut self.state {
+            asked = parser.hand_over();
             parser.close(End::Finished, cx.time, cx);
         }
-        self.state = State::Switched(name);
+        self.state = match successor(&name, self.options.protocols) {
+            Some(protocol) => State::Parsing(self.go_on(protocol, asked, cx)),
+            None => State::Switched(name),
+        };
         self.lanes[other.index()].blocked = None;
         self.resume(other, cx);
+    }
+
+    /// The parser of a protocol that begins in the middle of the connection.
+    fn go_on(
+        &mut self,
+        protocol: &'static Protocol,
+        asked: Option<Message>,
+        cx: &mut Context<'_>,
+    ) -> Box<dyn Parser + Send> {
+        cx.info.protocol = Some(protocol.name);
+        let mut parser = self.parser(protocol, cx);
+        if let Some(asked) = asked {
+            parser.take_over(asked);
+        }
+        for direction in Direction::BOTH {
+            let lane = &self.lanes[direction.index()];
+            let rest = Input { direction, offset: lane.offset, time: cx.time, data: &[] };
+            if lane.resyncing {
+                parser.begin_inside(direction);
+            }
+            if lane.finished {
+                parser.finish(rest, End::Finished, cx);
+            }
+        }
+        parser
+    }
+
+    fn parser(&self, protocol: &Protocol, cx: &Context<'_>) -> Box<dyn Parser + Send> {
+        let role = cx.info.open.role;
+        (protocol.parser)(protocol::Options { role, ..self.options.protocol })
     }
 
     /// One message outgrew what may be buffered.

@@ -49,6 +49,7 @@ impl Parser for Lines {
         let message = Message {
             direction: input.direction,
             range,
+            parts: Vec::new(),
             started: input.time,
             ended: input.time,
             fields: Vec::new(),

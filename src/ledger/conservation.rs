@@ -34,8 +34,8 @@ fn tell(book: &mut Book, told: Told) {
 
 fn record(range: Range, status: Status) -> Record {
     let time = Timestamp(0);
-    let message =
-        Message { direction: D, range, started: time, ended: time, fields: Vec::new(), causes: Vec::new() };
+    let (parts, fields, causes) = (Vec::new(), Vec::new(), Vec::new());
+    let message = Message { direction: D, range, parts, started: time, ended: time, fields, causes };
     Record { protocol: "test", status, summary: String::new(), request: Some(message), response: None }
 }
 
@@ -71,6 +71,38 @@ fn a_gap_inside_a_frame_is_no_part_of_it() {
     check(&[&parts[..], &framed].concat(), [10, 10, 8, 8, 8, 0]);
     // The frame of a message that ended with the gap may be told before the gap.
     check(&[Delivered(0, 4), Framed(0, 6), Lost(4, 6, Cause::RingFull)], [6, 6, 4, 4, 0, 4]);
+}
+
+/// Streams of one connection take turns: 0..4 and 8..10 belong to one message, 4..8 to another.
+#[test]
+fn messages_whose_frames_take_turns_count_their_own_bytes() {
+    for (first, second, recorded) in [
+        (Status::Complete, Status::Complete, 10),
+        (Status::NoResponse, Status::Complete, 4),
+        (Status::Complete, Status::NoResponse, 6),
+    ] {
+        let mut book = Book::default();
+        [Told::Delivered(0, 10), Told::Framed(0, 4), Told::Framed(4, 8), Told::Framed(8, 10)]
+            .into_iter()
+            .for_each(|told| tell(&mut book, told));
+        let mut divided = record(Range::new(0, 10), first);
+        if let Some(request) = &mut divided.request {
+            request.parts = vec![Range::new(0, 4), Range::new(8, 10)];
+        }
+        book.record(&Info::default(), Timestamp(0), divided);
+        tell(&mut book, Told::Recorded(4, 8, second));
+        let stages = book.into_ledgers()[0].accounts[D.index()].stages();
+        assert_eq!((stages.recorded, stages.residual()), (recorded, 0));
+    }
+}
+
+/// What two records claim counts for the one that came first.
+#[test]
+fn no_byte_counts_twice() {
+    use Told::*;
+    let framed = [Delivered(0, 10), Framed(0, 10)];
+    let claims = [Recorded(0, 6, Status::NoResponse), Recorded(0, 10, Status::Complete)];
+    check(&[&framed[..], &claims].concat(), [10, 10, 10, 10, 4, 0]);
 }
 
 #[test]

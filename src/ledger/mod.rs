@@ -47,6 +47,8 @@ pub struct Account {
     pub unpaired: Vec<Stopped>,
     /// When its bytes moved.
     pub timeline: Timeline,
+    /// Framed bytes that a record claimed, whatever its status: each byte counts once, for the record that came first.
+    pub claimed: RangeSet,
 }
 
 impl Account {
@@ -104,14 +106,21 @@ impl Account {
     /// A message ended before its end. A gap is the cause of what it lacks; here nothing but the message
     /// itself shows that more should have come, so its bytes count as no frame.
     fn break_off(&mut self, range: Range, detail: &str) {
-        for range in self.framed.within(range) {
+        for range in self.unclaimed(range) {
             insert(&mut self.skipped, Stopped { range, cause: Cause::Incomplete, detail: detail.to_owned() });
+            self.framed.remove(range);
         }
-        self.framed.remove(range);
+    }
+
+    /// The framed bytes of a range that no record claimed yet.
+    fn unclaimed(&self, range: Range) -> Vec<Range> {
+        let framed = self.framed.within(range).into_iter();
+        framed.flat_map(|part| self.claimed.missing_in(part)).collect()
     }
 
     fn record(&mut self, range: Range, cause: Option<Cause>, detail: &str) {
-        for part in self.framed.within(range) {
+        for part in self.unclaimed(range) {
+            self.claimed.insert(part);
             match cause {
                 None => self.recorded.insert(part),
                 Some(cause) => extend(&mut self.unpaired, part, cause, detail),
@@ -207,10 +216,12 @@ impl Observer for Book {
         };
         for message in record.messages() {
             let account = &mut ledger.accounts[message.direction.index()];
-            if message.causes.contains(&Cause::Incomplete) {
-                account.break_off(message.range, &record.summary);
-            } else {
-                account.record(message.range, cause, detail);
+            let is_cut = message.causes.contains(&Cause::Incomplete);
+            for part in message.ranges() {
+                match is_cut {
+                    true => account.break_off(part, &record.summary),
+                    false => account.record(part, cause, detail),
+                }
             }
         }
     }
@@ -250,7 +261,15 @@ mod tests {
 
     fn message(range: Range, causes: Vec<Cause>) -> Message {
         let at = Timestamp(1);
-        Message { direction: SEND, range, started: at, ended: at, fields: Vec::new(), causes }
+        Message {
+            direction: SEND,
+            range,
+            parts: Vec::new(),
+            started: at,
+            ended: at,
+            fields: Vec::new(),
+            causes,
+        }
     }
 
     /// Books a truncated response between bytes that are no protocol, and looks at what stopped and came through.

@@ -232,6 +232,7 @@ mod tests {
             ended: Timestamp(times[1]),
             fields,
             causes: vec![Cause::FieldTruncated],
+            parts: Vec::new(),
         };
         let bytes = |text: &str| Value::Bytes(text.as_bytes().to_vec());
         let headers =

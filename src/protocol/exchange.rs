@@ -8,6 +8,9 @@ use std::collections::VecDeque;
 /// How many requests of one connection may wait for their answers.
 pub const PENDING_MAX: usize = 4096;
 
+/// How many parts of a message are told apart where frames of other messages lie between them.
+pub const PARTS_MAX: usize = 1024;
+
 /// A message on its way into a record, with the line that shows it.
 #[derive(Clone, Debug)]
 pub struct Half {
@@ -27,7 +30,8 @@ impl Half {
         fields: Vec<Field>,
     ) -> Half {
         let [started, ended] = times;
-        let message = Message { direction, range, started, ended, fields, causes: Vec::new() };
+        let (parts, causes) = (Vec::new(), Vec::new());
+        let message = Message { direction, range, parts, started, ended, fields, causes };
         Half { message, summary: summary.into() }
     }
 
@@ -36,11 +40,27 @@ impl Half {
         add(&mut self.message.causes, cause);
     }
 
-    /// Takes in a further frame of the same message.
+    /// Takes in a further frame of the same message, behind those it has. Frames of other messages may lie between.
     pub fn extend(&mut self, range: Range, ended: Timestamp, causes: &[Cause]) {
-        self.message.range.to = self.message.range.to.max(range.to);
+        self.add_part(range);
         self.message.ended = ended;
         causes.iter().for_each(|&cause| self.add_cause(cause));
+    }
+
+    /// Counts a range behind those it has among its own.
+    fn add_part(&mut self, range: Range) {
+        let Message { range: whole, parts, .. } = &mut self.message;
+        if range.from > whole.to && parts.is_empty() {
+            parts.push(*whole);
+        }
+        // At the bound what lies between is taken in: the ledger gives each byte to whoever claims it first.
+        let is_full = parts.len() >= PARTS_MAX;
+        match parts.last_mut() {
+            Some(last) if range.from <= last.to || is_full => last.to = last.to.max(range.to),
+            Some(_) => parts.push(range),
+            None => {}
+        }
+        whole.to = whole.to.max(range.to);
     }
 }
 

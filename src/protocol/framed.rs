@@ -1,15 +1,19 @@
 //! Protocols whose messages say how long they are: one driver for all of them.
 //!
 //! [`Driver`] cuts frames, in place where a whole one is at hand. Of a frame that is longer than what the protocol
-//! wants to look at, it keeps the beginning and counts the rest, so a body of any size takes constant memory. It
+//! wants to keep, it keeps the beginning and shows the rest as it passes, so a body of any size takes constant memory. It
 //! carries a frame over a gap inside it (its end is known), and accounts for every byte. What frames mean is the
 //! business of the [`Framed`] protocol alone.
 
 use super::{AfterGap, End, Gap, Input, Output, Parser, Progress, Resync, Then};
 use crate::event::{Cause, Direction, Range, Timestamp};
+use crate::record::Message;
 
 /// The most bytes of one frame that are kept for a protocol to look at.
 pub const KEEP_MAX: usize = 1 << 20;
+
+/// How many holes of one frame are told apart. Those beyond it count as bytes that came, should the frame be refused.
+const HOLES_MAX: usize = 1024;
 
 /// What a protocol of frames brings; both directions of one connection.
 pub trait Framed {
@@ -25,6 +29,12 @@ pub trait Framed {
     /// The frame does not follow the protocol.
     fn frame(&mut self, frame: &Frame<'_>, out: &mut dyn Output) -> Result<(), String>;
 
+    /// Bytes of the frame under way, behind those that are kept of it, as they come; [`Framed::frame`] follows when its
+    /// end has come. `at` counts from the first byte of the frame, and jumps where bytes are missing.
+    fn beyond(&mut self, direction: Direction, at: u64, data: &[u8]) {
+        let _ = (direction, at, data);
+    }
+
     /// See [`Parser::begin_inside`].
     fn begin_inside(&mut self, direction: Direction) {
         let _ = direction;
@@ -36,6 +46,11 @@ pub trait Framed {
     /// Frames of a direction, it is not known how many, were lost or could not be read. What is paired by order can't
     /// be paired across this; state that frames change may have changed.
     fn lost(&mut self, direction: Direction, cause: Cause, out: &mut dyn Output);
+
+    /// See [`Parser::take_over`].
+    fn take_over(&mut self, asked: Message) {
+        let _ = asked;
+    }
 
     /// See [`Parser::unblock`]: needed where [`Head::Other`] is used.
     fn unblock(&mut self, direction: Direction) {
@@ -130,11 +145,25 @@ struct OpenFrame {
     at: u64,
     started: Timestamp,
     causes: Vec<Cause>,
+    /// Where bytes of it are missing, in order; [`HOLES_MAX`] at most.
+    holes: Vec<Range>,
 }
 
 impl OpenFrame {
     fn missing(&self) -> u64 {
         self.length - self.at
+    }
+
+    /// Passes over bytes that are missing.
+    fn lose(&mut self, count: u64) {
+        let hole = Range::new(self.from + self.at, self.from + self.at + count);
+        self.at += count;
+        let has_room = self.holes.len() < HOLES_MAX;
+        match self.holes.last_mut() {
+            Some(last) if last.to == hole.from => last.to = hole.to,
+            _ if has_room && !hole.is_empty() => self.holes.push(hole),
+            _ => {}
+        }
     }
 
     /// Takes what belongs to it of `data`; returns how much that is.
@@ -163,8 +192,10 @@ impl<P: Framed> Driver<P> {
     /// Takes the bytes at the front: those of the open frame, or the next frame as far as it came.
     fn step(&mut self, input: Input<'_>, out: &mut dyn Output) -> Progress {
         let direction = input.direction;
-        if let Some(open) = &mut self.lane(direction).open {
+        if let Some(open) = &mut self.lanes[direction.index()].open {
+            let at = open.at;
             let taken = open.take(input.data);
+            pass_on(&mut self.protocol, direction, (open.keep, at), &input.data[..taken]);
             if open.missing() == 0 {
                 self.end_open(direction, input.time, out);
             }
@@ -201,6 +232,7 @@ impl<P: Framed> Driver<P> {
         let Input { direction, offset, time, data } = input;
         if data.len() as u64 >= length {
             let range = Range::new(offset, offset + length);
+            pass_on(&mut self.protocol, direction, (keep, 0), &data[..length as usize]);
             let frame = Frame {
                 direction,
                 range,
@@ -209,12 +241,21 @@ impl<P: Framed> Driver<P> {
                 times: [started, time],
                 causes: Vec::new(),
             };
-            self.hand_on(&frame, out);
+            self.hand_on(&frame, &[], out);
             return Progress { taken: length as usize, then: Then::More("a frame") };
         }
-        let mut open =
-            OpenFrame { from: offset, length, keep, kept: Vec::new(), at: 0, started, causes: Vec::new() };
+        let mut open = OpenFrame {
+            from: offset,
+            length,
+            keep,
+            kept: Vec::new(),
+            at: 0,
+            started,
+            causes: Vec::new(),
+            holes: Vec::new(),
+        };
         let taken = open.take(data);
+        pass_on(&mut self.protocol, direction, (keep, 0), &data[..taken]);
         self.lane(direction).open = Some(open);
         Progress { taken, then: Then::More("the rest of a frame") }
     }
@@ -223,14 +264,20 @@ impl<P: Framed> Driver<P> {
     fn end_open(&mut self, direction: Direction, time: Timestamp, out: &mut dyn Output) {
         let Some(open) = self.lane(direction).open.take() else { return };
         let range = Range::new(open.from, open.from + open.at);
-        let OpenFrame { kept, length, started, causes, .. } = open;
+        let OpenFrame { kept, length, started, causes, holes, .. } = open;
         let frame = Frame { direction, range, data: &kept, length, times: [started, time], causes };
-        self.hand_on(&frame, out);
+        self.hand_on(&frame, &holes, out);
     }
 
-    fn hand_on(&mut self, frame: &Frame<'_>, out: &mut dyn Output) {
-        if let Err(reason) = self.protocol.frame(frame, out) {
-            out.skip(frame.direction, frame.range, Cause::ParseError, format_args!("{reason}"));
+    fn hand_on(&mut self, frame: &Frame<'_>, holes: &[Range], out: &mut dyn Output) {
+        let Err(reason) = self.protocol.frame(frame, out) else { return };
+        let mut from = frame.range.from;
+        for hole in holes.iter().copied().chain([Range::new(frame.range.to, frame.range.to)]) {
+            if from < hole.from {
+                let part = Range::new(from, hole.from);
+                out.skip(frame.direction, part, Cause::ParseError, format_args!("{reason}"));
+            }
+            from = hole.to;
         }
     }
 
@@ -262,6 +309,14 @@ impl<P: Framed> Driver<P> {
     }
 }
 
+/// Shows bytes of a frame that begin `at` its first byte, but for those that are kept.
+fn pass_on<P: Framed>(protocol: &mut P, direction: Direction, (keep, at): (usize, u64), data: &[u8]) {
+    let kept = (keep as u64).saturating_sub(at).min(data.len() as u64) as usize;
+    if kept < data.len() {
+        protocol.beyond(direction, at + kept as u64, &data[kept..]);
+    }
+}
+
 impl<P: Framed> Parser for Driver<P> {
     fn feed(&mut self, input: Input<'_>, out: &mut dyn Output) -> Progress {
         let mut rest = input;
@@ -282,7 +337,7 @@ impl<P: Framed> Parser for Driver<P> {
         let mut behind = range.len();
         if let Some(open) = &mut self.lane(direction).open {
             let inside = open.missing().min(behind);
-            open.at += inside;
+            open.lose(inside);
             behind -= inside;
             if !open.causes.contains(&cause) {
                 open.causes.push(cause);
@@ -321,6 +376,10 @@ impl<P: Framed> Parser for Driver<P> {
         self.protocol.finish(direction, end, time, out);
     }
 
+    fn take_over(&mut self, asked: Message) {
+        self.protocol.take_over(asked);
+    }
+
     fn unblock(&mut self, direction: Direction) {
         self.protocol.unblock(direction);
     }
@@ -338,8 +397,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Frames of a length byte (of all that follows), a kind and a body, of which two bytes are looked at.
-    struct Letters;
+    /// Frames of a length byte (of all that follows), a kind and a body, of which two bytes are kept and the others seen as
+    /// they pass.
+    #[derive(Default)]
+    struct Letters {
+        passed: [Vec<(u64, u8)>; 2],
+    }
 
     static PROTOCOL: Protocol = Protocol { name: "letters", detect, parser, datagrams: None };
 
@@ -348,7 +411,7 @@ mod tests {
     }
 
     fn parser(_: Options) -> Box<dyn Parser + Send> {
-        Box::new(Driver::new(Letters))
+        Box::new(Driver::new(Letters::default()))
     }
 
     impl Framed for Letters {
@@ -368,11 +431,19 @@ mod tests {
                 return Err("refused".to_owned());
             }
             out.frame(frame.direction, frame.range, format_args!("letter"));
-            let summary = String::from_utf8_lossy(frame.data.get(1..).unwrap_or_default()).into_owned();
+            let mut summary = String::from_utf8_lossy(frame.data.get(1..).unwrap_or_default()).into_owned();
+            let passed = std::mem::take(&mut self.passed[frame.direction.index()]);
+            for (at, byte) in passed {
+                summary.push_str(&format!(" {at}{}", char::from(byte)));
+            }
             let mut half = Half::new(frame.direction, frame.range, frame.times, summary, Vec::new());
             frame.causes.iter().for_each(|&cause| half.add_cause(cause));
             exchange::lone("letters", half, true, out);
             Ok(())
+        }
+
+        fn beyond(&mut self, direction: Direction, at: u64, data: &[u8]) {
+            self.passed[direction.index()].extend((at..).zip(data.iter().copied()));
         }
 
         fn resync(&mut self, _: Direction, data: &[u8], at_event: bool) -> Resync {
@@ -402,7 +473,7 @@ mod tests {
     fn frames_are_cut_whatever_the_cuts_and_long_ones_are_kept_in_part() {
         let conversation = [bytes(b"\x01A\x04BbcX\x02CcX\x02XX\x03D34")];
         let outcome = run_in_cuts(&PROTOCOL, &conversation, Setup::default());
-        assert_eq!(outcome.summaries(), ["A", "Bbc", "Cc"]);
+        assert_eq!(outcome.summaries(), ["A", "Bbc 4X", "Cc"]);
         run_damaged(&PROTOCOL, &conversation, Setup::default());
         let skipped: Vec<_> = outcome.skipped.iter().map(|(_, range, cause, _)| (*range, *cause)).collect();
         // The body of C is said to be one byte long, so its X begins what is no frame.
@@ -417,11 +488,31 @@ mod tests {
     }
 
     #[test]
+    fn of_a_refused_frame_with_holes_only_what_came_is_skipped() {
+        let outcome = run(
+            &PROTOCOL,
+            &[bytes(b"\x08Xa"), gap(2), bytes(b"b"), gap(1), bytes(b"cd\x01A")],
+            Setup::default(),
+        );
+        let skipped: Vec<Range> = outcome.skipped.iter().map(|skipped| skipped.1).collect();
+        assert_eq!(skipped, [Range::new(0, 3), Range::new(5, 6), Range::new(7, 9)]);
+        assert_eq!(outcome.summaries(), ["A"]);
+    }
+
+    #[test]
     fn a_gap_inside_a_frame_leaves_its_end_known() {
-        check(&[bytes(b"\x08Aa"), gap(4), bytes(b"xy\x01B")], &["Aa [truncated]", "B"]);
+        check(&[bytes(b"\x08Aa"), gap(4), bytes(b"xy\x01B")], &["Aa 7x 8y [truncated]", "B"]);
         check(&[bytes(b"\x08A"), gap(7), bytes(b"\x01B")], &["A [truncated]", "B"]);
         check(&[bytes(b"\x04A"), gap(4), bytes(b"\x01B")], &["A [truncated]", "B"]);
         check(&[bytes(b"\x01A\x04"), gap(4), bytes(b"\x01B")], &["A", "B"]);
+    }
+
+    #[test]
+    fn what_is_not_kept_is_seen_as_it_passes() {
+        let outcome = run_in_cuts(&PROTOCOL, &[bytes(b"\x07A234567\x01B\x04C23")], Setup::default());
+        assert_eq!(outcome.summaries(), ["A23 44 55 66 77", "B", "C23 [truncated]"]);
+        check(&[bytes(b"\x08A2345"), gap(2), bytes(b"8\x01B")], &["A23 44 55 88 [truncated]", "B"]);
+        check(&[bytes(b"\x08A"), gap(5), bytes(b"78\x01B")], &["A 77 88 [truncated]", "B"]);
     }
 
     #[test]

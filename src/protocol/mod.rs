@@ -16,7 +16,7 @@ pub mod framed;
 mod testing;
 
 use crate::event::{Address, Cause, Direction, Range, Role, Timestamp};
-use crate::record::Record;
+use crate::record::{Message, Record};
 use std::fmt;
 
 /// Declares the modules and builds the table [`ALL`] of their `PROTOCOL`s.
@@ -29,7 +29,17 @@ macro_rules! protocols {
     };
 }
 
-protocols! { http1 redis }
+protocols! { http1 http2 redis }
+
+/// What both ends may agree to speak from some byte on, as [`Then::Switched`] names it, and the protocol whose parser
+/// goes on there.
+const UPGRADES: [(&str, &str); 1] = [("h2c", http2::PROTOCOL.name)];
+
+/// The protocol of `known` that goes on after a switch to `name`.
+pub fn successor(name: &str, known: &[&'static Protocol]) -> Option<&'static Protocol> {
+    let (_, protocol) = UPGRADES.iter().find(|(token, _)| token.eq_ignore_ascii_case(name))?;
+    known.iter().copied().find(|one| one.name == *protocol)
+}
 
 /// One row of the table of protocols.
 pub struct Protocol {
@@ -152,8 +162,9 @@ pub enum Then {
         /// What is wrong with it.
         reason: String,
     },
-    /// From here on both directions speak something else (HTTP upgrade, CONNECT). Names it. All later
-    /// bytes are marked [`Cause::Unsupported`].
+    /// From here on both directions speak something else (HTTP upgrade, CONNECT). Names it. A parser that is made for it
+    /// goes on ([`successor`]), with what [`Parser::hand_over`] gives; without one all later bytes are marked
+    /// [`Cause::Unsupported`].
     Switched(String),
 }
 
@@ -225,6 +236,17 @@ pub trait Parser {
     /// where the stream ends); they have to be accounted for here, like the unread bytes of a gap.
     /// Called once per direction, at the latest before [`Parser::close`].
     fn finish(&mut self, rest: Input<'_>, end: End, out: &mut dyn Output);
+
+    /// What the parser that goes on after [`Then::Switched`] should know: the request that asked for the switch.
+    fn hand_over(&mut self) -> Option<Message> {
+        None
+    }
+
+    /// This parser goes on where another one ended with [`Then::Switched`]; `asked` is the request that asked for it.
+    /// Called before anything else.
+    fn take_over(&mut self, asked: Message) {
+        let _ = asked;
+    }
 
     /// Waiting for the other direction ([`Then::Other`]) is over: it has a gap or its end there. The next
     /// [`Parser::feed`] of `direction` has to go on without.

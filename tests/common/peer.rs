@@ -1,4 +1,4 @@
-//! Real processes to observe: Python programs written in the test, nginx, redis-server. Each is ended by its
+//! Real processes to observe: Python programs written in the test, nginx, nghttpd, nghttpx, redis-server. Each is ended by its
 //! own id when the test is done with it.
 
 #[allow(unused_imports)] // see mod.rs
@@ -180,6 +180,29 @@ impl Server {
         std::fs::write(&path, configuration).expect("room for files");
         let mut command = Command::new("nginx");
         command.args(["-p", &root, "-e", &format!("{root}/error"), "-c"]).arg(path);
+        Server::start(command, port, files)
+    }
+
+    /// nghttpd in clear text: HTTP/2 for who knows that beforehand; serves `files`, and pushes as `more` says.
+    pub fn nghttpd(files: &[(&str, &[u8])], more: &[&str]) -> Server {
+        let root = tempfile::tempdir().expect("room for files");
+        let port = free_port();
+        for (name, body) in files {
+            std::fs::write(root.path().join(name), body).expect("room for files");
+        }
+        let mut command = Command::new("nghttpd");
+        command.args(["--no-tls", "-a", "127.0.0.1", "-d", root.path().to_str().expect("a UTF-8 path")]);
+        command.args(more).arg(port.to_string());
+        Server::start(command, port, root)
+    }
+
+    /// nghttpx in clear text, as one process, in front of `behind`; upgrades from HTTP/1.1 to HTTP/2.
+    pub fn nghttpx(behind: SocketAddr) -> Server {
+        let files = tempfile::tempdir().expect("room for files");
+        let port = free_port();
+        let mut command = Command::new("nghttpx");
+        command.args(["--conf=/dev/null", "--single-process", "--workers=1", "--errorlog-file=/dev/null"]);
+        command.args([format!("-f127.0.0.1,{port};no-tls"), format!("-b127.0.0.1,{}", behind.port())]);
         Server::start(command, port, files)
     }
 

@@ -6,7 +6,9 @@ mod common;
 
 mod cuts;
 mod endings;
+mod grpc;
 mod http;
+mod http2;
 mod redis;
 mod tshark;
 mod vantages;

@@ -177,12 +177,12 @@ fn parse_chunk_size(line: &[u8]) -> Option<u64> {
 }
 
 /// The payload of one message: counted, and kept up to a bound where a record is to show it.
-pub(super) struct Body {
+pub(in crate::protocol) struct Body {
     /// Bytes of payload, also those that are missing or not kept.
-    pub(super) length: u64,
+    pub(in crate::protocol) length: u64,
     keep: Keep,
     /// The coding that is not undone, if any.
-    pub(super) unsupported: Option<String>,
+    pub(in crate::protocol) unsupported: Option<String>,
 }
 
 /// What is kept of a body.
@@ -207,17 +207,17 @@ enum Coding {
 
 /// What is shown of a body.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Shown {
+pub(in crate::protocol) struct Shown {
     /// A prefix of the payload, decompressed where `decoded` says so.
-    pub(super) bytes: Vec<u8>,
-    pub(super) decoded: bool,
+    pub(in crate::protocol) bytes: Vec<u8>,
+    pub(in crate::protocol) decoded: bool,
     /// There is more than the bound let through.
-    pub(super) cut: bool,
+    pub(in crate::protocol) cut: bool,
 }
 
 impl Body {
     /// A body that went through `codings`, of which up to `limit` bytes are kept.
-    pub(super) fn new(codings: &[String], limit: usize) -> Body {
+    pub(in crate::protocol) fn new(codings: &[String], limit: usize) -> Body {
         let (keep, unsupported) = match codings {
             _ if limit == 0 => (Keep::Nothing, None),
             [] => (Keep::Plain(Bounded::new(limit)), None),
@@ -229,13 +229,13 @@ impl Body {
     }
 
     /// Takes payload.
-    fn push(&mut self, data: &[u8]) {
+    pub(in crate::protocol) fn push(&mut self, data: &[u8]) {
         self.length += data.len() as u64;
         self.keep(data);
     }
 
     /// Counts payload that is missing. What comes after it is not shown: a hole must not be hidden.
-    pub(super) fn miss(&mut self, length: u64) {
+    pub(in crate::protocol) fn miss(&mut self, length: u64) {
         self.length += length;
         let shown = self.take_shown();
         if let Some(shown) = shown {
@@ -244,7 +244,7 @@ impl Body {
     }
 
     /// What is to be shown; none where nothing was asked for.
-    pub(super) fn take_shown(&mut self) -> Option<Shown> {
+    pub(in crate::protocol) fn take_shown(&mut self) -> Option<Shown> {
         let (bounded, decoded) = match std::mem::replace(&mut self.keep, Keep::Nothing) {
             Keep::Nothing => return None,
             Keep::Done(shown) => return Some(shown),

@@ -15,7 +15,7 @@ pub(super) const MAX_HEAD: usize = 256 * 1024;
 pub(super) const MAX_HEADERS: usize = 1024;
 
 /// What stands for the value of a header that holds a secret.
-const MASK: &str = "***";
+pub(in crate::protocol) const MASK: &str = "***";
 
 /// Headers whose values are credentials.
 const SECRETS: [&[u8]; 4] = [b"authorization", b"proxy-authorization", b"cookie", b"set-cookie"];
@@ -136,7 +136,7 @@ impl HeaderLine<'_> {
 
     fn into_value(self, show_secrets: bool) -> (Value, Value) {
         let name = Value::Bytes(self.name.to_vec());
-        if !show_secrets && SECRETS.iter().any(|secret| secret.eq_ignore_ascii_case(self.name)) {
+        if !show_secrets && is_secret(self.name) {
             return (name, Value::Text(MASK.into()));
         }
         (name, Value::Bytes(self.unfolded()))
@@ -249,10 +249,15 @@ impl<'a> Facts<'a> {
 }
 
 /// The codings of a list, lower case, without `identity`.
-fn codings(value: &[u8]) -> Vec<String> {
+pub(in crate::protocol) fn codings(value: &[u8]) -> Vec<String> {
     let items = value.split(|&byte| byte == b',').map(|item| item.trim_ascii().to_ascii_lowercase());
     let items = items.filter(|item| !item.is_empty() && item != b"identity");
     items.map(|item| String::from_utf8_lossy(&item).into_owned()).collect()
+}
+
+/// True for a header whose value is a credential.
+pub(in crate::protocol) fn is_secret(name: &[u8]) -> bool {
+    SECRETS.iter().any(|secret| secret.eq_ignore_ascii_case(name))
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {

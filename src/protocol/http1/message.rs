@@ -235,7 +235,7 @@ impl Draft {
         let range = Range::new(self.start, to);
         let (started, fields, causes) = (self.started, self.fields, self.causes);
         Half {
-            message: Message { direction, range, started, ended, fields, causes },
+            message: Message { direction, range, parts: Vec::new(), started, ended, fields, causes },
             truncated: self.truncated,
         }
     }

@@ -9,10 +9,10 @@
 //! A frame is a whole message: empty lines before it, interim (1xx) responses, head, body, trailers.
 
 mod arrivals;
-mod body;
-mod head;
+pub(super) mod body;
+pub(super) mod head;
 mod message;
-mod pairing;
+pub(super) mod pairing;
 mod start_line;
 #[cfg(test)]
 mod tests;
@@ -21,6 +21,7 @@ use super::{
     AfterGap, End, Gap, Input, Options, Output, Parser, Progress, Protocol, Resync, Sample, Then, Verdict,
 };
 use crate::event::{Cause, Direction, Range, Timestamp};
+use crate::record::Message;
 use arrivals::{Arrival, Arrivals};
 use body::{Advance, Extent};
 use head::{Head, MAX_HEAD};
@@ -49,6 +50,7 @@ fn parser(options: Options) -> Box<dyn Parser + Send> {
         pairing: Pairing::default(),
         order: 0,
         switched: None,
+        asked: None,
     })
 }
 
@@ -64,6 +66,8 @@ struct Http1 {
     order: u64,
     /// What both directions speak since an upgrade.
     switched: Option<String>,
+    /// The request that asked for it.
+    asked: Option<Message>,
 }
 
 /// One direction.
@@ -203,6 +207,10 @@ impl Parser for Http1 {
         side.head = Search::default();
         let fits = |line: &StartLine<'_>| known.is_none_or(|known| is_request(line) == (known == direction));
         start_line::find_boundary(data, at_event, &fits)
+    }
+
+    fn hand_over(&mut self) -> Option<Message> {
+        self.asked.take()
     }
 
     fn finish(&mut self, rest: Input<'_>, end: End, out: &mut dyn Output) {
@@ -472,6 +480,9 @@ impl Http1 {
         out.frame(direction, Range::new(draft.start, to), format_args!("{draft}"));
         self.switched = draft.switches_to().or(self.switched.take());
         let (is_request, id) = (draft.is_request, draft.id);
+        if let (Some(id), Some(_)) = (id, draft.switches_to()) {
+            self.asked = self.pairing.request(id).cloned();
+        }
         let half = draft.into_half(direction, to, ended);
         match id {
             Some(id) if is_request => self.pairing.end_request(id, half, out),

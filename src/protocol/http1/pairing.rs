@@ -343,6 +343,12 @@ impl Pairing {
         self.queue.clear();
     }
 
+    /// A request that waits for the end of its answer.
+    pub(super) fn request(&self, id: u64) -> Option<&Message> {
+        let exchange = self.queue.iter().rev().find(|exchange| exchange.id == id)?;
+        exchange.request.as_ref().map(|half| &half.message)
+    }
+
     fn find(&mut self, id: u64) -> Option<&mut Exchange> {
         self.queue.iter_mut().rev().find(|exchange| exchange.id == id)
     }
@@ -444,7 +450,7 @@ fn field<'a>(message: &'a Message, name: &str) -> Option<&'a Value> {
 }
 
 /// Bytes in decimal units: `12 B`, `12.3 kB`.
-fn size(bytes: i64) -> String {
+pub(in crate::protocol) fn size(bytes: i64) -> String {
     if bytes < 1000 {
         return format!("{bytes} B");
     }

@@ -312,7 +312,7 @@ impl Redis {
         let range = Range::new(lane.from, to);
         let started = lane.started.unwrap_or(time);
         let causes = std::mem::take(&mut lane.causes);
-        Message { direction, range, started, ended: time, fields: Vec::new(), causes }
+        Message { direction, range, parts: Vec::new(), started, ended: time, fields: Vec::new(), causes }
     }
 
     fn command(&mut self, mut message: Message, truncated: bool, out: &mut dyn Output) {
