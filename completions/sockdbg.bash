@@ -105,7 +105,7 @@ _sockdbg() {
             return 0
             ;;
         sockdbg__subcmd__conn__subcmd__trace)
-            opts="-p -f -a -r -v -q -A -x -X -s -c -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --read --verbose --max-field --filter --show-secrets --format --color --quiet --ascii --hex --hex-ascii --snaplen --count --duration --ring-size --help"
+            opts="-p -f -a -r -v -q -A -x -X -s -c -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --read --verbose --max-field --filter --show-secrets --format --color --quiet --ascii --hex --hex-ascii --snaplen --count --duration --ring-size --hooks --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -152,7 +152,7 @@ _sockdbg() {
                     return 0
                     ;;
                 --family)
-                    COMPREPLY=($(compgen -W "ipv4 ipv6" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "ipv4 ipv6 unix" -- "${cur}"))
                     return 0
                     ;;
                 --syscall)
@@ -219,6 +219,10 @@ _sockdbg() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --hooks)
+                    COMPREPLY=($(compgen -W "auto sockets calls" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -283,7 +287,7 @@ _sockdbg() {
             return 0
             ;;
         sockdbg__subcmd__events)
-            opts="-p -f -a -r -w -q -A -x -X -s -c -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --read --write --print --format --color --quiet --ascii --hex --hex-ascii --snaplen --count --duration --ring-size --help"
+            opts="-p -f -a -r -w -q -A -x -X -s -c -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --read --write --print --format --color --quiet --ascii --hex --hex-ascii --snaplen --count --duration --ring-size --hooks --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -330,7 +334,7 @@ _sockdbg() {
                     return 0
                     ;;
                 --family)
-                    COMPREPLY=($(compgen -W "ipv4 ipv6" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "ipv4 ipv6 unix" -- "${cur}"))
                     return 0
                     ;;
                 --syscall)
@@ -387,6 +391,10 @@ _sockdbg() {
                     ;;
                 --ring-size)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --hooks)
+                    COMPREPLY=($(compgen -W "auto sockets calls" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -585,7 +593,7 @@ _sockdbg() {
             return 0
             ;;
         sockdbg__subcmd__verify)
-            opts="-p -f -a -i -s -c -q -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --pcap --interface --snaplen --count --duration --ring-size --format --color --quiet --full --html --help"
+            opts="-p -f -a -i -s -c -q -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --pcap --interface --snaplen --count --duration --ring-size --hooks --format --color --quiet --full --html --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -632,7 +640,7 @@ _sockdbg() {
                     return 0
                     ;;
                 --family)
-                    COMPREPLY=($(compgen -W "ipv4 ipv6" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "ipv4 ipv6 unix" -- "${cur}"))
                     return 0
                     ;;
                 --syscall)
@@ -677,6 +685,10 @@ _sockdbg() {
                     ;;
                 --ring-size)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --hooks)
+                    COMPREPLY=($(compgen -W "auto sockets calls" -- "${cur}"))
                     return 0
                     ;;
                 --format)
