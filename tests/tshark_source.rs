@@ -318,6 +318,24 @@ fn what_can_t_be_compared_at_all_is_refused_with_the_field_that_is_missing() {
     assert!(message.contains("lacks"), "{message}");
 }
 
+/// A list of fields does not tell which addresses are within the other ones.
+#[test]
+fn ipv6_in_ipv4_needs_the_protocols() {
+    let scratch = Scratch::new();
+    let path = captures().join("link/ndpi--6in4tunnel.pcap");
+    let ipv6 = ["-e", "ipv6.src", "-e", "ipv6.dst"];
+    let few = [&Form::Few.args()[..], &ipv6].concat();
+    let message = refusal(&scratch.file("x.json", tshark(&path, &few)));
+    assert!(
+        message.contains("lacks frame.protocols, which tells IPv6 in IPv4 from the reverse"),
+        "{message}"
+    );
+    let enough = [&few[..], &["-e", "frame.protocols"]].concat();
+    let (found, _) = streams(&scratch.file("x.json", tshark(&path, &enough)));
+    assert_eq!(found, streams(&path).0);
+    assert!(found.keys().all(|ends| ends.starts_with('[')) && !found.is_empty(), "{found:?}");
+}
+
 /// The command that messages give has to give what they promise.
 #[test]
 fn the_command_in_the_messages_leaves_nothing_to_complain_of() {

@@ -4,7 +4,8 @@ use super::segment::Columns;
 use std::collections::BTreeMap;
 
 /// Gives all that is needed, and little else.
-const COMMAND: &str = "tshark -r CAPTURE -o tcp.desegment_tcp_streams:FALSE -T json -e frame.time_epoch -e frame.protocols -e frame.len \
+const COMMAND: &str = "tshark -r CAPTURE -o tcp.desegment_tcp_streams:FALSE -T json \
+                       -e frame.time_epoch -e frame.protocols -e frame.len \
                        -e frame.cap_len -e ip.src -e ip.dst -e ipv6.src -e ipv6.dst -e tcp.srcport \
                        -e tcp.dstport -e tcp.seq_raw -e tcp.ack_raw -e tcp.flags -e tcp.len -e tcp.payload \
                        > FILE.json";
@@ -43,13 +44,7 @@ impl Counts {
     }
 
     /// Why nothing in the JSON can be used; absent where something can, or there is nothing.
-    pub fn refusal(&self, columns: &Columns, cut: Option<&str>) -> Option<String> {
-        if self.packets == 0 {
-            // Only a cut tells an empty array from text that is no JSON.
-            return cut
-                .filter(|reason| reason.contains("no JSON object"))
-                .map(|_| "is JSON, but not what `tshark -T json` or `tshark -T ek` writes".to_owned());
-        }
+    pub fn refusal(&self, columns: &Columns) -> Option<String> {
         if self.tcp > 0 && self.taken == 0 && !self.lacking.is_empty() {
             let what: Vec<&str> = self.lacking.keys().copied().collect();
             return Some(format!("lacks {}; run: {COMMAND}", what.join(", ")));

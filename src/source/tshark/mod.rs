@@ -30,6 +30,9 @@ const MAX_BLANKS: usize = 1024;
 /// The byte order mark of UTF-8.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// What other JSON is called.
+const FOREIGN: &str = "is JSON, but not what `tshark -T json` or `tshark -T ek` writes";
+
 /// The JSON of tshark, open.
 pub struct Capture {
     reader: Reader,
@@ -116,7 +119,10 @@ impl Capture {
             let (json, position) = match self.reader.next()? {
                 Unit::Object(json, position) => (json, position),
                 Unit::End => return Ok(ControlFlow::Continue(())),
-                Unit::Cut(reason) => {
+                Unit::Other(_) if counts.packets == 0 => {
+                    return Err(Error::Input(format!("{name}: {FOREIGN}")));
+                }
+                Unit::Cut(reason) | Unit::Other(reason) => {
                     summary.cut = Some(reason);
                     return Ok(ControlFlow::Continue(()));
                 }
@@ -138,9 +144,7 @@ impl Capture {
                      instead, which can be read back"
                         .to_owned()
                 }
-                Ok((Object::Foreign, _)) => {
-                    "is JSON, but not what `tshark -T json` or `tshark -T ek` writes".to_owned()
-                }
+                Ok((Object::Foreign, _)) => FOREIGN.to_owned(),
                 Err(error) => format!("damaged JSON in the object at byte {position}: {error}"),
             };
             if counts.packets == 0 {
@@ -161,7 +165,7 @@ impl Source for Capture {
         let mut summary = Summary::default();
         if self.packets(&mut summary, sink)?.is_continue() {
             let Taker { counts, columns, .. } = &self.taker;
-            if let Some(reason) = counts.refusal(columns, summary.cut.as_deref()) {
+            if let Some(reason) = counts.refusal(columns) {
                 return Err(Error::Input(format!("{}: {reason}", self.reader.name())));
             }
             let _stopped = self.taker.flows.end(sink);

@@ -71,12 +71,16 @@ pub fn read<'a>(fields: &'a Fields<'_>, columns: &mut Columns) -> Content<'a> {
     let summary = fields.get(Field::Tcp).unwrap_or_default();
     let raw = fields.get(Field::SeqRaw).filter(|_| !is_raw_bytes(fields)).and_then(number);
     let length = fields.get(Field::Length).or_else(|| after(summary, "Len: ")).and_then(number);
+    let told_length = length.is_some();
     // A header quoted in another packet has neither; nor has one that is cut.
-    if (columns.seq_raw && raw.is_none()) || (columns.length && length.is_none()) {
+    if (columns.seq_raw && raw.is_none()) || (columns.length && !told_length) {
         return Content::Other;
     }
     if fields.get(Field::TcpHeader).and_then(number).is_some_and(|length| length < MIN_HEADER) {
         return Content::Other;
+    }
+    if is_in_both(fields) {
+        return Content::Lacks("frame.protocols, which tells IPv6 in IPv4 from the reverse");
     }
     let Some(addresses) = addresses(fields) else {
         return Content::Lacks("ip.src and ip.dst (or ipv6.src and ipv6.dst)");
@@ -97,7 +101,7 @@ pub fn read<'a>(fields: &'a Fields<'_>, columns: &mut Columns) -> Content<'a> {
     }
     let told = flags(fields);
     columns.seq_raw |= raw.is_some();
-    columns.length |= fields.get(Field::Length).is_some() || !summary.is_empty();
+    columns.length |= told_length;
     columns.payload |= own.is_some();
     columns.ack |= ack.is_some();
     columns.flags |= told.is_some();
@@ -140,7 +144,7 @@ fn addresses(fields: &Fields<'_>) -> Option<[IpAddr; 2]> {
         [Field::IpSource, Field::IpDestination, Field::IpAddress, Field::Ip],
         [Field::Ipv6Source, Field::Ipv6Destination, Field::Ipv6Address, Field::Ipv6],
     ];
-    // A packet may have both families: IPv6 in IPv4 and the reverse. Its list does not tell which is within.
+    // A packet may have both: IPv6 in IPv4 and the reverse. A tree has kept only what is within.
     let order = if is_inside(fields, "ip", "ipv6") { [1, 0] } else { [0, 1] };
     order.into_iter().map(|family| families[family]).find_map(|[source, destination, both, text]| {
         let last = |field| inner(fields, fields.count(field));
@@ -153,6 +157,14 @@ fn addresses(fields: &Fields<'_>) -> Option<[IpAddr; 2]> {
         let text = fields.all(text).nth(last(text)?)?;
         Some([address_after(text, "Src: ")?, address_after(text, "Dst: ")?])
     })
+}
+
+/// True where a list has addresses of both families, and does not tell which of them are within.
+fn is_in_both(fields: &Fields<'_>) -> bool {
+    let any = |names: [Field; 3]| names.into_iter().any(|name| fields.get(name).is_some());
+    let old = any([Field::IpSource, Field::IpAddress, Field::Ip]);
+    let new = any([Field::Ipv6Source, Field::Ipv6Address, Field::Ipv6]);
+    old && new && fields.get(Field::Protocols).is_none()
 }
 
 /// True where the protocols of the frame tell that `inner` came after `outer`, both before TCP.

@@ -12,8 +12,10 @@ pub enum Unit<'a> {
     Object(&'a [u8], u64),
     /// The input ends here, as it should.
     End,
-    /// The input ends in the middle, or is damaged, and why.
+    /// The input ends in the middle, and where.
     Cut(String),
+    /// Something other than an object comes next, and where.
+    Other(String),
 }
 
 /// JSON, open. Arrays may follow each other, as after `cat a.json b.json`.
@@ -36,7 +38,7 @@ impl Reader {
         self.input.name()
     }
 
-    /// The next object. After [`Unit::End`] and [`Unit::Cut`] there is none.
+    /// The next object. After any other unit there is none.
     ///
     /// # Errors
     /// The input can't be read any more.
@@ -52,7 +54,7 @@ impl Reader {
                 b']' if self.in_array => self.in_array = false,
                 b',' if self.in_array => {}
                 byte if byte.is_ascii_whitespace() => {}
-                _ => return Ok(self.cut("no JSON object")),
+                _ => return Ok(Unit::Other(self.place("no JSON object"))),
             }
             self.input.consume(1);
         }
@@ -71,21 +73,20 @@ impl Reader {
             seen = self.input.data().len();
             if !self.input.fill(seen + 1)? {
                 let what = if seen < MAX_UNIT { "ends inside a packet" } else { "a packet without end" };
-                return Ok(self.cut(what));
+                return Ok(Unit::Cut(self.place(what)));
             }
         }
     }
 
     fn end(&self) -> Unit<'static> {
         if self.in_array {
-            self.cut("ends without the closing bracket: tshark was stopped")
-        } else {
-            Unit::End
+            return Unit::Cut(self.place("ends without the closing bracket: tshark was stopped"));
         }
+        Unit::End
     }
 
-    fn cut(&self, what: &str) -> Unit<'static> {
-        Unit::Cut(format!("{}: {what}, at byte {}", self.input.name(), self.input.position()))
+    fn place(&self, what: &str) -> String {
+        format!("{}: {what}, at byte {}", self.input.name(), self.input.position())
     }
 }
 
@@ -159,7 +160,7 @@ mod tests {
                         units.push(String::from_utf8(bytes.to_vec()).unwrap());
                     }
                     Unit::End => break units.push("end".into()),
-                    Unit::Cut(reason) => break units.push(reason),
+                    Unit::Cut(reason) | Unit::Other(reason) => break units.push(reason),
                 }
             }
             assert_eq!(units, expected, "{text:?} in steps of {step}");
