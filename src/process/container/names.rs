@@ -191,13 +191,13 @@ mod tests {
     }
 
     const USERS: (&str, &str) =
-        ("etc/passwd", "root:x:0:0::/root:/bin/sh\nann:x:1000:1000:Ann:/home/ann:/bin/sh\n");
+        ("etc/passwd", "nobody:x:9:9::/:/bin/false\nann:x:1000:1000:Ann:/users/ann:/bin/sh\n");
 
     #[test]
     fn docker_wherever_its_files_are() {
         let state = r#"{"State":{"Running":true},"ID":"A_ID","Name":"/web"}"#;
         let moved = ("etc/docker/daemon.json", r#"{"data-root": "/srv/docker"}"#);
-        for path in ["var/lib/docker", "home/ann/.local/share/docker", "srv/docker"] {
+        for path in ["var/lib/docker", "users/ann/.local/share/docker", "srv/docker"] {
             let path = format!("{path}/containers/A_ID/config.v2.json");
             let files = [USERS, moved, (path.as_str(), state)];
             check(&files, "web", &[A], &[]);
@@ -212,7 +212,7 @@ mod tests {
         for path in [
             "var/lib/containers/storage/overlay-containers/containers.json",
             "var/lib/containers/storage/vfs-containers/volatile-containers.json",
-            "home/ann/.local/share/containers/storage/overlay-containers/containers.json",
+            "users/ann/.local/share/containers/storage/overlay-containers/containers.json",
         ] {
             check(&[USERS, (path, list)], "front", &[B], &[]);
             check(&[USERS, (path, "not JSON")], "front", &[], &[]);
