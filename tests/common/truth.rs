@@ -80,7 +80,7 @@ fn within_reach(socket: &Value) -> Value {
         let mut hidden = 0;
         for segment in side["segments"].as_array_mut().expect("a list") {
             let other = segment["cause"] == "other-process";
-            if other && counted || segment["cause"] == "io-uring" && counted {
+            if counted && (other || segment["cause"] == "io-uring") {
                 hidden += number(&segment["length"]);
                 segment["length"] = 0.into();
             } else if other {
