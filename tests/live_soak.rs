@@ -20,13 +20,21 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Connections that stay, whose bytes are known.
 const CONNECTIONS: usize = 64;
 
 /// Threads that use them.
 const THREADS: usize = 2;
+
+/// The load goes on for so long.
+fn lasts(time: Duration) {
+    let deadline = Instant::now() + time;
+    while Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
 
 #[test]
 fn all_that_a_full_ring_refuses_is_told() {
@@ -66,7 +74,7 @@ fn soak(ring: &str, quiet: bool) {
     });
     let watcher = Watcher::recording(server.pid(), &pipe, &["--ring-size", ring]);
     let load = load.begin();
-    std::thread::sleep(duration());
+    lasts(duration());
     let end = |load: Running| load.end();
     let (output, done, after) = if quiet {
         let done = end(load);
@@ -113,7 +121,7 @@ fn a_comparison_of_what_a_full_ring_left_has_no_residual() {
     let load = Load::prepare(server.address);
     let watcher = Watcher::verify(server.pid(), &["--ring-size", "64K"]);
     let load = load.begin();
-    std::thread::sleep(duration().min(Duration::from_secs(10)));
+    lasts(duration().min(Duration::from_secs(10)));
     load.end();
     server.settle();
     watcher.signal(Signal::SIGINT);
