@@ -427,12 +427,12 @@ mod tests {
         }
 
         fn frame(&mut self, frame: &Frame<'_>, out: &mut dyn Output) -> Result<(), String> {
+            let passed = std::mem::take(&mut self.passed[frame.direction.index()]);
             if frame.data.get(1) == Some(&b'X') {
                 return Err("refused".to_owned());
             }
             out.frame(frame.direction, frame.range, format_args!("letter"));
             let mut summary = String::from_utf8_lossy(frame.data.get(1..).unwrap_or_default()).into_owned();
-            let passed = std::mem::take(&mut self.passed[frame.direction.index()]);
             for (at, byte) in passed {
                 summary.push_str(&format!(" {at}{}", char::from(byte)));
             }
