@@ -84,7 +84,7 @@ fn inside(data: &[u8]) -> Verdict {
         Evidence::Open | Evidence::None => {}
     }
     let until = data.len().min(SEARCH_MAX);
-    if (1..until).any(|at| chain(data, at, false) == Evidence::Proof) {
+    if places(&data[..until]).any(|at| at > 0 && chain(data, at, false) == Evidence::Proof) {
         return Verdict::Match(92);
     }
     match Header::read(data) {
@@ -97,6 +97,11 @@ fn inside(data: &[u8]) -> Verdict {
         }
         _ => Verdict::No("no frames that follow each other"),
     }
+}
+
+/// Where frames may begin: with the highest byte of a length, which is 0 in every plausible one.
+fn places(data: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    memchr::memchr_iter(0, data)
 }
 
 /// What the frames are worth that follow each other from `at`. `known`: the connection speaks HTTP/2. Frames of DATA alone
@@ -242,7 +247,7 @@ pub(super) fn resync(data: &[u8], at_event: bool) -> Resync {
         return Resync::Found(0);
     }
     let mut first_open = None;
-    for at in 0..data.len() {
+    for at in places(data) {
         match chain(data, at, true) {
             Evidence::Proof => return Resync::Found(at),
             Evidence::Open | Evidence::Weak if first_open.is_none() => first_open = Some(at),
