@@ -59,8 +59,11 @@ pub struct Seen {
     pub protocols: BTreeMap<ConnId, Option<&'static str>>,
     /// Bytes that arrived, and those that were framed or skipped, of each direction.
     accounts: BTreeMap<(ConnId, Direction), [u64; 2]>,
-    /// Ranges lost, which frames may span.
+    /// Ranges lost, which frames may span, of the connections that are open: where events come out of order, data may
+    /// follow the close of its connection, and is that of a new one.
     lost: BTreeMap<(ConnId, Direction), Vec<Range>>,
+    /// Connections that something of is lost.
+    lossy: BTreeSet<ConnId>,
     skipped: BTreeMap<Cause, u64>,
 }
 
@@ -83,12 +86,16 @@ impl Observer for Seen {
                 account[1] += range.len();
                 *self.skipped.entry(cause).or_default() += range.len();
             }
-            Entry::Lost(range, _) => lost.push(range),
+            Entry::Lost(range, _) => {
+                lost.push(range);
+                self.lossy.insert(info.id);
+            }
         }
     }
 
     fn closed(&mut self, info: &Info, _: sockdbg::protocol::End, _: Option<&sockdbg::event::Close>) {
         self.protocols.insert(info.id, info.protocol);
+        self.lost.retain(|(conn, _), _| *conn != info.id);
     }
 }
 
@@ -214,8 +221,8 @@ fn certain(events: &[Kept]) -> BTreeSet<ConnId> {
         .iter()
         .filter(|kept| matches!(&kept.event.kind, Kind::Open(open) if open.opened == Opened::Fresh));
     let mut conns: BTreeSet<ConnId> = open.map(|kept| kept.event.conn).collect();
-    for (conn, _) in track(events).lost.iter().filter(|(_, lost)| !lost.is_empty()).map(|(key, _)| *key) {
-        conns.remove(&conn);
+    for conn in &track(events).lossy {
+        conns.remove(conn);
     }
     conns
 }

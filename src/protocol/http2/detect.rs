@@ -2,7 +2,7 @@
 //! SETTINGS, or frames that follow each other.
 
 use super::frame::{self, Header};
-use super::hpack::{Decoder, Known};
+use super::hpack::{Block, Decoder, Line};
 use crate::protocol::cursor::Cursor;
 use crate::protocol::{Resync, Sample, Verdict};
 
@@ -84,7 +84,7 @@ fn inside(data: &[u8]) -> Verdict {
         Evidence::Open | Evidence::None => {}
     }
     let until = data.len().min(SEARCH_MAX);
-    if (1..until).any(|at| chain(data, at, false) == Evidence::Proof) {
+    if places(&data[..until]).any(|at| at > 0 && chain(data, at, false) == Evidence::Proof) {
         return Verdict::Match(92);
     }
     match Header::read(data) {
@@ -99,54 +99,93 @@ fn inside(data: &[u8]) -> Verdict {
     }
 }
 
+/// Where frames may begin: with the highest byte of a length, which is 0 in every plausible one.
+fn places(data: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    memchr::memchr_iter(0, data)
+}
+
 /// What the frames are worth that follow each other from `at`. `known`: the connection speaks HTTP/2. Frames of DATA alone
 /// are no proof otherwise: other protocols have headers of nine bytes with a length, too, and where theirs holds small
 /// numbers, ours can be seen in it, some bytes beside.
 fn chain(data: &[u8], at: usize, known: bool) -> Evidence {
     let mut rest = &data[at..];
-    let (mut whole, mut control, mut named) = (0, 0, false);
-    let (mut first, mut same) = (None, true);
-    for _ in 0..CHAIN_MAX {
+    let mut links = Links { wanted: if known || at == 0 { 1 } else { 2 }, ..Links::default() };
+    for index in 0..CHAIN_MAX {
         let Some(header) = Header::read(rest) else { break };
-        if !header.is_plausible() {
+        // RFC 9113, section 6.10: nothing comes between the frames of a header block.
+        let in_turn = match links.block {
+            Some(stream) => (header.kind, header.stream) == (frame::CONTINUATION, stream),
+            None => header.kind != frame::CONTINUATION || (known && index == 0),
+        };
+        if !in_turn || !header.is_plausible() {
             return Evidence::None;
         }
         let end = frame::HEADER + header.length as usize;
         let Some(payload) = rest.get(frame::HEADER..end) else {
             // What it says of itself counts, for it stands where the last frame said.
-            return judge(whole, control, named, true, known && same);
+            return links.judge(known, true);
         };
         if !is_content(header, payload) {
             return Evidence::None;
         }
-        whole += 1;
-        same &= *first.get_or_insert(header.stream) == header.stream;
-        control += usize::from(header.kind != frame::DATA);
-        named |= header.kind == frame::HEADERS && names_fields(header, payload);
+        links.add(header, payload);
         rest = &rest[end..];
     }
-    let goes_on = rest.is_empty() || rest.len() >= frame::HEADER;
-    judge(whole, control, named, goes_on, known && same)
+    links.judge(known, rest.is_empty() || rest.len() >= frame::HEADER)
 }
 
-/// `goes_on`: behind the whole frames another one begins, or the data ends. `one`: all are of one stream of a connection
-/// that is known to speak HTTP/2.
-fn judge(whole: usize, control: usize, named: bool, goes_on: bool, one: bool) -> Evidence {
-    match whole {
-        _ if named && goes_on => Evidence::Proof,
-        2.. if control > 0 && goes_on => Evidence::Proof,
-        2.. if one && goes_on => Evidence::Proof,
-        1.. if control > 0 && goes_on => Evidence::Weak,
-        _ => Evidence::Open,
+/// What was seen of a chain of frames.
+#[derive(Default)]
+struct Links {
+    /// Frames that are there to their end.
+    whole: usize,
+    /// Those among them that hardly anything else looks like.
+    strong: usize,
+    /// How many of these, behind each other with others, are a proof.
+    wanted: usize,
+    /// A header block has fields that say whose it is.
+    named: bool,
+    /// The stream whose header block goes on in the next frame.
+    block: Option<u32>,
+    /// The stream of the first frame, and whether all are of it.
+    first: Option<u32>,
+    others: bool,
+}
+
+impl Links {
+    fn add(&mut self, header: Header, payload: &[u8]) {
+        self.whole += 1;
+        self.others |= *self.first.get_or_insert(header.stream) != header.stream;
+        let opens = matches!(header.kind, frame::HEADERS | frame::PUSH_PROMISE | frame::CONTINUATION);
+        let ends = header.has(frame::END_HEADERS);
+        self.block = (opens && !ends).then_some(header.stream);
+        self.strong += usize::from(match header.kind {
+            frame::DATA | frame::PUSH_PROMISE | frame::CONTINUATION => false,
+            frame::HEADERS => ends,
+            // Nine bytes that are nearly all zero.
+            frame::SETTINGS => !payload.is_empty(),
+            _ => true,
+        });
+        self.named |= header.kind == frame::HEADERS && ends && names_fields(header, payload);
+    }
+
+    /// `goes_on`: behind the whole frames another one begins, or the data ends.
+    fn judge(&self, known: bool, goes_on: bool) -> Evidence {
+        match self.whole {
+            1.. if self.named && goes_on => Evidence::Proof,
+            2.. if self.strong >= self.wanted && goes_on => Evidence::Proof,
+            2.. if known && !self.others && goes_on => Evidence::Proof,
+            1.. if self.strong > 0 && goes_on => Evidence::Weak,
+            _ => Evidence::Open,
+        }
     }
 }
 
 /// True where a whole payload is one of its type.
 fn is_content(header: Header, payload: &[u8]) -> bool {
     let number = || Cursor::new(payload).u32().unwrap_or(0);
-    let unpadded = || frame::unpadded(header, payload);
     match header.kind {
-        frame::DATA => unpadded().is_ok(),
+        frame::DATA => frame::unpadded(header, payload).is_ok(),
         frame::SETTINGS => {
             let known =
                 payload.chunks_exact(6).filter(|pair| pair[0] == 0 && (1..=9).contains(&pair[1])).count();
@@ -155,34 +194,46 @@ fn is_content(header: Header, payload: &[u8]) -> bool {
         frame::RST_STREAM => number() <= ERROR_MAX,
         frame::GOAWAY => Cursor::new(&payload[4..]).u32().is_some_and(|code| code <= ERROR_MAX),
         frame::WINDOW_UPDATE => number() & 0x7fff_ffff != 0,
-        frame::HEADERS if header.has(frame::END_HEADERS) => {
-            let skipped = if header.has(frame::WITH_PRIORITY) { 5 } else { 0 };
-            let block = unpadded().ok().and_then(|payload| payload.get(skipped..));
-            block.is_some_and(|block| {
-                let mut decoder = Decoder::default();
-                decoder.forget();
-                let block = decoder.decode(block);
-                block.fault.is_none() && block.lines.iter().all(|(name, _)| is_name(name))
-            })
-        }
+        frame::HEADERS if header.has(frame::END_HEADERS) => block(header, payload).is_some(),
         _ => true,
     }
 }
 
-/// True for a name that a field can have (RFC 9113, section 8.2.1), or one that is not known.
-fn is_name(name: &Known) -> bool {
-    let Some(name) = name.bytes() else { return true };
+/// The header block of a whole HEADERS frame, if it is one: all of it can be decoded, and says what fields can say.
+fn block(header: Header, payload: &[u8]) -> Option<Block> {
+    let skipped = if header.has(frame::WITH_PRIORITY) { 5 } else { 0 };
+    let fragment = frame::unpadded(header, payload).ok()?.get(skipped..)?;
+    let mut decoder = Decoder::default();
+    decoder.forget();
+    let block = decoder.decode(fragment);
+    let is_line = |(name, value): &Line| match (name.bytes(), value.bytes()) {
+        (Some(name), Some(value)) => is_name(name) && is_value(name, value),
+        (Some(name), None) => is_name(name),
+        (None, _) => true,
+    };
+    (block.fault.is_none() && block.lines.iter().all(is_line)).then_some(block)
+}
+
+/// True for a name that a field can have (RFC 9113, section 8.2.1).
+fn is_name(name: &[u8]) -> bool {
     let rest = name.strip_prefix(b":").unwrap_or(name);
     !rest.is_empty() && rest.iter().all(|&byte| (0x21..0x7f).contains(&byte) && !byte.is_ascii_uppercase())
 }
 
-/// True where a block that [`is_content`] has a field that says whose it is: of a request or a response, or several.
+/// True for a value that a field of this name can have (RFC 9113, sections 8.2.1 and 8.3).
+fn is_value(name: &[u8], value: &[u8]) -> bool {
+    match name {
+        b":status" => value.len() == 3 && value.iter().all(u8::is_ascii_digit),
+        b":method" => !value.is_empty() && value.iter().all(u8::is_ascii_graphic),
+        b":path" => matches!(value.first(), Some(b'/' | b'*')),
+        b":scheme" => !value.is_empty() && value.iter().all(u8::is_ascii_graphic),
+        _ => value.iter().all(|&byte| byte == b'\t' || !byte.is_ascii_control()),
+    }
+}
+
+/// True where a block that [`is_content`] has fields that say whose it is: a request's or a response's, or several.
 fn names_fields(header: Header, payload: &[u8]) -> bool {
-    let Ok(payload) = frame::unpadded(header, payload) else { return false };
-    let skipped = if header.has(frame::WITH_PRIORITY) { 5 } else { 0 };
-    let mut decoder = Decoder::default();
-    decoder.forget();
-    let block = decoder.decode(payload.get(skipped..).unwrap_or_default());
+    let Some(block) = block(header, payload) else { return false };
     let known: Vec<&[u8]> = block.lines.iter().filter_map(|(name, _)| name.bytes()).collect();
     known.iter().any(|name| name.starts_with(b":")) || known.len() >= 3
 }
@@ -196,7 +247,7 @@ pub(super) fn resync(data: &[u8], at_event: bool) -> Resync {
         return Resync::Found(0);
     }
     let mut first_open = None;
-    for at in 0..data.len() {
+    for at in places(data) {
         match chain(data, at, true) {
             Evidence::Proof => return Resync::Found(at),
             Evidence::Open | Evidence::Weak if first_open.is_none() => first_open = Some(at),

@@ -101,7 +101,11 @@ impl Header {
             PRIORITY | RST_STREAM | GOAWAY | WINDOW_UPDATE => 0,
             _ => return false,
         };
-        let is_used = self.length > 0 || matches!(self.kind, DATA | SETTINGS | CONTINUATION);
+        let is_used = match self.kind {
+            DATA => self.length > 0 || self.has(END_STREAM),
+            SETTINGS | CONTINUATION => true,
+            _ => self.length > 0,
+        };
         self.fault().is_none() && self.flags & !flags == 0 && is_used && self.length <= DEFAULT_LENGTH
     }
 }

@@ -1,7 +1,7 @@
 //! HTTP/2 (RFC 9113) and gRPC over it: from frames to records, one for each stream.
 //!
 //! This file leads a connection through its frames. What frames look like is told by [`frame`], what connections and
-//! places in them by [`detect`], header blocks by [`hpack`], and what the frames of a stream add up to by [`stream`];
+//! places in them by [`mod@detect`], header blocks by [`hpack`], and what the frames of a stream add up to by [`stream`];
 //! frames of no stream are the business of [`control`].
 //!
 //! A record is a request and its response by the number of their stream, whatever lies between their frames. One whose
