@@ -519,7 +519,7 @@ while True:
     let python = Python::start(program, port);
     let (mut peer, _) = listener.accept().expect("the workload connects");
     let echo = std::thread::spawn(move || std::io::copy(&mut peer.try_clone()?, &mut peer));
-    for _ in 0..20 {
+    for _ in 0..8 {
         let trace = Trace::with(Options { pids: vec![python.pid()], snaplen: Some(0), ..Options::default() });
         eventually("bytes move", || trace.count() > 50);
         let report = trace.stop();

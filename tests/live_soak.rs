@@ -18,23 +18,14 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 /// Connections that stay, whose bytes are known.
 const CONNECTIONS: usize = 64;
 
 /// Threads that use them.
 const THREADS: usize = 2;
-
-/// The load goes on for so long.
-fn lasts(time: Duration) {
-    let deadline = Instant::now() + time;
-    while Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
 
 #[test]
 fn all_that_a_full_ring_refuses_is_told() {
@@ -50,10 +41,10 @@ fn a_trace_that_ends_under_full_load_tells_all_until_then() {
     }
 }
 
-/// How long the load lasts in each run.
-fn duration() -> Duration {
+/// How often each connection of the load asks before a trace may end: for a few seconds, or minutes.
+fn rounds() -> u64 {
     let long = std::env::var_os("SOCKDBG_LONG").is_some_and(|value| value == "1");
-    Duration::from_secs(if long { 300 } else { 3 })
+    if long { 10_000 } else { 100 }
 }
 
 /// Traces redis under load. `quiet`: the load ends before the trace does, and all of it is in the trace.
@@ -73,11 +64,10 @@ fn soak(ring: &str, quiet: bool) {
         move || Book::read(&pipe, truth)
     });
     let watcher = Watcher::recording(server.pid(), &pipe, &["--ring-size", ring]);
-    let load = load.begin();
-    lasts(duration());
-    let end = |load: Running| load.end();
+    let load = load.begin(rounds());
+    load.has_asked();
     let (output, done, after) = if quiet {
-        let done = end(load);
+        let done = load.end();
         let after = Statistics::of(server.address);
         server.settle();
         watcher.signal(Signal::SIGINT);
@@ -85,7 +75,7 @@ fn soak(ring: &str, quiet: bool) {
     } else {
         watcher.signal(Signal::SIGINT);
         let output = watcher.end();
-        (output, end(load), None)
+        (output, load.end(), None)
     };
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
@@ -120,8 +110,9 @@ fn a_comparison_of_what_a_full_ring_left_has_no_residual() {
     let server = Server::redis();
     let load = Load::prepare(server.address);
     let watcher = Watcher::verify(server.pid(), &["--ring-size", "64K"]);
-    let load = load.begin();
-    lasts(duration().min(Duration::from_secs(10)));
+    // Both sides are kept until they are compared.
+    let load = load.begin(rounds().min(100));
+    load.has_asked();
     load.end();
     server.settle();
     watcher.signal(Signal::SIGINT);
@@ -200,6 +191,7 @@ struct Load {
 }
 
 struct Running {
+    asked: mpsc::Receiver<()>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Vec<(u16, u64)>>>,
     short: Child,
@@ -210,11 +202,19 @@ impl Load {
         Load { address, truth: Arc::new(Truth::new()) }
     }
 
-    fn begin(self) -> Running {
+    fn begin(self, rounds: u64) -> Running {
+        let (tell, asked) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let threads = (0..THREADS).map(|_| {
-            let (address, truth, stop) = (self.address, self.truth.clone(), stop.clone());
-            std::thread::spawn(move || ask(address, &truth, &stop))
+            let (address, truth, stop, tell) = (self.address, self.truth.clone(), stop.clone(), tell.clone());
+            std::thread::spawn(move || {
+                let asked = |count| {
+                    if count == rounds {
+                        tell.send(()).expect("the load is awaited");
+                    }
+                };
+                ask(address, &truth, &stop, asked)
+            })
         });
         let threads = threads.collect();
         // A connection for each command.
@@ -240,11 +240,18 @@ impl Load {
             .stderr(Stdio::null())
             .spawn()
             .expect("redis-benchmark");
-        Running { stop, threads, short }
+        Running { asked, stop, threads, short }
     }
 }
 
 impl Running {
+    /// Waits until every connection has asked as often as it was to; they go on.
+    fn has_asked(&self) {
+        for _ in 0..THREADS {
+            self.asked.recv().expect("the server answers");
+        }
+    }
+
     /// Ends it. How often each connection asked, by its port.
     fn end(mut self) -> BTreeMap<u16, u64> {
         self.short.kill().expect("a child");
@@ -255,7 +262,7 @@ impl Running {
 }
 
 /// Asks on some connections until it is to stop; each has its answers by then. How often, by port.
-fn ask(address: SocketAddr, truth: &Truth, stop: &AtomicBool) -> Vec<(u16, u64)> {
+fn ask(address: SocketAddr, truth: &Truth, stop: &AtomicBool, asked: impl Fn(u64)) -> Vec<(u16, u64)> {
     let connect = |_| {
         let stream = TcpStream::connect(address).expect("the server listens");
         let port = stream.local_addr().expect("connected").port();
@@ -273,6 +280,7 @@ fn ask(address: SocketAddr, truth: &Truth, stop: &AtomicBool) -> Vec<(u16, u64)>
             assert!(room == truth.answers, "answers");
         }
         count += 1;
+        asked(count);
     }
     streams.iter().map(|(_, port)| (*port, count)).collect()
 }
