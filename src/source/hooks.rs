@@ -29,15 +29,16 @@ pub fn try_all() -> libbpf_rs::Result<Vec<Hook>> {
     super::live::log_libbpf();
     let object = ObjectBuilder::default().open_memory(PROGRAMS)?;
     let names = object.progs().map(|program| program.section().to_string_lossy().into_owned());
-    Ok(names.map(|name| Hook { refusal: try_one(&name).err().map(|error| one_line(&error)), name }).collect())
+    Ok(names
+        .map(|name| Hook { refusal: try_together(&[&name]).err().map(|error| one_line(&error)), name })
+        .collect())
 }
 
 /// True where the kernel grants all of these hooks, of those that [`try_all`] tries.
 pub(super) fn grants(names: &[&str]) -> bool {
-    names.iter().all(|name| {
-        let tried = try_one(name);
-        tried.inspect_err(|error| log::debug!("no {name}: {}", one_line(error))).is_ok()
-    })
+    super::live::log_libbpf();
+    let tried = try_together(names);
+    tried.inspect_err(|error| log::debug!("no {}: {}", names.join(", "), one_line(error))).is_ok()
 }
 
 /// The hook on the return from any function of the kernel.
@@ -56,16 +57,17 @@ fn one_line(error: &libbpf_rs::Error) -> String {
     reason.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
-fn try_one(name: &str) -> libbpf_rs::Result<()> {
+fn try_together(names: &[&str]) -> libbpf_rs::Result<()> {
     let mut object = ObjectBuilder::default().open_memory(PROGRAMS)?;
     for mut program in object.progs_mut() {
-        let wanted = program.section() == name;
+        let wanted = program.section().to_str().is_some_and(|section| names.contains(&section));
         program.set_autoload(wanted);
     }
     let object = object.load()?;
-    let tried = object.progs_mut().find(|program| program.section() == name);
-    // What was loaded was found by the same name.
-    tried.map_or(Ok(()), |program| attach(name, &program, &object).map(drop))
+    for program in object.progs_mut().filter(|program| program.autoload()) {
+        attach(&program.section().to_string_lossy(), &program, &object)?;
+    }
+    Ok(())
 }
 
 /// Attaches where that costs nobody else: a hook on system calls makes each of them slower from the moment it

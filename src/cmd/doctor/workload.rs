@@ -264,6 +264,17 @@ pub fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes the call again where it was interrupted and has moved nothing: io_uring, also when it ends, has work done by the
+/// task that used it, for which waiting calls with a time limit are interrupted.
+fn uninterrupted(mut call: impl FnMut() -> nix::Result<usize>) -> nix::Result<usize> {
+    loop {
+        let result = call();
+        if result != Err(Errno::EINTR) {
+            return result;
+        }
+    }
+}
+
 /// An error where the kernel has no such calls.
 fn usable(pair: &Pair) -> io::Result<()> {
     if pair.send == Call::IoUring { IoUring::new(1).map(drop) } else { Ok(()) }
@@ -277,10 +288,10 @@ fn exchange((sender, receiver): &Ends, pair: &Pair, bytes: &[u8]) -> anyhow::Res
         rest = after;
         let (mut sent, mut received) = (0, vec![0; size]);
         while sent < size {
-            let next = (pair.sender)(sender, &message[sent..])?;
+            let next = uninterrupted(|| (pair.sender)(sender, &message[sent..]))?;
             let mut came = 0;
             while came < next {
-                match (pair.receiver)(receiver, &mut received[sent + came..sent + next])? {
+                match uninterrupted(|| (pair.receiver)(receiver, &mut received[sent + came..sent + next]))? {
                     0 => anyhow::bail!("the connection ended"),
                     count => came += count,
                 }
