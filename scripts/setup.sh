@@ -8,7 +8,7 @@ set -euo pipefail
 build=(clang=clang llvm=llvm-strip make=make pkg-config=pkg-config libelf-dev=/usr/include/libelf.h
     zlib1g-dev=/usr/include/zlib.h libpcap-dev=/usr/include/pcap/pcap.h)
 test=(nginx-light=nginx redis-server=redis-server redis-tools=redis-cli curl=curl strace=strace
-    tshark=tshark tcpdump=tcpdump python3=python3 iproute2=ip)
+    tshark=tshark tcpdump=tcpdump python3=python3 iproute2=ip zstd=zstd)
 bench=(wrk=wrk)
 
 main() {
