@@ -20,7 +20,7 @@ pub struct Args {
     /// The process's side, made by sockdbg events -w
     recording: PathBuf,
 
-    /// The wire's side: pcap or pcapng
+    /// The wire's side: pcap or pcapng, also compressed with gzip or zstd
     capture: PathBuf,
 
     #[command(flatten)]

@@ -6,6 +6,7 @@
 
 use super::half::Half;
 use super::link::{Segment, flag};
+use super::overlap::Overlaps;
 use crate::event::{
     Call, Cause, Close, CloseReason, ConnId, Data, Direction, Event, Kind, Loss, Open, Opened, Range, Role,
     Start, Timestamp, Total, Transport,
@@ -65,9 +66,18 @@ pub struct Flows {
     closed: VecDeque<(Timestamp, Key)>,
     /// The latest time seen. Packets may be out of order; the clock here never goes back.
     now: Timestamp,
+    /// What is known of all flows together.
+    pub notes: Notes,
+}
+
+/// What all flows share.
+#[derive(Default)]
+pub struct Notes {
     numbers: u64,
     /// What was left out.
     pub ignored: Ignored,
+    /// Retransmissions whose content differs.
+    pub overlaps: Overlaps,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,22 +117,23 @@ impl Flows {
             self.expire(sink)?;
         }
         let key = Key::of(segment);
-        if segment.flags & flag::SYN != 0 {
-            self.make_way(key, time, segment, sink)?;
-        }
-        if !self.table.contains_key(&key) {
+        let known = self.table.get(&key);
+        if known.is_none_or(|flow| flow.is_replaced_by(segment)) {
+            if known.is_some() {
+                self.make_way(key, time, sink)?;
+            }
             if segment.flags & flag::RST != 0 {
                 return ControlFlow::Continue(());
             }
             if self.table.len() == MAX_FLOWS {
-                self.ignored.crowded += 1;
+                self.notes.ignored.crowded += 1;
                 return ControlFlow::Continue(());
             }
             self.table.insert(key, Flow::new(segment));
         }
         let Some(flow) = self.table.get_mut(&key) else { return ControlFlow::Continue(()) };
         let before = flow.state;
-        let mut step = Step { time, numbers: &mut self.numbers, ignored: &mut self.ignored, sink };
+        let mut step = Step { time, notes: &mut self.notes, sink };
         flow.segment(segment, &mut step)?;
         let after = flow.state;
         if before != after {
@@ -141,30 +152,21 @@ impl Flows {
                 State::Finished(time) => (time, CloseReason::Fin),
                 _ => (self.now, CloseReason::StillOpen),
             };
-            let mut step = Step { time, numbers: &mut self.numbers, ignored: &mut self.ignored, sink };
+            let mut step = Step { time, notes: &mut self.notes, sink };
             flow.close(reason, &mut step)?;
         }
         ControlFlow::Continue(())
     }
 
-    /// Ends the flow of these ports if a SYN shows that another one begins.
-    fn make_way(
-        &mut self,
-        key: Key,
-        time: Timestamp,
-        segment: &Segment<'_>,
-        sink: &mut Sink<'_>,
-    ) -> ControlFlow<()> {
-        if !self.table.get(&key).is_some_and(|flow| flow.is_replaced_by(segment)) {
-            return ControlFlow::Continue(());
-        }
+    /// Ends the flow of these ports: another one begins.
+    fn make_way(&mut self, key: Key, time: Timestamp, sink: &mut Sink<'_>) -> ControlFlow<()> {
         let Some(mut flow) = self.table.remove(&key) else { return ControlFlow::Continue(()) };
         let (time, reason) = match flow.state {
             State::Reset(_, time) => (time, CloseReason::Reset),
             State::Finished(time) => (time, CloseReason::Fin),
             _ => (time, CloseReason::Closed),
         };
-        let mut step = Step { time, numbers: &mut self.numbers, ignored: &mut self.ignored, sink };
+        let mut step = Step { time, notes: &mut self.notes, sink };
         flow.close(reason, &mut step)
     }
 
@@ -193,7 +195,7 @@ impl Flows {
             if self.now.since(time) < CLOSING_TIME && self.closing.len() < MAX_WAITING {
                 continue; // a later end of a new flow; its own entry follows
             }
-            let mut step = Step { time, numbers: &mut self.numbers, ignored: &mut self.ignored, sink };
+            let mut step = Step { time, notes: &mut self.notes, sink };
             flow.close(reason, &mut step)?;
             self.schedule(key, State::Closed);
         }
@@ -219,8 +221,7 @@ fn due(queue: &mut VecDeque<(Timestamp, Key)>, now: Timestamp) -> Option<Key> {
 /// What a flow needs to handle one segment.
 struct Step<'a, 'b> {
     time: Timestamp,
-    numbers: &'a mut u64,
-    ignored: &'a mut Ignored,
+    notes: &'a mut Notes,
     sink: &'a mut Sink<'b>,
 }
 
@@ -252,9 +253,16 @@ impl Flow {
         if segment.source == self.ends[0] { Direction::Send } else { Direction::Recv }
     }
 
-    /// True where a SYN does not belong to this flow: another initial sequence number, or a flow of which
-    /// nothing is known but that it was open.
+    /// True where a segment shows that the ports are used again: a SYN with another initial sequence number, or of a
+    /// flow of which nothing is known but that it was open; without a SYN, numbers far from those of a flow that is
+    /// over.
     fn is_replaced_by(&self, segment: &Segment<'_>) -> bool {
+        if segment.flags & flag::SYN == 0 {
+            let over = !matches!(self.state, State::Silent | State::Open);
+            return over
+                && segment.flags & (flag::ACK | flag::RST) == flag::ACK
+                && self.is_elsewhere(segment);
+        }
         let base = self.halves[self.direction(segment).index()].base;
         let differs = base.is_some_and(|base| base != segment.seq.wrapping_add(1));
         let initial = segment.flags & flag::ACK == 0;
@@ -265,11 +273,18 @@ impl Flow {
         }
     }
 
+    /// True where neither number of a segment can belong to this flow, now that it is over.
+    fn is_elsewhere(&self, segment: &Segment<'_>) -> bool {
+        let direction = self.direction(segment);
+        let (own, peer) = (&self.halves[direction.index()], &self.halves[direction.reverse().index()]);
+        own.is_far(segment.seq) && peer.is_far(segment.ack)
+    }
+
     fn segment(&mut self, segment: &Segment<'_>, step: &mut Step<'_, '_>) -> ControlFlow<()> {
         let direction = self.direction(segment);
         self.packets += 1;
         if self.state == State::Closed {
-            step.ignored.late += u64::from(self.is_news(segment, direction));
+            step.notes.ignored.late += u64::from(self.is_news(segment, direction));
             return ControlFlow::Continue(());
         }
         self.find_starts(segment, direction);
@@ -281,6 +296,11 @@ impl Flow {
         }
         let syn = u32::from(segment.flags & flag::SYN != 0);
         let seq = segment.seq.wrapping_add(syn);
+        let brings = segment.length > 0 || segment.flags & flag::FIN != 0;
+        let half = &mut self.halves[direction.index()];
+        if let Some(offset) = half.offset(seq).filter(|_| !self.fresh) {
+            half.place(offset, brings);
+        }
         if segment.length > 0 {
             self.data(segment, seq, direction, step)?;
         }
@@ -291,7 +311,7 @@ impl Flow {
             let peer = &mut self.halves[direction.reverse().index()];
             match peer.offset(segment.ack) {
                 Some(offset) => peer.acknowledge(offset.max(0) as u64),
-                None => step.ignored.wild += 1,
+                None => step.notes.ignored.wild += 1,
             }
         }
         if self.halves[0].has_holes() || self.halves[1].has_holes() {
@@ -338,26 +358,35 @@ impl Flow {
     ) -> ControlFlow<()> {
         let half = &mut self.halves[direction.index()];
         let Some(offset) = half.offset(seq) else {
-            step.ignored.wild += 1;
+            step.notes.ignored.wild += 1;
             return ControlFlow::Continue(());
         };
         let before = offset.min(0).unsigned_abs() as usize;
         if before >= segment.length {
             // One byte before the next is a keep-alive (RFC 9293, section 3.8.4), not a loss of anything.
-            step.ignored.early += u64::from(!self.fresh && segment.length > 1);
+            step.notes.ignored.early += u64::from(!self.fresh && segment.length > 1);
             return ControlFlow::Continue(());
         }
         let range = Range::new(offset.max(0) as u64, (offset + segment.length as i64) as u64);
-        if range.len() == 1 && range.to == half.top && half.is_old(range) {
-            return ControlFlow::Continue(()); // keep-alive
+        let payload = segment.payload.get(before..).unwrap_or_default();
+        let old = half.is_old(range);
+        // One byte that was acknowledged already is a keep-alive. It bears the right byte, or 0.
+        let repeated = old || (payload == [0] && half.is_acknowledged(range.to));
+        if range.len() == 1 && range.to == half.top && repeated {
+            return ControlFlow::Continue(());
+        }
+        if range.from < half.top {
+            step.notes.overlaps.compare(step.time, segment, half, range.from, payload);
         }
         let grows = half.arrive(range);
+        if !old {
+            step.notes.overlaps.keep(half, range.from, payload);
+        }
         let tcp_seq = half.seq(range.from);
         if grows && matches!(self.state, State::Reset(by, _) if by == direction) {
             self.state = State::Open;
         }
         self.open(step)?;
-        let payload = segment.payload.get(before..).unwrap_or_default();
         let complete = payload.len() as u64 == range.len();
         self.emit(
             step,
@@ -379,7 +408,7 @@ impl Flow {
     fn fin(&mut self, seq: u32, direction: Direction, step: &mut Step<'_, '_>) -> ControlFlow<()> {
         let half = &mut self.halves[direction.index()];
         let Some(offset) = half.offset(seq).filter(|&offset| offset >= 0) else {
-            step.ignored.wild += 1;
+            step.notes.ignored.wild += 1;
             return ControlFlow::Continue(());
         };
         if !half.finish(offset as u64) {
@@ -416,7 +445,7 @@ impl Flow {
             None => peer.offset(segment.ack).is_some_and(|offset| offset >= 0),
         };
         if !plausible {
-            step.ignored.wild += 1;
+            step.notes.ignored.wild += 1;
         } else if self.state == State::Open {
             self.state = State::Reset(direction, step.time);
         }
@@ -439,9 +468,11 @@ impl Flow {
     /// Reports the missing ranges that can be given up.
     fn lose(&mut self, all: bool, step: &mut Step<'_, '_>) -> ControlFlow<()> {
         for direction in Direction::BOTH {
-            while let Some(range) = self.halves[direction.index()].settle(step.time, self.packets, all) {
+            while let Some((range, cause)) =
+                self.halves[direction.index()].settle(step.time, self.packets, all)
+            {
                 self.open(step)?;
-                self.emit(step, Kind::Loss(Loss { direction, range, cause: Cause::WireNotCaptured }))?;
+                self.emit(step, Kind::Loss(Loss { direction, range, cause }))?;
             }
         }
         ControlFlow::Continue(())
@@ -471,8 +502,8 @@ impl Flow {
             return ControlFlow::Continue(());
         }
         self.state = State::Open;
-        *step.numbers += 1;
-        self.conn = ConnId { socket: *step.numbers, opened: 0 };
+        step.notes.numbers += 1;
+        self.conn = ConnId { socket: step.notes.numbers, opened: 0 };
         let start = [0, 1].map(|index: usize| Start { offset: 0, seq: self.halves[index].base });
         self.emit(
             step,
