@@ -11,6 +11,7 @@ pub mod open;
 pub mod options;
 pub mod recorder;
 pub mod screen;
+pub mod spool;
 pub mod subject;
 
 use crate::exit::Outcome;

@@ -1,6 +1,7 @@
 //! `sockdbg pcap-compare`: a recording against a packet capture, offline.
 
 use super::comparison::{self, Show};
+use super::spool::Rereadable;
 use crate::event::Vantage;
 use crate::exit::{Outcome, Usage};
 use crate::source;
@@ -11,6 +12,8 @@ use std::path::PathBuf;
 /// The same comparison as verify, from files: needs neither root nor BPF. Says for each connection and
 /// direction how many bytes reached each stage, names each missing range with stage and cause and the
 /// records that are missing for it, and ends with status 1 where anything differs.
+///
+/// Either file may be compressed with gzip or zstd, or come through a pipe (-).
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Example:
@@ -20,7 +23,7 @@ pub struct Args {
     /// The process's side, made by sockdbg events -w
     recording: PathBuf,
 
-    /// The wire's side: pcap or pcapng, also compressed with gzip or zstd
+    /// The wire's side: pcap or pcapng
     capture: PathBuf,
 
     #[command(flatten)]
@@ -38,6 +41,8 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         return Err(Usage::new(message, "the first file has to come from sockdbg events -w").into());
     }
     let process = comparison::side(&mut *recording)?;
-    let report = comparison::compare(&process, &args.capture, None)?;
+    // It is read twice.
+    let capture = Rereadable::new(&args.capture)?;
+    let report = comparison::compare(&process, capture.path(), None)?;
     comparison::show(&report, &process, &args.show)
 }

@@ -7,6 +7,7 @@ use super::Error;
 use super::compressed::{self, Compression};
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +33,19 @@ pub struct Input {
     consumed: u64,
     /// Why nothing more comes, where that is not the input's proper end.
     failure: Option<String>,
+    compressed: bool,
+    /// The file itself, where what was read can be read again.
+    file: Option<File>,
+}
+
+/// Reads again what an input has given.
+pub struct Again(File);
+
+impl Again {
+    /// Fills `into` with the bytes from `position` on. False where that fails.
+    pub fn read(&self, position: u64, into: &mut [u8]) -> bool {
+        self.0.read_exact_at(into, position).is_ok()
+    }
 }
 
 impl Input {
@@ -50,7 +64,11 @@ impl Input {
         if file.metadata().map_err(refuse)?.is_dir() {
             return Err(Error::Input(format!("{name}: is a directory; name a capture or recording in it")));
         }
-        Input::new(name, file, follow)
+        let again =
+            if file.metadata().is_ok_and(|file| file.is_file()) { file.try_clone().ok() } else { None };
+        let input = Input::new(name, file, follow)?;
+        // Positions in compressed data are none of the file.
+        Ok(if input.compressed { input } else { Input { file: again, ..input } })
     }
 
     /// An input over any reader, called `name` in messages.
@@ -64,7 +82,17 @@ impl Input {
     ) -> Result<Input, Error> {
         let reader = Box::new(Following { reader, follow });
         let buffer = vec![0; CHUNK];
-        let mut input = Input { name, reader, buffer, start: 0, end: 0, consumed: 0, failure: None };
+        let mut input = Input {
+            name,
+            reader,
+            buffer,
+            start: 0,
+            end: 0,
+            consumed: 0,
+            failure: None,
+            compressed: false,
+            file: None,
+        };
         input.fill(compressed::MAGIC)?;
         match Compression::of(input.data()) {
             Some(compression) => input.decompress(compression),
@@ -75,14 +103,19 @@ impl Input {
     /// The decompressed form of an input of which nothing was consumed.
     fn decompress(self, compression: Compression) -> Result<Input, Error> {
         let head = io::Cursor::new(self.data().to_vec());
-        let Input { name, reader, buffer, .. } = self;
+        let (name, reader) = (self.name, self.reader);
         let Some(reader) = compression.decoder(head.chain(reader)) else {
             let program = if let Compression::Other(program) = compression { program } else { "its program" };
             return Err(Error::Input(format!(
                 "{name}: is compressed with {program}, which is not read; decompress it first (`{program} -dc`)"
             )));
         };
-        Ok(Input { name, reader, buffer, start: 0, end: 0, consumed: 0, failure: None })
+        Ok(Input { name, reader, start: 0, end: 0, compressed: true, ..self })
+    }
+
+    /// A way to read again what was given: of a file that is not compressed.
+    pub fn again(&self) -> Option<Again> {
+        self.file.as_ref()?.try_clone().ok().map(Again)
     }
 
     /// Why the input ended, where that was not its proper end: the compressed data is cut or damaged. What

@@ -73,7 +73,7 @@ fn every_capture_damaged_at_random_is_read_without_panic() {
     let (mut read, mut refused) = (0, 0);
     for file in captures() {
         let whole = std::fs::read(&file).unwrap();
-        for _ in 0..6 {
+        for _ in 0..3 {
             let mut bytes = whole.clone();
             damage(&mut bytes, &mut random);
             std::fs::write(&path, &bytes).unwrap();
@@ -92,7 +92,7 @@ fn every_capture_damaged_at_random_is_read_without_panic() {
             }
         }
     }
-    assert!(read > 2000 && refused > 20, "{read} read, {refused} refused");
+    assert!(read > 1000 && refused > 10, "{read} read, {refused} refused");
 }
 
 /// Damage inside packets, while the file around them stays whole: so it reaches every layer.

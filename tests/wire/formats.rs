@@ -197,7 +197,7 @@ fn a_capture_of_nothing_but_unsupported_link_types_is_refused_by_name() {
 }
 
 /// What a program of the system makes of `bytes`.
-fn compress(program: &str, bytes: &[u8]) -> Vec<u8> {
+pub fn compress(program: &str, bytes: &[u8]) -> Vec<u8> {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
     file.rewind().unwrap();
@@ -252,19 +252,36 @@ fn other_compressions_are_refused_by_name() {
     }
 }
 
-/// Through the command line, from a pipe.
+/// Standard output of sockdbg with these arguments and this standard input.
+fn piped(args: &[&str], input: &[u8]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sockdbg"));
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+}
+
 #[test]
 fn standard_input_may_be_compressed() {
     let mut tape = Tape::connected();
     tape.send("A", 101, 101, b"GET /piped HTTP/1.1\r\nHost: a\r\n\r\n");
     tape.answer("A", 101, 134, b"HTTP/1.1 204 No Content\r\n\r\n");
     for bytes in [tape.pcap(), compress("gzip", &tape.pcap()), compress("zstd", &tape.pcap())] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sockdbg"));
-        command.args(["conn-trace", "-r", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(&bytes).unwrap();
-        let output = child.wait_with_output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
+        let text = piped(&["conn-trace", "-r", "-"], &bytes);
         assert!(text.contains("/piped") && text.contains("204"), "{text}");
     }
+}
+
+/// A comparison with differences reads the capture twice, which a pipe does not allow.
+#[test]
+fn either_side_of_a_comparison_may_come_through_a_pipe() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/demo");
+    let (recording, capture) = (format!("{folder}/recording.pcapng"), format!("{folder}/capture.pcap"));
+    let bytes = |file: &str| std::fs::read(file).unwrap();
+    let expected = piped(&["pcap-compare", &recording, &capture], b"");
+    assert!(expected.contains("missing"), "the demonstration has differences: {expected}");
+    for bytes in [bytes(&capture), compress("gzip", &bytes(&capture))] {
+        assert_eq!(piped(&["pcap-compare", &recording, "-"], &bytes), expected);
+    }
+    assert_eq!(piped(&["pcap-compare", "-", &capture], &compress("zstd", &bytes(&recording))), expected);
 }

@@ -217,14 +217,14 @@ pub fn read(bytes: &[u8]) -> Seen {
 }
 
 pub fn try_read_file(path: &Path) -> Result<Seen, Error> {
-    let mut conns: BTreeMap<ConnId, (Conn, [Vec<Option<u8>>; 2])> = BTreeMap::new();
+    let mut conns: BTreeMap<ConnId, (Conn, Streams)> = BTreeMap::new();
     let mut capture = Capture::open(path, Options::default())?;
     let summary = capture.run(&mut |event| {
         let (conn, streams) = conns.entry(event.conn).or_default();
         note(event, conn, streams);
         ControlFlow::Continue(())
     })?;
-    let finish = |(mut conn, streams): (Conn, [Vec<Option<u8>>; 2])| {
+    let finish = |(mut conn, streams): (Conn, Streams)| {
         conn.sent = streams.map(|stream| stream.iter().map(|byte| byte.map_or('?', char::from)).collect());
         conn
     };
@@ -232,10 +232,13 @@ pub fn try_read_file(path: &Path) -> Result<Seen, Error> {
     Ok(Seen { conns: conns.into_values().map(finish).collect(), summary, packets })
 }
 
+/// What both ends sent, byte by byte.
+type Streams = [Vec<Option<u8>>; 2];
+
 /// Streams longer than this are counted and not kept.
 const KEPT: u64 = 1 << 18;
 
-fn note(event: &Event<'_>, conn: &mut Conn, streams: &mut [Vec<Option<u8>>; 2]) {
+fn note(event: &Event<'_>, conn: &mut Conn, streams: &mut Streams) {
     assert_eq!(conn.end, None, "after the end: {event:?}");
     match &event.kind {
         Kind::Open(open) => {

@@ -4,7 +4,7 @@
 //! Formats: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng.
 
 use super::super::Error;
-use super::super::input::{Input, MAX_UNIT};
+use super::super::input::{Again, Input, MAX_UNIT};
 use crate::event::Timestamp;
 use pcap_parser::pcapng::{Block, parse_block_be, parse_block_le};
 use pcap_parser::{
@@ -34,6 +34,8 @@ pub struct Packet<'a> {
     pub data: &'a [u8],
     /// Length on the wire; at least `data.len()`.
     pub length: usize,
+    /// Where `data` begins in the input.
+    pub position: u64,
 }
 
 /// What reading one unit of the file gave.
@@ -142,6 +144,11 @@ impl Reader {
         }
     }
 
+    /// A way to read packets again.
+    pub fn again(&self) -> Option<Again> {
+        self.input.again()
+    }
+
     /// What messages call the file.
     pub fn name(&self) -> &str {
         self.input.name()
@@ -187,6 +194,7 @@ impl Reader {
             interface: None,
             data: frame.data,
             length: (frame.origlen as usize).max(frame.data.len()),
+            position: self.input.position() + head as u64,
         }))
     }
 
@@ -213,7 +221,7 @@ impl Reader {
         let bytes = &self.input.data()[..total];
         let parse = if section.big_endian { parse_block_be } else { parse_block_le };
         let Ok((_, block)) = parse(bytes) else { return Ok(damaged(&self.input, "block")) };
-        Ok(match block {
+        let mut unit = match block {
             Block::EnhancedPacket(packet) => {
                 let captured = (packet.caplen as usize).min(packet.data.len());
                 let (data, length) = (&packet.data[..captured], packet.origlen as usize);
@@ -239,7 +247,12 @@ impl Reader {
                 Unit::Other
             }
             _ => Unit::Other,
-        })
+        };
+        if let Unit::Packet(packet) = &mut unit {
+            let within = packet.data.as_ptr() as usize - bytes.as_ptr() as usize;
+            packet.position = self.input.position() + within as u64;
+        }
+        Ok(unit)
     }
 }
 
@@ -286,6 +299,7 @@ impl Section {
             interface: interface.name.as_deref(),
             data,
             length: length.max(data.len()),
+            position: 0, // told by the caller, who has the input
         })
     }
 

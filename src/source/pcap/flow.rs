@@ -32,6 +32,19 @@ const MAX_WAITING: usize = 1 << 14;
 
 const SYN_ACK: u8 = flag::SYN | flag::ACK;
 
+/// Makes a [`Step`] of flows whose table is borrowed at the same time.
+macro_rules! step {
+    ($flows:ident, $time:ident, $sink:ident) => {
+        Step {
+            time: $time,
+            numbers: &mut $flows.numbers,
+            ignored: &mut $flows.ignored,
+            overlaps: &mut $flows.overlaps,
+            sink: $sink,
+        }
+    };
+}
+
 /// Segments that became no event.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ignored {
@@ -45,14 +58,34 @@ pub struct Ignored {
     pub crowded: u64,
 }
 
-/// The two ends of a flow, the smaller one first.
+impl Ignored {
+    /// Each count with what it counts, for messages.
+    pub fn reasons(&self) -> [(u64, &'static str); 4] {
+        [
+            (self.wild, "TCP segments ignored: sequence or acknowledgement number outside any window"),
+            (self.early, "TCP segments ignored: before the first byte of a connection found open"),
+            (self.late, "TCP segments ignored: new data after the connection's end"),
+            (self.crowded, "TCP segments ignored: too many connections at once"),
+        ]
+    }
+}
+
+/// The two ends of a flow, the smaller one first: as numbers, which are quicker to hash than addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Key(SocketAddr, SocketAddr);
+struct Key([(u128, u32); 2]);
 
 impl Key {
     fn of(segment: &Segment<'_>) -> Key {
-        let (source, destination) = (segment.source, segment.destination);
-        if source <= destination { Key(source, destination) } else { Key(destination, source) }
+        let (source, destination) = (Key::end(segment.source), Key::end(segment.destination));
+        Key(if source <= destination { [source, destination] } else { [destination, source] })
+    }
+
+    /// Address, and port with a mark for the family.
+    fn end(address: SocketAddr) -> (u128, u32) {
+        match address {
+            SocketAddr::V4(v4) => (u128::from(v4.ip().to_bits()), u32::from(v4.port())),
+            SocketAddr::V6(v6) => (v6.ip().to_bits(), 1 << 16 | u32::from(v6.port())),
+        }
     }
 }
 
@@ -66,13 +99,6 @@ pub struct Flows {
     closed: VecDeque<(Timestamp, Key)>,
     /// The latest time seen. Packets may be out of order; the clock here never goes back.
     now: Timestamp,
-    /// What is known of all flows together.
-    pub notes: Notes,
-}
-
-/// What all flows share.
-#[derive(Default)]
-pub struct Notes {
     numbers: u64,
     /// What was left out.
     pub ignored: Ignored,
@@ -126,14 +152,14 @@ impl Flows {
                 return ControlFlow::Continue(());
             }
             if self.table.len() == MAX_FLOWS {
-                self.notes.ignored.crowded += 1;
+                self.ignored.crowded += 1;
                 return ControlFlow::Continue(());
             }
             self.table.insert(key, Flow::new(segment));
         }
         let Some(flow) = self.table.get_mut(&key) else { return ControlFlow::Continue(()) };
         let before = flow.state;
-        let mut step = Step { time, notes: &mut self.notes, sink };
+        let mut step = step!(self, time, sink);
         flow.segment(segment, &mut step)?;
         let after = flow.state;
         if before != after {
@@ -152,7 +178,7 @@ impl Flows {
                 State::Finished(time) => (time, CloseReason::Fin),
                 _ => (self.now, CloseReason::StillOpen),
             };
-            let mut step = Step { time, notes: &mut self.notes, sink };
+            let mut step = step!(self, time, sink);
             flow.close(reason, &mut step)?;
         }
         ControlFlow::Continue(())
@@ -166,7 +192,7 @@ impl Flows {
             State::Finished(time) => (time, CloseReason::Fin),
             _ => (time, CloseReason::Closed),
         };
-        let mut step = Step { time, notes: &mut self.notes, sink };
+        let mut step = step!(self, time, sink);
         flow.close(reason, &mut step)
     }
 
@@ -195,7 +221,7 @@ impl Flows {
             if self.now.since(time) < CLOSING_TIME && self.closing.len() < MAX_WAITING {
                 continue; // a later end of a new flow; its own entry follows
             }
-            let mut step = Step { time, notes: &mut self.notes, sink };
+            let mut step = step!(self, time, sink);
             flow.close(reason, &mut step)?;
             self.schedule(key, State::Closed);
         }
@@ -221,7 +247,9 @@ fn due(queue: &mut VecDeque<(Timestamp, Key)>, now: Timestamp) -> Option<Key> {
 /// What a flow needs to handle one segment.
 struct Step<'a, 'b> {
     time: Timestamp,
-    notes: &'a mut Notes,
+    numbers: &'a mut u64,
+    ignored: &'a mut Ignored,
+    overlaps: &'a mut Overlaps,
     sink: &'a mut Sink<'b>,
 }
 
@@ -284,7 +312,7 @@ impl Flow {
         let direction = self.direction(segment);
         self.packets += 1;
         if self.state == State::Closed {
-            step.notes.ignored.late += u64::from(self.is_news(segment, direction));
+            step.ignored.late += u64::from(self.is_news(segment, direction));
             return ControlFlow::Continue(());
         }
         self.find_starts(segment, direction);
@@ -311,7 +339,7 @@ impl Flow {
             let peer = &mut self.halves[direction.reverse().index()];
             match peer.offset(segment.ack) {
                 Some(offset) => peer.acknowledge(offset.max(0) as u64),
-                None => step.notes.ignored.wild += 1,
+                None => step.ignored.wild += 1,
             }
         }
         if self.halves[0].has_holes() || self.halves[1].has_holes() {
@@ -358,13 +386,13 @@ impl Flow {
     ) -> ControlFlow<()> {
         let half = &mut self.halves[direction.index()];
         let Some(offset) = half.offset(seq) else {
-            step.notes.ignored.wild += 1;
+            step.ignored.wild += 1;
             return ControlFlow::Continue(());
         };
         let before = offset.min(0).unsigned_abs() as usize;
         if before >= segment.length {
             // One byte before the next is a keep-alive (RFC 9293, section 3.8.4), not a loss of anything.
-            step.notes.ignored.early += u64::from(!self.fresh && segment.length > 1);
+            step.ignored.early += u64::from(!self.fresh && segment.length > 1);
             return ControlFlow::Continue(());
         }
         let range = Range::new(offset.max(0) as u64, (offset + segment.length as i64) as u64);
@@ -376,11 +404,11 @@ impl Flow {
             return ControlFlow::Continue(());
         }
         if range.from < half.top {
-            step.notes.overlaps.compare(step.time, segment, half, range.from, payload);
+            step.overlaps.compare(segment, half, range.from, payload);
         }
         let grows = half.arrive(range);
         if !old {
-            step.notes.overlaps.keep(half, range.from, payload);
+            step.overlaps.keep(half, range.from, payload);
         }
         let tcp_seq = half.seq(range.from);
         if grows && matches!(self.state, State::Reset(by, _) if by == direction) {
@@ -408,7 +436,7 @@ impl Flow {
     fn fin(&mut self, seq: u32, direction: Direction, step: &mut Step<'_, '_>) -> ControlFlow<()> {
         let half = &mut self.halves[direction.index()];
         let Some(offset) = half.offset(seq).filter(|&offset| offset >= 0) else {
-            step.notes.ignored.wild += 1;
+            step.ignored.wild += 1;
             return ControlFlow::Continue(());
         };
         if !half.finish(offset as u64) {
@@ -445,7 +473,7 @@ impl Flow {
             None => peer.offset(segment.ack).is_some_and(|offset| offset >= 0),
         };
         if !plausible {
-            step.notes.ignored.wild += 1;
+            step.ignored.wild += 1;
         } else if self.state == State::Open {
             self.state = State::Reset(direction, step.time);
         }
@@ -502,8 +530,8 @@ impl Flow {
             return ControlFlow::Continue(());
         }
         self.state = State::Open;
-        step.notes.numbers += 1;
-        self.conn = ConnId { socket: step.notes.numbers, opened: 0 };
+        *step.numbers += 1;
+        self.conn = ConnId { socket: *step.numbers, opened: 0 };
         let start = [0, 1].map(|index: usize| Start { offset: 0, seq: self.halves[index].base });
         self.emit(
             step,

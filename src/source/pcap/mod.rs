@@ -5,11 +5,11 @@
 //! handed on in place.
 
 mod file;
-mod flow;
+pub(super) mod flow;
 mod fragment;
 mod half;
 mod ip;
-mod link;
+pub(super) mod link;
 mod linktype;
 mod overlap;
 mod recent;
@@ -22,7 +22,6 @@ use file::{Packet, Reader, Unit};
 use flow::Flows;
 use link::{Content, Dissector};
 use linktype::describe;
-use overlap::Overlap;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -91,7 +90,11 @@ impl Capture {
         if let Some(link) = reader.link().filter(|&link| !linktype::is_supported(link)) {
             return Err(unsupported(reader.name(), &describe(link)));
         }
-        let (dissector, flows, counts) = (Dissector::default(), Flows::default(), Counts::default());
+        let (dissector, counts) = (Dissector::default(), Counts::default());
+        let mut flows = Flows::default();
+        if let Some(again) = reader.again() {
+            flows.overlaps.read_from(again);
+        }
         Ok(Capture { reader, dissector, flows, counts })
     }
 
@@ -108,6 +111,7 @@ impl Capture {
                     let time = note_time(summary, packet.time);
                     let (flows, counts) = (&mut self.flows, &mut self.counts);
                     counts.packets += 1;
+                    flows.overlaps.begin(packet.data, packet.position);
                     let step = self.dissector.packet(time, &packet, &mut |content| {
                         take(&packet, &content, time, flows, counts, sink)
                     });
@@ -139,7 +143,7 @@ impl Capture {
 
     fn warnings(&self) -> Vec<String> {
         let name = self.reader.name();
-        let (counts, notes) = (&self.counts, &self.flows.notes);
+        let (counts, flows) = (&self.counts, &self.flows);
         let mut warnings: Vec<String> = counts
             .left_out
             .iter()
@@ -155,7 +159,7 @@ impl Capture {
                 warnings.push(format!("{name}: {count} {what}"));
             }
         };
-        let (fragments, ignored) = (&self.dissector.fragments, notes.ignored);
+        let fragments = &self.dissector.fragments;
         warn(counts.stray, "packets of interfaces that the file does not describe not read");
         warn(
             fragments.incomplete(),
@@ -163,37 +167,14 @@ impl Capture {
              fragments pass)",
         );
         warn(fragments.counts.contradicting, "IP fragments contradict others of their packet, which stand");
-        warn(ignored.wild, "TCP segments ignored: sequence or acknowledgement number outside any window");
-        warn(ignored.early, "TCP segments ignored: before the first byte of a connection found open");
-        warn(ignored.late, "TCP segments ignored: new data after the connection's end");
-        warn(ignored.crowded, "TCP segments ignored: too many connections at once");
-        warn(
-            notes.overlaps.uncompared,
-            "retransmitted bytes not compared with their first copy, which was too long before",
-        );
-        warnings.extend(self.overlaps());
+        for (count, what) in flows.ignored.reasons() {
+            warn(count, what);
+        }
+        warnings.extend(flows.overlaps.lines().map(|line| format!("{name}: {line}")));
         if counts.packets > 0 && counts.tcp == 0 {
             warnings.push(format!("{name}: no TCP segment among {} packets", counts.packets));
         }
         warnings
-    }
-
-    /// A line for each retransmission that brought other bytes, up to a bound.
-    fn overlaps(&self) -> Vec<String> {
-        let (name, overlaps) = (self.reader.name(), &self.flows.notes.overlaps);
-        let line = |overlap: &Overlap| {
-            format!(
-                "{name}: {} -> {} sent the bytes {} (TCP sequence number {}) again with other content; the first to \
-                 arrive stand",
-                overlap.source, overlap.destination, overlap.range, overlap.seq
-            )
-        };
-        let mut lines: Vec<String> = overlaps.kept.iter().map(line).collect();
-        let further = overlaps.count - overlaps.kept.len() as u64;
-        if further > 0 {
-            lines.push(format!("{name}: {further} further retransmissions with other content"));
-        }
-        lines
     }
 }
 
@@ -241,7 +222,7 @@ fn take(
 }
 
 /// Gives the packet's time; where it has none, that of the latest packet before.
-fn note_time(summary: &mut Summary, time: Option<Timestamp>) -> Timestamp {
+pub(super) fn note_time(summary: &mut Summary, time: Option<Timestamp>) -> Timestamp {
     let Some(time) = time else { return summary.last.unwrap_or_default() };
     summary.first = Some(summary.first.map_or(time, |first| first.min(time)));
     summary.last = Some(summary.last.map_or(time, |last| last.max(time)));
