@@ -95,7 +95,6 @@ const DIFFERENCES: &[(&str, usize, usize, &str)] = &[
     ),
     ("http/zeek--http--query-method.pcap", 1, 1, "tshark 4.0 does not know the method QUERY"),
     ("tcp/arkime--wireshark-retrans.pcap", 4, 4, "tshark counts two retransmitted responses twice"),
-    ("tcp/pcpp--frag_http_req.pcap", 0, 0, "the request is in IP fragments, which are not put together here"),
 ];
 
 /// The folders of the captures whose TCP streams speak HTTP/1.x, some of them by the way.

@@ -23,7 +23,8 @@ use std::io;
 /// Show the reassembled records of each connection
 ///
 /// Puts the bytes of each connection in order, finds out its protocol, cuts messages and pairs requests
-/// with responses. From a live process (-p), a command (-- CMD), a recording, a packet capture or a strace log (-r).
+/// with responses. From a live process (-p), a command (-- CMD), a recording, a packet capture or a strace log (-r), also
+/// compressed with gzip or zstd.
 /// One line per record. -v 1 adds what changes a connection's state: open, close, protocol found, gap
 /// with its cause, resync. -v 2 adds each step: bytes arriving, frames cut, what is waited for.
 #[derive(clap::Args, Debug)]

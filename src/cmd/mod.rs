@@ -13,6 +13,7 @@ pub mod options;
 mod private;
 pub mod recorder;
 pub mod screen;
+pub mod spool;
 pub mod subject;
 
 use crate::exit::Outcome;

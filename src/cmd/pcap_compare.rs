@@ -2,6 +2,7 @@
 
 use super::anchored;
 use super::comparison::{self, Show};
+use super::spool::Rereadable;
 use crate::event::Vantage;
 use crate::exit::{Outcome, Usage};
 use crate::source;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 ///
 /// A strace log can stand for either file. It has no sequence numbers: addresses, or where it lacks them
 /// content, tell which connection of the other file is which, and content tells where calls are missing.
+/// Either file may be compressed with gzip or zstd, or come through a pipe (-).
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Example:
@@ -59,7 +61,9 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         return comparison::show(&report, &process, &title, &args.show);
     }
     let process = comparison::side(&mut *recording)?;
-    let report = comparison::compare(&process, &args.capture, None, &args.show)?;
+    // It is read twice.
+    let capture = Rereadable::new(&args.capture)?;
+    let report = comparison::compare(&process, capture.path(), None, &args.show)?;
     comparison::show(&report, &process, &title, &args.show)
 }
 

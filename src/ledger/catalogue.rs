@@ -92,7 +92,7 @@ fn text(cause: Cause) -> Text {
         Cause::WireStartedLate => Text {
             meaning: "These bytes had passed before the capture began.",
             detection: "The connection has no SYN in the capture, and the bytes lie before the first sequence \
-                        number seen there.",
+                        number that its sender shows there.",
             remedy: "Start the capture first and the traffic after it; for connections that live long, make the \
                      client reconnect.",
             command: None,

@@ -35,7 +35,7 @@ pub fn try_all() -> libbpf_rs::Result<Vec<Hook>> {
 }
 
 /// True where the kernel grants all of these hooks, of those that [`try_all`] tries.
-pub(super) fn grants(names: &[&str]) -> bool {
+pub fn grants(names: &[&str]) -> bool {
     super::live::log_libbpf();
     let tried = try_together(names);
     tried.inspect_err(|error| log::debug!("no {}: {}", names.join(", "), one_line(error))).is_ok()
@@ -43,12 +43,6 @@ pub(super) fn grants(names: &[&str]) -> bool {
 
 /// The hook on the return from any function of the kernel.
 pub const RETURNS: &str = "fexit/tcp_sendmsg";
-
-/// True where the kernel grants this hook, one of those that [`try_all`] tries.
-pub fn is_granted(name: &str) -> bool {
-    super::live::log_libbpf();
-    try_one(name).is_ok()
-}
 
 /// The reason at the bottom, which is the kernel's, without the number that the standard library adds.
 fn one_line(error: &libbpf_rs::Error) -> String {

@@ -5,6 +5,7 @@
 //! ([`crate::recording`]), and nothing else of the crate.
 
 mod cgroup;
+mod compressed;
 mod counted;
 pub mod decode;
 pub mod filter;

@@ -80,6 +80,9 @@ impl Recording {
     fn end(&self) -> Option<String> {
         let (name, rest) = (self.input.name(), self.input.data().len());
         let at = self.input.position() + rest as u64;
+        if let Some(failure) = self.input.failure() {
+            return Some(format!("{name}: {failure}; the recording in it can be read up to byte {at}"));
+        }
         if rest >= 12 && block_length(self.input.data()).is_none() {
             Some(format!("{name}: the block at byte {} has an impossible length", self.input.position()))
         } else if rest > 0 || self.pending.is_some() {

@@ -61,7 +61,7 @@ pub fn calls_are_hooked() -> bool {
 
 /// True where a connect is told of that no state shows: of a UDP or Unix socket, or one of TCP that fails before a SYN.
 pub fn tells_of_connects() -> bool {
-    hooks() == Hooks::Calls || sockdbg::source::hooks::is_granted(sockdbg::source::hooks::RETURNS)
+    hooks() == Hooks::Calls || sockdbg::source::hooks::grants(&[sockdbg::source::hooks::RETURNS])
 }
 
 /// What bytes are named that a process outside the trace moves on a socket inside it: the hooks on calls see those of

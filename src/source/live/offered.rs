@@ -39,7 +39,7 @@ pub(super) fn kernel_has(function: &str) -> bool {
 /// Loads the programs at the return of the functions behind connect, where sockets tell of `traffic` and the kernel
 /// lets programs be attached to functions.
 pub(super) fn select_connects(progs: &mut OpenSocketProgs<'_>, traffic: bool) {
-    let returns = traffic && hooks::is_granted(hooks::RETURNS);
+    let returns = traffic && hooks::grants(&[hooks::RETURNS]);
     for (function, program) in [
         ("inet_stream_connect", &mut progs.on_stream_connect),
         ("inet_dgram_connect", &mut progs.on_dgram_connect),

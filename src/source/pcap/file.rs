@@ -4,7 +4,7 @@
 //! Formats: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng.
 
 use super::super::Error;
-use super::super::input::{Input, MAX_UNIT};
+use super::super::input::{Again, Input, MAX_UNIT};
 use crate::event::Timestamp;
 use pcap_parser::pcapng::{Block, parse_block_be, parse_block_le};
 use pcap_parser::{
@@ -14,6 +14,9 @@ use pcap_parser::{
 
 /// Interfaces of one section beyond this are not kept; their packets count as unreadable.
 const MAX_INTERFACES: usize = 1 << 16;
+
+/// Bytes kept of an interface's name. Linux has at most 15.
+const MAX_NAME: usize = 64;
 
 /// The obsolete Packet Block (draft-ietf-opsawg-pcapng, appendix A), which old tools wrote.
 const PACKET_BLOCK: u32 = 2;
@@ -25,10 +28,14 @@ pub struct Packet<'a> {
     pub time: Option<Timestamp>,
     /// LINKTYPE_ value of its interface.
     pub link: u16,
+    /// Name of its interface, where the file tells.
+    pub interface: Option<&'a str>,
     /// The captured bytes.
     pub data: &'a [u8],
     /// Length on the wire; at least `data.len()`.
     pub length: usize,
+    /// Where `data` begins in the input.
+    pub position: u64,
 }
 
 /// What reading one unit of the file gave.
@@ -66,8 +73,8 @@ struct Section {
     interfaces: Vec<Interface>,
 }
 
-#[derive(Clone, Copy)]
 struct Interface {
+    name: Option<String>,
     link: u16,
     snaplen: u32,
     clock: Clock,
@@ -129,6 +136,19 @@ impl Reader {
         Ok(Reader { input, format, taken: 0, dropped: 0 })
     }
 
+    /// The link type of all packets; absent in pcapng, where each interface has its own.
+    pub fn link(&self) -> Option<u16> {
+        match &self.format {
+            Format::Pcap(header) => Some(header.network.0 as u16),
+            Format::Pcapng(_) => None,
+        }
+    }
+
+    /// A way to read packets again.
+    pub fn again(&self) -> Option<Again> {
+        self.input.again()
+    }
+
     /// What messages call the file.
     pub fn name(&self) -> &str {
         self.input.name()
@@ -171,8 +191,10 @@ impl Reader {
             time: Some(Timestamp(nanos)),
             // The upper half holds the length of a frame check sequence, not the link type.
             link: header.network.0 as u16,
+            interface: None,
             data: frame.data,
             length: (frame.origlen as usize).max(frame.data.len()),
+            position: self.input.position() + head as u64,
         }))
     }
 
@@ -199,7 +221,7 @@ impl Reader {
         let bytes = &self.input.data()[..total];
         let parse = if section.big_endian { parse_block_be } else { parse_block_le };
         let Ok((_, block)) = parse(bytes) else { return Ok(damaged(&self.input, "block")) };
-        Ok(match block {
+        let mut unit = match block {
             Block::EnhancedPacket(packet) => {
                 let captured = (packet.caplen as usize).min(packet.data.len());
                 let (data, length) = (&packet.data[..captured], packet.origlen as usize);
@@ -225,7 +247,12 @@ impl Reader {
                 Unit::Other
             }
             _ => Unit::Other,
-        })
+        };
+        if let Unit::Packet(packet) = &mut unit {
+            let within = packet.data.as_ptr() as usize - bytes.as_ptr() as usize;
+            packet.position = self.input.position() + within as u64;
+        }
+        Ok(unit)
     }
 }
 
@@ -240,7 +267,10 @@ impl Section {
             _ => 1_000_000,
         };
         let offset = option(&block.options, OptionCode::IfTsoffset, self.big_endian).unwrap_or(0) as i64;
+        let name = block.options.iter().find(|option| option.code == OptionCode::IfName);
+        let name = name.and_then(|name| name.as_bytes().ok());
         self.interfaces.push(Interface {
+            name: name.map(|name| String::from_utf8_lossy(&name[..name.len().min(MAX_NAME)]).into_owned()),
             link: block.linktype.0 as u16,
             snaplen: block.snaplen,
             clock: Clock { resolution, offset },
@@ -256,7 +286,7 @@ impl Section {
     }
 
     fn packet<'a>(
-        &self,
+        &'a self,
         interface: u32,
         time: Option<(u32, u32)>,
         data: &'a [u8],
@@ -266,13 +296,15 @@ impl Section {
         Unit::Packet(Packet {
             time: time.map(|(high, low)| interface.clock.time(high, low)),
             link: interface.link,
+            interface: interface.name.as_deref(),
             data,
             length: length.max(data.len()),
+            position: 0, // told by the caller, who has the input
         })
     }
 
     /// Body of a Packet Block: interface and drop count as 16 bits each, then as in an Enhanced Packet Block.
-    fn old_packet<'a>(&self, body: &'a [u8]) -> Unit<'a> {
+    fn old_packet<'a>(&'a self, body: &'a [u8]) -> Unit<'a> {
         let Some((head, rest)) = body.split_first_chunk::<20>() else { return Unit::Stray };
         let word = |at: usize| number(&head[at..at + 4], self.big_endian) as u32;
         let captured = (word(12) as usize).min(rest.len());
@@ -313,36 +345,37 @@ fn kind(block: &[u8], big_endian: bool) -> u32 {
 
 /// The end between two units, or in the head of one.
 fn end(input: &Input) -> Unit<'static> {
-    if input.data().is_empty() { Unit::End } else { cut_in_unit(input, 0) }
+    if input.data().is_empty() && input.failure().is_none() { Unit::End } else { cut_in_unit(input, 0) }
 }
 
 fn cut_in_unit(input: &Input, length: usize) -> Unit<'static> {
+    let name = input.name();
     if length > MAX_UNIT {
+        let at = input.position();
         return Unit::Cut(format!(
-            "{}: damaged at byte {}: a unit of {length} bytes is more than {MAX_UNIT}",
-            input.name(),
-            input.position()
+            "{name}: damaged at byte {at}: a unit of {length} bytes is more than {MAX_UNIT}"
         ));
     }
     let at = input.position() + input.data().len() as u64;
-    Unit::Cut(format!("{}: ends inside a packet or block at byte {at}", input.name()))
+    Unit::Cut(match input.failure() {
+        Some(failure) => format!("{name}: {failure}; the capture in it can be read up to byte {at}"),
+        None => format!("{name}: ends inside a packet or block at byte {at}"),
+    })
 }
 
 fn damaged(input: &Input, what: &str) -> Unit<'static> {
     Unit::Cut(format!("{}: damaged {what} at byte {}", input.name(), input.position()))
 }
 
-/// First bytes of gzip, bzip2, xz, zstd and lz4 files.
-const COMPRESSED: [&[u8]; 5] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"];
-
 /// Why an input is no capture, by what it looks like.
 fn refusal(input: &Input) -> Error {
     let head = input.data();
     let capture = head.starts_with(&PCAPNG_MAGIC) || parse_pcap_header(&[head, &[0; 24]].concat()).is_ok();
+    if let Some(failure) = input.failure() {
+        return Error::Input(format!("{}: {failure}; nothing can be read from it", input.name()));
+    }
     let reason = if head.is_empty() {
         "is empty; the capture may not have started"
-    } else if COMPRESSED.iter().any(|magic| head.starts_with(magic)) {
-        "is compressed; decompress it first"
     } else if head.starts_with(b"snoop\0\0\0") {
         "is a Solaris snoop file; convert it with `editcap -F pcapng`"
     } else if capture || head.len() < 4 {

@@ -6,6 +6,7 @@
 
 use super::half::Half;
 use super::link::{Segment, flag};
+use super::overlap::Overlaps;
 use crate::event::{
     Call, Cause, Close, CloseReason, ConnId, Data, Direction, Event, Kind, Loss, Open, Opened, Range, Role,
     Start, Timestamp, Total, Transport,
@@ -30,6 +31,19 @@ const CLOSED_TIME: u64 = 60_000_000_000;
 const MAX_WAITING: usize = 1 << 14;
 
 const SYN_ACK: u8 = flag::SYN | flag::ACK;
+
+/// Makes a [`Step`] of flows whose table is borrowed at the same time.
+macro_rules! step {
+    ($flows:ident, $time:ident, $sink:ident) => {
+        Step {
+            time: $time,
+            numbers: &mut $flows.numbers,
+            ignored: &mut $flows.ignored,
+            overlaps: &mut $flows.overlaps,
+            sink: $sink,
+        }
+    };
+}
 
 /// Segments that became no event.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,14 +70,22 @@ impl Ignored {
     }
 }
 
-/// The two ends of a flow, the smaller one first.
+/// The two ends of a flow, the smaller one first: as numbers, which are quicker to hash than addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Key(SocketAddr, SocketAddr);
+struct Key([(u128, u32); 2]);
 
 impl Key {
     fn of(segment: &Segment<'_>) -> Key {
-        let (source, destination) = (segment.source, segment.destination);
-        if source <= destination { Key(source, destination) } else { Key(destination, source) }
+        let (source, destination) = (Key::end(segment.source), Key::end(segment.destination));
+        Key(if source <= destination { [source, destination] } else { [destination, source] })
+    }
+
+    /// Address, and port with a mark for the family.
+    fn end(address: SocketAddr) -> (u128, u32) {
+        match address {
+            SocketAddr::V4(v4) => (u128::from(v4.ip().to_bits()), u32::from(v4.port())),
+            SocketAddr::V6(v6) => (v6.ip().to_bits(), 1 << 16 | u32::from(v6.port())),
+        }
     }
 }
 
@@ -80,6 +102,8 @@ pub struct Flows {
     numbers: u64,
     /// What was left out.
     pub ignored: Ignored,
+    /// Retransmissions whose content differs.
+    pub overlaps: Overlaps,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,10 +143,11 @@ impl Flows {
             self.expire(sink)?;
         }
         let key = Key::of(segment);
-        if segment.flags & flag::SYN != 0 {
-            self.make_way(key, time, segment, sink)?;
-        }
-        if !self.table.contains_key(&key) {
+        let known = self.table.get(&key);
+        if known.is_none_or(|flow| flow.is_replaced_by(segment)) {
+            if known.is_some() {
+                self.make_way(key, time, sink)?;
+            }
             if segment.flags & flag::RST != 0 {
                 return ControlFlow::Continue(());
             }
@@ -134,7 +159,7 @@ impl Flows {
         }
         let Some(flow) = self.table.get_mut(&key) else { return ControlFlow::Continue(()) };
         let before = flow.state;
-        let mut step = Step { time, numbers: &mut self.numbers, ignored: &mut self.ignored, sink };
+        let mut step = step!(self, time, sink);
         flow.segment(segment, &mut step)?;
         let after = flow.state;
         if before != after {
@@ -153,30 +178,21 @@ impl Flows {
                 State::Finished(time) => (time, CloseReason::Fin),
                 _ => (self.now, CloseReason::StillOpen),
             };
-            let mut step = Step { time, numbers: &mut self.numbers, ignored: &mut self.ignored, sink };
+            let mut step = step!(self, time, sink);
             flow.close(reason, &mut step)?;
         }
         ControlFlow::Continue(())
     }
 
-    /// Ends the flow of these ports if a SYN shows that another one begins.
-    fn make_way(
-        &mut self,
-        key: Key,
-        time: Timestamp,
-        segment: &Segment<'_>,
-        sink: &mut Sink<'_>,
-    ) -> ControlFlow<()> {
-        if !self.table.get(&key).is_some_and(|flow| flow.is_replaced_by(segment)) {
-            return ControlFlow::Continue(());
-        }
+    /// Ends the flow of these ports: another one begins.
+    fn make_way(&mut self, key: Key, time: Timestamp, sink: &mut Sink<'_>) -> ControlFlow<()> {
         let Some(mut flow) = self.table.remove(&key) else { return ControlFlow::Continue(()) };
         let (time, reason) = match flow.state {
             State::Reset(_, time) => (time, CloseReason::Reset),
             State::Finished(time) => (time, CloseReason::Fin),
             _ => (time, CloseReason::Closed),
         };
-        let mut step = Step { time, numbers: &mut self.numbers, ignored: &mut self.ignored, sink };
+        let mut step = step!(self, time, sink);
         flow.close(reason, &mut step)
     }
 
@@ -205,7 +221,7 @@ impl Flows {
             if self.now.since(time) < CLOSING_TIME && self.closing.len() < MAX_WAITING {
                 continue; // a later end of a new flow; its own entry follows
             }
-            let mut step = Step { time, numbers: &mut self.numbers, ignored: &mut self.ignored, sink };
+            let mut step = step!(self, time, sink);
             flow.close(reason, &mut step)?;
             self.schedule(key, State::Closed);
         }
@@ -233,6 +249,7 @@ struct Step<'a, 'b> {
     time: Timestamp,
     numbers: &'a mut u64,
     ignored: &'a mut Ignored,
+    overlaps: &'a mut Overlaps,
     sink: &'a mut Sink<'b>,
 }
 
@@ -264,9 +281,16 @@ impl Flow {
         if segment.source == self.ends[0] { Direction::Send } else { Direction::Recv }
     }
 
-    /// True where a SYN does not belong to this flow: another initial sequence number, or a flow of which
-    /// nothing is known but that it was open.
+    /// True where a segment shows that the ports are used again: a SYN with another initial sequence number, or of a
+    /// flow of which nothing is known but that it was open; without a SYN, numbers far from those of a flow that is
+    /// over.
     fn is_replaced_by(&self, segment: &Segment<'_>) -> bool {
+        if segment.flags & flag::SYN == 0 {
+            let over = !matches!(self.state, State::Silent | State::Open);
+            return over
+                && segment.flags & (flag::ACK | flag::RST) == flag::ACK
+                && self.is_elsewhere(segment);
+        }
         let base = self.halves[self.direction(segment).index()].base;
         let differs = base.is_some_and(|base| base != segment.seq.wrapping_add(1));
         let initial = segment.flags & flag::ACK == 0;
@@ -275,6 +299,13 @@ impl Flow {
             State::Open => initial && differs,
             State::Reset(..) | State::Finished(_) | State::Closed => differs,
         }
+    }
+
+    /// True where neither number of a segment can belong to this flow, now that it is over.
+    fn is_elsewhere(&self, segment: &Segment<'_>) -> bool {
+        let direction = self.direction(segment);
+        let (own, peer) = (&self.halves[direction.index()], &self.halves[direction.reverse().index()]);
+        own.is_far(segment.seq) && peer.is_far(segment.ack)
     }
 
     fn segment(&mut self, segment: &Segment<'_>, step: &mut Step<'_, '_>) -> ControlFlow<()> {
@@ -293,6 +324,11 @@ impl Flow {
         }
         let syn = u32::from(segment.flags & flag::SYN != 0);
         let seq = segment.seq.wrapping_add(syn);
+        let brings = segment.length > 0 || segment.flags & flag::FIN != 0;
+        let half = &mut self.halves[direction.index()];
+        if let Some(offset) = half.offset(seq).filter(|_| !self.fresh) {
+            half.place(offset, brings);
+        }
         if segment.length > 0 {
             self.data(segment, seq, direction, step)?;
         }
@@ -360,16 +396,25 @@ impl Flow {
             return ControlFlow::Continue(());
         }
         let range = Range::new(offset.max(0) as u64, (offset + segment.length as i64) as u64);
-        if range.len() == 1 && range.to == half.top && half.is_old(range) {
-            return ControlFlow::Continue(()); // keep-alive
+        let payload = segment.payload.get(before..).unwrap_or_default();
+        let old = half.is_old(range);
+        // One byte that was acknowledged already is a keep-alive. It bears the right byte, or 0.
+        let repeated = old || (payload == [0] && half.is_acknowledged(range.to));
+        if range.len() == 1 && range.to == half.top && repeated {
+            return ControlFlow::Continue(());
+        }
+        if range.from < half.top {
+            step.overlaps.compare(segment, half, range.from, payload);
         }
         let grows = half.arrive(range);
+        if !old {
+            step.overlaps.keep(half, range.from, payload);
+        }
         let tcp_seq = half.seq(range.from);
         if grows && matches!(self.state, State::Reset(by, _) if by == direction) {
             self.state = State::Open;
         }
         self.open(step)?;
-        let payload = segment.payload.get(before..).unwrap_or_default();
         let complete = payload.len() as u64 == range.len();
         self.emit(
             step,
@@ -451,9 +496,11 @@ impl Flow {
     /// Reports the missing ranges that can be given up.
     fn lose(&mut self, all: bool, step: &mut Step<'_, '_>) -> ControlFlow<()> {
         for direction in Direction::BOTH {
-            while let Some(range) = self.halves[direction.index()].settle(step.time, self.packets, all) {
+            while let Some((range, cause)) =
+                self.halves[direction.index()].settle(step.time, self.packets, all)
+            {
                 self.open(step)?;
-                self.emit(step, Kind::Loss(Loss { direction, range, cause: Cause::WireNotCaptured }))?;
+                self.emit(step, Kind::Loss(Loss { direction, range, cause }))?;
             }
         }
         ControlFlow::Continue(())

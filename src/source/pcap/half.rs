@@ -2,11 +2,15 @@
 //!
 //! Pure arithmetic on sequence numbers; events are made in `flow`.
 
-use crate::event::{Range, Timestamp};
+use super::recent::Link;
+use crate::event::{Cause, Range, Timestamp};
 
 /// A sequence number further than this from the next expected one belongs to no window: RFC 7323
 /// (section 2.3) limits windows to 1 GiB.
 const MAX_DISTANCE: i64 = 1 << 30;
+
+/// How far a late segment of a stream that is over may be from its end: more than any window that is in use.
+const MAX_LATE: u64 = 64 << 20;
 
 /// A missing range that the peer acknowledged is a loss after this many more packets of the flow. Captures
 /// from several queues show packets a little out of order, hardly ever by more.
@@ -22,6 +26,8 @@ const MAX_HOLES: usize = 1024;
 #[derive(Clone, Copy, Debug)]
 struct Hole {
     range: Range,
+    /// Why it is missing.
+    cause: Cause,
     /// When it was first known to be acknowledged: time, and number of the flow's packet.
     acked: Option<(Timestamp, u64)>,
 }
@@ -39,6 +45,11 @@ pub struct Half {
     pub fin_acked: bool,
     /// Bytes given up as lost.
     pub lost: u64,
+    /// The latest segment kept for comparison.
+    pub latest: Link,
+    /// A packet of the sender told where the stream stands, so that what is missing from there on was sent while
+    /// the capture ran.
+    pub placed: bool,
     /// Offset up to which the peer acknowledged.
     acked: u64,
     /// Sorted, disjoint, all below `top`.
@@ -52,6 +63,12 @@ impl Half {
         let next = self.base?.wrapping_add(self.top as u32);
         let distance = i64::from(seq.wrapping_sub(next) as i32);
         (distance.abs() <= MAX_DISTANCE).then(|| self.top as i64 + distance)
+    }
+
+    /// True for a sequence number that can't be of this stream once it is over.
+    pub fn is_far(&self, seq: u32) -> bool {
+        self.base.is_some()
+            && self.offset(seq).is_none_or(|offset| offset.abs_diff(self.top as i64) > MAX_LATE)
     }
 
     /// Sequence number of an offset.
@@ -74,10 +91,44 @@ impl Half {
         range.to <= self.top && !self.holes.iter().any(|hole| hole.range.intersection(range).is_some())
     }
 
+    /// How many bytes of `range` were seen before, those given up included.
+    pub fn seen(&self, range: Range) -> u64 {
+        let below = Range::new(range.from, range.to.min(self.top.max(range.from)));
+        let missing = |hole: &Hole| hole.range.intersection(below).map_or(0, Range::len);
+        below.len() - self.holes.iter().map(missing).sum::<u64>()
+    }
+
+    /// Notes the number that a packet of the stream's own sender bears, and whether it brings anything. What the
+    /// peer's acknowledgement left open before the first such packet may have been on its way when the capture began:
+    /// nothing shows that the capture could have had it.
+    pub fn place(&mut self, offset: i64, brings: bool) {
+        let from = self.top;
+        if self.placed || offset < from as i64 {
+            self.placed |= brings;
+            return;
+        }
+        self.placed = true;
+        if offset > from as i64 {
+            self.top = offset as u64;
+            self.open_hole(from, Cause::WireStartedLate);
+        }
+    }
+
+    /// True where the peer acknowledged everything before `offset`.
+    pub fn is_acknowledged(&self, offset: u64) -> bool {
+        self.acked >= offset
+    }
+
+    /// What lies between `from` and the top is missing.
+    fn open_hole(&mut self, from: u64, cause: Cause) {
+        self.holes.push(Hole { range: Range::new(from, self.top), cause, acked: None });
+    }
+
     /// Notes the bytes of a segment. True where some of them are new at the top.
     pub fn arrive(&mut self, range: Range) -> bool {
         if range.from > self.top {
-            self.holes.push(Hole { range: Range::new(self.top, range.from), acked: None });
+            let range = Range::new(self.top, range.from);
+            self.holes.push(Hole { range, cause: Cause::WireNotCaptured, acked: None });
         } else if !self.holes.is_empty() && range.from < self.top {
             self.fill(range);
         }
@@ -116,14 +167,14 @@ impl Half {
         }
         self.acked = self.acked.max(offset);
         if offset > self.top {
-            self.holes.push(Hole { range: Range::new(self.top, offset), acked: None });
-            self.top = offset;
+            let from = std::mem::replace(&mut self.top, offset);
+            self.open_hole(from, Cause::WireNotCaptured);
         }
     }
 
     /// The next missing range that can be given up: acknowledged, and not filled in the time it may take.
-    /// With `all`, every missing range.
-    pub fn settle(&mut self, now: Timestamp, packet: u64, all: bool) -> Option<Range> {
+    /// With `all`, every missing range. Gives the cause with it.
+    pub fn settle(&mut self, now: Timestamp, packet: u64, all: bool) -> Option<(Range, Cause)> {
         let overflow = self.holes.len() > MAX_HOLES;
         let phantom = self.phantom();
         let last = self.holes.len().wrapping_sub(1);
@@ -140,9 +191,9 @@ impl Half {
             let (since, first) = *hole.acked.get_or_insert((now, packet));
             packet - first >= REORDER_PACKETS || now.since(since) >= REORDER_TIME
         })?;
-        let range = self.holes.remove(ripe).range;
-        self.lost += range.len();
-        Some(range)
+        let hole = self.holes.remove(ripe);
+        self.lost += hole.range.len();
+        Some((hole.range, hole.cause))
     }
 
     /// True where all that is missing at the end is one number, acknowledged, with no FIN in view: that
@@ -193,8 +244,12 @@ mod tests {
         Half { base: Some(u32::MAX - 99), ..Half::default() }
     }
 
+    fn lost(from: u64, to: u64) -> (Range, Cause) {
+        (Range::new(from, to), Cause::WireNotCaptured)
+    }
+
     fn losses(half: &mut Half) -> Vec<Range> {
-        std::iter::from_fn(|| half.settle(Timestamp(0), 0, true)).collect()
+        std::iter::from_fn(|| half.settle(Timestamp(0), 0, true)).map(|(range, _)| range).collect()
     }
 
     #[test]
@@ -227,8 +282,22 @@ mod tests {
         half.acknowledge(20);
         assert_eq!(half.settle(Timestamp(5), 1, false), None);
         assert_eq!(half.settle(Timestamp(5), REORDER_PACKETS, false), None);
-        assert_eq!(half.settle(Timestamp(5), REORDER_PACKETS + 1, false), Some(Range::new(0, 10)));
+        assert_eq!(half.settle(Timestamp(5), REORDER_PACKETS + 1, false), Some(lost(0, 10)));
         assert_eq!(half.settle(Timestamp(5), REORDER_PACKETS + 2, false), None, "once only");
+    }
+
+    #[test]
+    fn what_precedes_the_first_packet_of_its_sender_may_precede_the_capture() {
+        let early = |from, to| (Range::new(from, to), Cause::WireStartedLate);
+        let mut half = half();
+        half.acknowledge(20);
+        half.place(19, false); // a keep-alive tells nothing
+        half.place(54, true);
+        half.arrive(Range::new(54, 60));
+        half.place(70, true);
+        half.arrive(Range::new(70, 80));
+        let seen: Vec<_> = std::iter::from_fn(|| half.settle(Timestamp(0), 0, true)).collect();
+        assert_eq!(seen, [lost(0, 20), early(20, 54), lost(60, 70)]);
     }
 
     #[test]
@@ -249,7 +318,7 @@ mod tests {
             assert_eq!(half.settle(Timestamp(0), 0, false), None);
             half.arrive(Range::new(n * 10 + 5, n * 10 + 10));
         }
-        assert_eq!(half.settle(Timestamp(0), 0, false), Some(Range::new(0, 5)));
+        assert_eq!(half.settle(Timestamp(0), 0, false), Some(lost(0, 5)));
     }
 
     proptest::proptest! {

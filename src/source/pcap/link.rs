@@ -1,28 +1,46 @@
-//! From a captured packet down to its TCP segment: link layer, IP, TCP header. In place, no state.
+//! From a captured packet down to its TCP segment: link layer, tags, tunnels, IP, TCP header.
 //!
-//! Every length may be cut by a snap length, and the IP length may be absent (segmentation offload), so
-//! the true length of the payload is computed from headers, never from what was captured.
+//! In place, but for IP packets that came in fragments, which `fragment` puts together. Every length may be cut by
+//! a snap length, and the IP length may be absent (segmentation offload), so the true length of the payload is
+//! computed from headers, never from what was captured. Of a packet in a tunnel only the inner one counts.
 
 use super::file::Packet;
-use etherparse::LaxIpSlice;
+use super::fragment::Fragments;
+use super::ip::{self, Header};
+use super::linktype::{Start, start};
+use super::tunnel;
+use crate::event::Timestamp;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::ControlFlow;
 
-/// Tags and tunnels that one packet may nest.
-const MAX_NESTING: usize = 8;
+/// Headers that one packet may nest, tags and tunnels included.
+const MAX_NESTING: usize = 24;
 
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
-/// IEEE 802.1Q, 802.1ad, and the number used for QinQ before it.
-const ETHERTYPE_VLAN: [u16; 3] = [0x8100, 0x88a8, 0x9100];
-/// RFC 3032.
-const ETHERTYPE_MPLS: u16 = 0x8847;
-/// RFC 2516, session stage.
-const ETHERTYPE_PPPOE: u16 = 0x8864;
+/// Numbers of what follows an Ethernet header.
+pub mod ethertype {
+    pub const IPV4: u16 = 0x0800;
+    pub const IPV6: u16 = 0x86dd;
+    /// IEEE 802.1Q and 802.1ad, and numbers used for QinQ before it.
+    pub const VLAN: [u16; 4] = [0x8100, 0x88a8, 0x9100, 0x9200];
+    /// RFC 3032, RFC 5332.
+    pub const MPLS: [u16; 2] = [0x8847, 0x8848];
+    /// RFC 2516, session stage.
+    pub const PPPOE: u16 = 0x8864;
+    /// A whole Ethernet frame (RFC 1701 and its successors call it transparent bridging).
+    pub const BRIDGING: u16 = 0x6558;
+    /// Numbers below are lengths of IEEE 802.3 frames.
+    pub const FIRST: u16 = 0x0600;
+}
 
-const IP_TCP: u8 = 6;
-/// IPv4 and IPv6 in IP: RFC 2003, RFC 4213.
-const IP_IPV4: u8 = 4;
-const IP_IPV6: u8 = 41;
+/// Protocol numbers of IP.
+mod protocol {
+    /// RFC 2003, RFC 4213.
+    pub const IPV4: u8 = 4;
+    pub const TCP: u8 = 6;
+    pub const UDP: u8 = 17;
+    pub const IPV6: u8 = 41;
+    pub const GRE: u8 = 47;
+}
 
 /// Bytes of a TCP header that are needed: up to the flags.
 const TCP_NEEDED: usize = 14;
@@ -33,6 +51,48 @@ pub mod flag {
     pub const SYN: u8 = 2;
     pub const RST: u8 = 4;
     pub const ACK: u8 = 16;
+}
+
+/// A part of a packet: the bytes captured of it, and its length on the wire.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    pub bytes: &'a [u8],
+    pub length: usize,
+}
+
+impl<'a> Part<'a> {
+    /// `length` may be less than what was captured: the rest is padding.
+    pub fn new(bytes: &'a [u8], length: usize) -> Part<'a> {
+        Part { bytes: &bytes[..bytes.len().min(length)], length }
+    }
+
+    /// What follows `count` bytes; absent where the packet is shorter.
+    pub fn skip(self, count: usize) -> Option<Part<'a>> {
+        let length = self.length.checked_sub(count)?;
+        Some(Part { bytes: self.bytes.get(count..).unwrap_or_default(), length })
+    }
+
+    /// The first `length` bytes, or all where there are fewer.
+    pub fn limit(self, length: usize) -> Part<'a> {
+        Part::new(self.bytes, self.length.min(length))
+    }
+
+    /// The 16-bit number at `at`; absent where it was not captured.
+    pub fn be16(self, at: usize) -> Option<u16> {
+        let bytes = self.bytes.get(at..at + 2)?;
+        Some(u16::from_be_bytes([bytes[0], bytes[1]]))
+    }
+}
+
+/// What a part of a packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// An Ethernet frame without its checksum.
+    Ethernet,
+    /// What an EtherType stands for.
+    Type(u16),
+    /// A PPP frame, with or without address and control field.
+    Ppp,
 }
 
 /// A TCP segment.
@@ -55,157 +115,181 @@ pub enum Content<'a> {
     Tcp(Segment<'a>),
     /// Something other than TCP, or cut before the TCP header's flags.
     Other,
-    /// A fragment of an IP packet.
+    /// A fragment of an IP packet that is not complete with it.
     Fragment,
     /// The link type is not known.
     UnknownLink,
 }
 
-/// Looks inside a packet.
-pub fn dissect<'a>(packet: &Packet<'a>) -> Content<'a> {
-    let Some(offset) = network_offset(packet.link, packet.data) else { return Content::UnknownLink };
-    let Some((offset, ethertype)) = offset else { return Content::Other };
-    let (data, length) = (packet.data.get(offset..), packet.length.checked_sub(offset));
-    match (data, length) {
-        (Some(data), Some(length)) => below_link(ethertype, data, length),
-        _ => Content::Other,
+/// Takes what a packet turned out to be.
+pub type Take<'a> = dyn FnMut(Content<'_>) -> ControlFlow<()> + 'a;
+
+/// Looks inside packets. Remembers fragments, and nothing else.
+#[derive(Default)]
+pub struct Dissector {
+    /// IP packets of which fragments are missing.
+    pub fragments: Fragments,
+}
+
+impl Dissector {
+    /// Looks inside a packet; `take` is called once.
+    pub fn packet(&mut self, time: Timestamp, packet: &Packet<'_>, take: &mut Take<'_>) -> ControlFlow<()> {
+        match start(packet.link, Part::new(packet.data, packet.length)) {
+            Start::Layer(layer, part) => self.descend(time, layer, part, 0, take),
+            Start::Nothing => take(Content::Other),
+            Start::Unsupported => take(Content::UnknownLink),
+        }
+    }
+
+    /// Follows headers from a layer down to what is inside.
+    fn descend(
+        &mut self,
+        time: Timestamp,
+        mut layer: Layer,
+        mut part: Part<'_>,
+        depth: usize,
+        take: &mut Take<'_>,
+    ) -> ControlFlow<()> {
+        for depth in depth..MAX_NESTING {
+            let header = match layer {
+                Layer::Type(ethertype::IPV4) => ip::version4(part),
+                Layer::Type(ethertype::IPV6) => ip::version6(part),
+                _ => {
+                    let Some(next) = below(layer, part) else { return take(Content::Other) };
+                    (layer, part) = next;
+                    continue;
+                }
+            };
+            let Some(header) = header else { return take(Content::Other) };
+            if header.fragment.is_some() {
+                return self.fragment(time, &header, depth, take);
+            }
+            match inside(&header) {
+                Inside::Content(content) => return take(content),
+                Inside::Layer(next, rest) => (layer, part) = (next, rest),
+            }
+        }
+        take(Content::Other)
+    }
+
+    /// Goes on with an IP packet that is complete with this fragment.
+    fn fragment(
+        &mut self,
+        time: Timestamp,
+        header: &Header<'_>,
+        depth: usize,
+        take: &mut Take<'_>,
+    ) -> ControlFlow<()> {
+        let Some(whole) = self.fragments.add(time, header) else { return take(Content::Fragment) };
+        let part = Part::new(&whole.bytes, whole.length);
+        let Some(header) = ip::behind_fragment(header, whole.protocol, part) else {
+            return take(Content::Other);
+        };
+        match inside(&header) {
+            Inside::Content(content) => take(content),
+            Inside::Layer(layer, rest) => self.descend(time, layer, rest, depth + 1, take),
+        }
     }
 }
 
-/// Where the link header ends and which EtherType follows it. Outside: the link type is known; inside:
-/// the header is whole. Layouts: the LINKTYPE_ registry of tcpdump.org.
-#[allow(clippy::option_option)] // two different answers, one level each
-fn network_offset(link: u16, data: &[u8]) -> Option<Option<(usize, u16)>> {
-    let after = |length: usize, ethertype: Option<u16>| Some(ethertype.map(|ethertype| (length, ethertype)));
-    match link {
-        1 => after(14, be16(data, 12)),
-        // Null and loop: four bytes of address family, whose byte order and numbers depend on the system.
-        0 | 108 => after(4, ip_version(data, 4)),
-        12 | 14 | 101 | 228 | 229 => after(0, ip_version(data, 0)),
-        113 => after(16, be16(data, 14)),
-        276 => after(20, be16(data, 0)),
+/// What an IP packet carries.
+enum Inside<'a> {
+    Content(Content<'a>),
+    Layer(Layer, Part<'a>),
+}
+
+fn inside<'a>(header: &Header<'a>) -> Inside<'a> {
+    let part = header.payload;
+    let tunnel = match header.protocol {
+        protocol::TCP => return Inside::Content(tcp(header.source, header.destination, part)),
+        protocol::UDP => tunnel::udp(part),
+        protocol::GRE => tunnel::gre(part),
+        protocol::IPV4 => Some((Layer::Type(ethertype::IPV4), part)),
+        protocol::IPV6 => Some((Layer::Type(ethertype::IPV6), part)),
         _ => None,
-    }
+    };
+    tunnel.map_or(Inside::Content(Content::Other), |(layer, rest)| Inside::Layer(layer, rest))
 }
 
-/// The link type's name, for messages.
-pub fn link_name(link: u16) -> &'static str {
-    match link {
-        9 => "PPP",
-        105 => "IEEE802_11",
-        127 => "IEEE802_11_RADIOTAP",
-        147..=162 => "USER",
-        195 => "IEEE802_15_4",
-        220 => "USB_LINUX_MMAPPED",
-        239 => "NFLOG",
-        252 => "WIRESHARK_UPPER_PDU",
-        _ => "unnamed",
-    }
+/// What follows a header above IP.
+fn below(layer: Layer, part: Part<'_>) -> Option<(Layer, Part<'_>)> {
+    let (skip, next) = match layer {
+        Layer::Ethernet => return ethernet(part),
+        Layer::Ppp => return ppp(part),
+        Layer::Type(ethertype::BRIDGING) => return Some((Layer::Ethernet, part)),
+        Layer::Type(ethertype::PPPOE) => return pppoe(part),
+        Layer::Type(tag) if ethertype::VLAN.contains(&tag) => (4, part.be16(2)?),
+        Layer::Type(label) if ethertype::MPLS.contains(&label) => (4, below_mpls(label, part)?),
+        Layer::Type(_) => return None,
+    };
+    Some((Layer::Type(next), part.skip(skip)?))
 }
 
-/// Follows tags down to an IP header.
-fn below_link(mut ethertype: u16, mut data: &[u8], mut length: usize) -> Content<'_> {
-    for _ in 0..MAX_NESTING {
-        let (skip, next) = match ethertype {
-            ETHERTYPE_IPV4 | ETHERTYPE_IPV6 => return below_ethernet(data, length),
-            tag if ETHERTYPE_VLAN.contains(&tag) => (4, be16(data, 2)),
-            ETHERTYPE_MPLS => (4, below_mpls(data)),
-            ETHERTYPE_PPPOE => (8, below_pppoe(data)),
-            _ => return Content::Other,
-        };
-        let (Some(next), Some(rest), Some(shorter)) = (next, data.get(skip..), length.checked_sub(skip))
-        else {
-            return Content::Other;
-        };
-        let limit = if ethertype == ETHERTYPE_PPPOE { pppoe_length(data) } else { usize::MAX };
-        (ethertype, data, length) = (next, &rest[..rest.len().min(limit)], shorter.min(limit));
+fn ethernet(part: Part<'_>) -> Option<(Layer, Part<'_>)> {
+    let kind = part.be16(12)?;
+    if kind >= ethertype::FIRST {
+        return Some((Layer::Type(kind), part.skip(14)?));
     }
-    Content::Other
+    // IEEE 802.2 with SNAP (RFC 1042): the EtherType comes later. Padding may follow the stated length.
+    let snap = part.bytes.get(14..20)? == [0xaa, 0xaa, 3, 0, 0, 0];
+    snap.then_some(())?;
+    Some((Layer::Type(part.be16(20)?), part.limit(14 + usize::from(kind)).skip(22)?))
 }
 
 /// What follows one MPLS label: another, or an IP header after the bottom of the stack.
-fn below_mpls(data: &[u8]) -> Option<u16> {
-    let bottom = data.get(2)? & 1 == 1;
-    if bottom { ip_version(data, 4) } else { Some(ETHERTYPE_MPLS) }
+fn below_mpls(label: u16, part: Part<'_>) -> Option<u16> {
+    let bottom = part.bytes.get(2)? & 1 == 1;
+    if bottom { ip_version(part.skip(4)?) } else { Some(label) }
 }
 
-/// What follows a PPPoE header: the PPP protocol numbers of IPv4 and IPv6.
-fn below_pppoe(data: &[u8]) -> Option<u16> {
-    match be16(data, 6)? {
-        0x0021 => Some(ETHERTYPE_IPV4),
-        0x0057 => Some(ETHERTYPE_IPV6),
+/// The PPPoE length counts the PPP frame. What follows is padding.
+fn pppoe(part: Part<'_>) -> Option<(Layer, Part<'_>)> {
+    let length = usize::from(part.be16(4)?);
+    Some((Layer::Ppp, part.skip(6)?.limit(length)))
+}
+
+/// PPP (RFC 1661, RFC 1662): address and control field may be left out, and the first byte of the protocol number
+/// where it is zero. Behind Cisco's address field comes an EtherType.
+fn ppp(part: Part<'_>) -> Option<(Layer, Part<'_>)> {
+    if matches!(part.bytes, [0x0f | 0x8f, 0, ..]) {
+        return Some((Layer::Type(part.be16(2)?), part.skip(4)?));
+    }
+    let part = if part.bytes.starts_with(&[0xff, 3]) { part.skip(2)? } else { part };
+    let short = part.bytes.first()? & 1 == 1;
+    let (number, rest) =
+        if short { (u16::from(part.bytes[0]), part.skip(1)?) } else { (part.be16(0)?, part.skip(2)?) };
+    match number {
+        0x0021 => Some((Layer::Type(ethertype::IPV4), rest)),
+        0x0057 => Some((Layer::Type(ethertype::IPV6), rest)),
         _ => None,
     }
 }
 
-/// Bytes after the PPP protocol number, which the PPPoE length counts too. What follows is padding.
-fn pppoe_length(data: &[u8]) -> usize {
-    be16(data, 4).map_or(0, |length| usize::from(length).saturating_sub(2))
-}
-
-/// From an IP header (through IP in IP) to TCP. `length` is what the frame had room for.
-fn below_ethernet(mut data: &[u8], mut length: usize) -> Content<'_> {
-    for _ in 0..MAX_NESTING {
-        let Ok((ip, None)) = LaxIpSlice::from_slice(data) else { return Content::Other };
-        let payload = ip.payload();
-        if payload.fragmented {
-            return Content::Fragment;
-        }
-        let header = payload.payload.as_ptr() as usize - data.as_ptr() as usize;
-        let stated = stated_length(data);
-        let whole = if stated < header { length } else { stated };
-        let Some(inner) = whole.checked_sub(header) else { return Content::Other };
-        match payload.ip_number.0 {
-            IP_TCP => {
-                let (source, destination) = (ip.source_addr(), ip.destination_addr());
-                return tcp(source, destination, payload.payload, inner);
-            }
-            IP_IPV4 | IP_IPV6 => (data, length) = (payload.payload, inner),
-            _ => return Content::Other,
-        }
-    }
-    Content::Other
-}
-
-/// Length of the packet by its own IP header; 0 where the header leaves it open (offload, jumbograms).
-fn stated_length(ip: &[u8]) -> usize {
-    match ip[0] >> 4 {
-        4 => be16(ip, 2).map_or(0, usize::from),
-        _ => be16(ip, 4).filter(|&length| length > 0).map_or(0, |length| 40 + usize::from(length)),
+/// The EtherType that the first half-byte of an IP header stands for.
+pub fn ip_version(part: Part<'_>) -> Option<u16> {
+    match part.bytes.first()? >> 4 {
+        4 => Some(ethertype::IPV4),
+        6 => Some(ethertype::IPV6),
+        _ => None,
     }
 }
 
-fn tcp(source: IpAddr, destination: IpAddr, data: &[u8], length: usize) -> Content<'_> {
-    let Some(head) = data.first_chunk::<TCP_NEEDED>() else { return Content::Other };
+fn tcp(source: IpAddr, destination: IpAddr, part: Part<'_>) -> Content<'_> {
+    let Some(head) = part.bytes.first_chunk::<TCP_NEEDED>() else { return Content::Other };
     let header = usize::from(head[12] >> 4) * 4;
-    if header < 20 || header > length {
+    if header < 20 {
         return Content::Other;
     }
+    let Some(payload) = part.skip(header) else { return Content::Other };
     let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let port = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
-    let length = length - header;
-    let payload = data.get(header..).unwrap_or_default();
     Content::Tcp(Segment {
         source: SocketAddr::new(source, port(0)),
         destination: SocketAddr::new(destination, port(2)),
         seq: word(4),
         ack: word(8),
         flags: head[13],
-        length,
-        payload: &payload[..payload.len().min(length)],
+        length: payload.length,
+        payload: payload.bytes,
     })
-}
-
-fn be16(data: &[u8], at: usize) -> Option<u16> {
-    let bytes = data.get(at..at + 2)?;
-    Some(u16::from_be_bytes([bytes[0], bytes[1]]))
-}
-
-/// The EtherType that the first half-byte of an IP header at `at` stands for.
-fn ip_version(data: &[u8], at: usize) -> Option<u16> {
-    match data.get(at)? >> 4 {
-        4 => Some(ETHERTYPE_IPV4),
-        6 => Some(ETHERTYPE_IPV6),
-        _ => None,
-    }
 }

@@ -1,24 +1,35 @@
 //! A packet capture as a source: pcap or pcapng, from a file, a file that still grows, or a pipe.
 //!
-//! `file` reads packets, `link` finds the TCP segment in them, `flow` (with `half`) turns segments into
-//! events. Constant memory but for open flows; payload is handed on in place.
+//! `file` reads packets, `link` (with `linktype`, `ip`, `fragment`, `tunnel`) finds the TCP segment in them, `flow`
+//! (with `half`, `overlap`, `recent`) turns segments into events. Constant memory but for open flows; payload is
+//! handed on in place.
 
 mod file;
 pub(super) mod flow;
+mod fragment;
 mod half;
+mod ip;
 pub(super) mod link;
+mod linktype;
+mod overlap;
+mod recent;
+mod tunnel;
 
 use super::input::Input;
 use super::{Error, Sink, Source, Summary};
 use crate::event::{Timestamp, Vantage};
 use file::{Packet, Reader, Unit};
 use flow::Flows;
-use link::Content;
+use link::{Content, Dissector};
+use linktype::describe;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+
+/// Interfaces whose packets can't be read that are told apart; those of further ones count together.
+const MAX_LEFT_OUT: usize = 64;
 
 /// How to read a capture.
 #[derive(Clone, Debug, Default)]
@@ -37,17 +48,29 @@ pub struct Counts {
     pub tcp: u64,
     /// Neither TCP nor any of the following.
     pub other: u64,
-    /// Fragments of IP packets, which are not put together.
+    /// Fragments of IP packets that were not complete with them.
     pub fragments: u64,
     /// Packets of interfaces that the file does not describe.
     pub stray: u64,
-    /// Packets by link type (LINKTYPE_ value) that can't be read.
-    pub unknown_links: BTreeMap<u16, u64>,
+    /// Packets that can't be read, by link type (LINKTYPE_ value) and name of the interface, if it has one.
+    pub left_out: BTreeMap<(u16, String), u64>,
+}
+
+impl Counts {
+    fn leave_out(&mut self, packet: &Packet<'_>) {
+        let mut key = (packet.link, packet.interface.unwrap_or_default().to_owned());
+        if self.left_out.len() >= MAX_LEFT_OUT && !self.left_out.contains_key(&key) {
+            key.1 = "any other".to_owned();
+        }
+        // The link types that there are bound it: their numbers have 16 bits.
+        *self.left_out.entry(key).or_default() += 1;
+    }
 }
 
 /// A capture, open.
 pub struct Capture {
     reader: Reader,
+    dissector: Dissector,
     flows: Flows,
     counts: Counts,
 }
@@ -63,7 +86,16 @@ impl Capture {
 
     /// A capture over an input that is open already.
     pub(super) fn from_input(input: Input) -> Result<Capture, Error> {
-        Ok(Capture { reader: Reader::open(input)?, flows: Flows::default(), counts: Counts::default() })
+        let reader = Reader::open(input)?;
+        if let Some(link) = reader.link().filter(|&link| !linktype::is_supported(link)) {
+            return Err(unsupported(reader.name(), &describe(link)));
+        }
+        let (dissector, counts) = (Dissector::default(), Counts::default());
+        let mut flows = Flows::default();
+        if let Some(again) = reader.again() {
+            flows.overlaps.read_from(again);
+        }
+        Ok(Capture { reader, dissector, flows, counts })
     }
 
     /// What the packets read so far were.
@@ -77,7 +109,13 @@ impl Capture {
             match self.reader.next()? {
                 Unit::Packet(packet) => {
                     let time = note_time(summary, packet.time);
-                    if take(&packet, time, &mut self.flows, &mut self.counts, sink).is_break() {
+                    let (flows, counts) = (&mut self.flows, &mut self.counts);
+                    counts.packets += 1;
+                    flows.overlaps.begin(packet.data, packet.position);
+                    let step = self.dissector.packet(time, &packet, &mut |content| {
+                        take(&packet, &content, time, flows, counts, sink)
+                    });
+                    if step.is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
                 }
@@ -94,41 +132,56 @@ impl Capture {
 
     /// Nothing but packets of unknown link types is no usable capture.
     fn refuse_unreadable(&self) -> Result<(), Error> {
-        let unknown: u64 = self.counts.unknown_links.values().sum();
-        if unknown == 0 || unknown < self.counts.packets {
+        let left_out: u64 = self.counts.left_out.values().sum();
+        if left_out == 0 || left_out < self.counts.packets {
             return Ok(());
         }
-        let links: Vec<String> = self.counts.unknown_links.keys().map(|&link| describe(link)).collect();
-        Err(Error::Input(format!(
-            "{}: no packet can be read, link type {}; capture on an Ethernet, raw IP, loopback or \"any\" interface",
-            self.reader.name(),
-            links.join(", ")
-        )))
+        let mut links: Vec<String> = self.counts.left_out.keys().map(|(link, _)| describe(*link)).collect();
+        links.dedup();
+        Err(unsupported(self.reader.name(), &links.join(", ")))
     }
 
     fn warnings(&self) -> Vec<String> {
         let name = self.reader.name();
-        let (counts, ignored) = (&self.counts, &self.flows.ignored);
+        let (counts, flows) = (&self.counts, &self.flows);
         let mut warnings: Vec<String> = counts
-            .unknown_links
+            .left_out
             .iter()
-            .map(|(&link, count)| format!("{name}: {count} packets of link type {} not read", describe(link)))
+            .map(|((link, interface), count)| {
+                let interface =
+                    if interface.is_empty() { String::new() } else { format!(" of interface {interface}") };
+                let link = describe(*link);
+                format!("{name}: {count} packets{interface} left out: link type {link} is not supported")
+            })
             .collect();
         let mut warn = |count: u64, what: &str| {
             if count > 0 {
                 warnings.push(format!("{name}: {count} {what}"));
             }
         };
+        let fragments = &self.dissector.fragments;
         warn(counts.stray, "packets of interfaces that the file does not describe not read");
-        warn(counts.fragments, "IP fragments not put together; TCP data in them counts as not captured");
-        for (count, what) in ignored.reasons() {
+        warn(
+            fragments.incomplete(),
+            "IP packets lack fragments; TCP data in them counts as not captured (a filter on ports lets only first \
+             fragments pass)",
+        );
+        warn(fragments.counts.contradicting, "IP fragments contradict others of their packet, which stand");
+        for (count, what) in flows.ignored.reasons() {
             warn(count, what);
         }
+        warnings.extend(flows.overlaps.lines().map(|line| format!("{name}: {line}")));
         if counts.packets > 0 && counts.tcp == 0 {
             warnings.push(format!("{name}: no TCP segment among {} packets", counts.packets));
         }
         warnings
     }
+}
+
+fn unsupported(name: &str, links: &str) -> Error {
+    Error::Input(format!(
+        "{name}: link type {links} is not supported; capture on an Ethernet, raw IP, loopback or \"any\" interface"
+    ))
 }
 
 impl Source for Capture {
@@ -150,21 +203,20 @@ impl Source for Capture {
 
 fn take(
     packet: &Packet<'_>,
+    content: &Content<'_>,
     time: Timestamp,
     flows: &mut Flows,
     counts: &mut Counts,
     sink: &mut Sink<'_>,
 ) -> ControlFlow<()> {
-    counts.packets += 1;
-    match link::dissect(packet) {
+    match content {
         Content::Tcp(segment) => {
             counts.tcp += 1;
-            return flows.segment(time, &segment, sink);
+            return flows.segment(time, segment, sink);
         }
         Content::Other => counts.other += 1,
         Content::Fragment => counts.fragments += 1,
-        // At most 65,536 different ones: the number has 16 bits.
-        Content::UnknownLink => *counts.unknown_links.entry(packet.link).or_default() += 1,
+        Content::UnknownLink => counts.leave_out(packet),
     }
     ControlFlow::Continue(())
 }
@@ -175,8 +227,4 @@ pub(super) fn note_time(summary: &mut Summary, time: Option<Timestamp>) -> Times
     summary.first = Some(summary.first.map_or(time, |first| first.min(time)));
     summary.last = Some(summary.last.map_or(time, |last| last.max(time)));
     time
-}
-
-fn describe(link: u16) -> String {
-    format!("{link} ({})", link::link_name(link))
 }

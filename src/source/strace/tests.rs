@@ -5,7 +5,7 @@ use crate::event::{Data, Event};
 use std::io::Cursor;
 
 fn log(text: &str) -> Log {
-    Log::from_input(Input::new("log".into(), Box::new(Cursor::new(text.as_bytes().to_vec())), None))
+    Log::from_input(Input::new("log".into(), Box::new(Cursor::new(text.as_bytes().to_vec())), None).unwrap())
 }
 
 fn line(event: &Event<'_>) -> String {
@@ -332,7 +332,8 @@ fn times_of_day_go_on_behind_midnight() {
 #[test]
 fn what_is_no_log_is_not_taken_for_one() {
     let is = |text: &str| {
-        let mut input = Input::new("x".into(), Box::new(Cursor::new(text.as_bytes().to_vec())), None);
+        let mut input =
+            Input::new("x".into(), Box::new(Cursor::new(text.as_bytes().to_vec())), None).unwrap();
         is_log(&mut input).unwrap()
     };
     assert!(is("strace: Process 1 attached\nclose(3) = 0\n"));

@@ -151,7 +151,7 @@ mod tests {
     fn check(text: &str, expected: &[&str]) {
         for step in [1, 2, 3, 1000] {
             let drip = Drip(io::Cursor::new(text.as_bytes().to_vec()), step);
-            let mut reader = Reader::new(Input::new("x".into(), Box::new(drip), None));
+            let mut reader = Reader::new(Input::new("x".into(), Box::new(drip), None).unwrap());
             let mut units = Vec::new();
             loop {
                 match reader.next().unwrap() {
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn a_packet_without_end_is_given_up_at_the_bound() {
         let text = Read::chain(&b"[{\""[..], io::repeat(b'x'));
-        let mut reader = Reader::new(Input::new("x".into(), Box::new(text), None));
+        let mut reader = Reader::new(Input::new("x".into(), Box::new(text), None).unwrap());
         let Unit::Cut(reason) = reader.next().unwrap() else { panic!("an object without end") };
         assert_eq!(reason, "x: a packet without end, at byte 1");
     }

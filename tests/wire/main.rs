@@ -1,0 +1,8 @@
+//! Captures made up packet by packet: every file format, link layer, tunnel and habit of TCP, against what was put
+//! in.
+
+mod damage;
+mod formats;
+mod layers;
+mod packets;
+mod tcp;
