@@ -8,7 +8,9 @@ set -euo pipefail
 build=(clang=clang llvm=llvm-strip make=make pkg-config=pkg-config libelf-dev=/usr/include/libelf.h
     zlib1g-dev=/usr/include/zlib.h libpcap-dev=/usr/include/pcap/pcap.h)
 test=(nginx-light=nginx redis-server=redis-server redis-tools=redis-cli curl=curl strace=strace
-    tshark=tshark tcpdump=tcpdump python3=python3 iproute2=ip)
+    tshark=tshark tcpdump=tcpdump python3=python3 iproute2=ip
+    postgresql=/usr/lib/postgresql postgresql-client=psql
+    nats-server=nats-server python3-psycopg=/usr/lib/python3/dist-packages/psycopg/__init__.py)
 bench=(wrk=wrk)
 
 main() {
@@ -82,6 +84,8 @@ disable_services() {
         case $package in
         nginx-light) systemctl disable --now nginx ;;
         redis-server) systemctl disable --now redis-server ;;
+        nats-server) systemctl disable --now nats-server ;;
+        postgresql) systemctl disable --now postgresql ;;
         esac
     done
 }

@@ -29,7 +29,7 @@ macro_rules! protocols {
     };
 }
 
-protocols! { http1 redis }
+protocols! { http1 nats postgres redis }
 
 /// One row of the table of protocols.
 pub struct Protocol {

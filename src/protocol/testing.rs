@@ -4,6 +4,7 @@
 use super::{AfterGap, End, Gap, Input, Options, Output, Parser, Protocol, Resync, Then};
 use crate::event::{Cause, Direction, Range, Timestamp};
 use crate::record::{Message, Record};
+use std::collections::HashSet;
 use std::fmt;
 
 /// What happens on a connection, in order.
@@ -31,6 +32,9 @@ pub struct Outcome {
     /// The stream after which the parser gave up, if it did.
     pub switched: Option<String>,
     frames: Vec<(Direction, Range)>,
+    /// Where frames begin, and where they end.
+    begins: HashSet<(Direction, u64)>,
+    ends: HashSet<(Direction, u64)>,
     gaps: Vec<(Direction, Range)>,
 }
 
@@ -38,6 +42,8 @@ impl Output for Outcome {
     fn frame(&mut self, direction: Direction, range: Range, _: fmt::Arguments<'_>) {
         assert!(!range.is_empty(), "an empty frame");
         self.frames.push((direction, range));
+        self.begins.insert((direction, range.from));
+        self.ends.insert((direction, range.to));
     }
 
     fn skip(&mut self, direction: Direction, range: Range, cause: Cause, reason: fmt::Arguments<'_>) {
@@ -48,10 +54,8 @@ impl Output for Outcome {
 
     fn record(&mut self, record: Record) {
         for message in record.messages() {
-            let own = |frame: &&(Direction, Range)| frame.0 == message.direction;
-            let mut frames = self.frames.iter().filter(own).map(|frame| frame.1);
-            let begins = frames.clone().any(|frame| frame.from == message.range.from);
-            let ends = frames.any(|frame| frame.to == message.range.to);
+            let begins = self.begins.contains(&(message.direction, message.range.from));
+            let ends = self.ends.contains(&(message.direction, message.range.to));
             assert!(begins && ends, "no frames for {message:?}");
         }
         self.records.push(record);
@@ -139,6 +143,9 @@ pub fn run_counted(protocol: &Protocol, steps: &[Step], setup: Setup) -> (Outcom
         out: Outcome::default(),
         offered: 0,
     };
+    for direction in Direction::BOTH.into_iter().filter(|_| setup.mid_stream) {
+        driver.parser.begin_inside(direction);
+    }
     for step in steps {
         driver.time.0 += setup.pause;
         match step {
