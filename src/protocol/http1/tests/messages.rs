@@ -74,7 +74,8 @@ fn secrets_are_masked_unless_asked_for() {
     let request = b"GET / HTTP/1.1\r\nAuthorization: Basic s3cret\r\ncookie: s3cret\r\nProxy-Authorization: s3cret\r\n s3cret\r\n\r\n";
     let response = b"HTTP/1.1 200 OK\r\nSet-Cookie: s3cret\r\nContent-Length: 0\r\n\r\n";
     let shown = |show_secrets| {
-        let record = exchange(request, response, Options { max_field: 0, show_secrets, ..Options::default() });
+        let record =
+            exchange(request, response, Options { max_field: 0, show_secrets, ..Options::default() });
         format!("{:?}", record.messages().map(|message| &message.fields).collect::<Vec<_>>())
     };
     let secret = format!("{:?}", b"s3cret").trim_matches(['[', ']']).to_string();
