@@ -1,8 +1,8 @@
 //! The shared driver, for this protocol.
 
 use super::super::PROTOCOL;
-pub use crate::protocol::testing::{Outcome, Random, Setup, Step, cut, recv, send};
 use crate::protocol::testing;
+pub use crate::protocol::testing::{Outcome, Random, Setup, Step, cut, recv, send};
 
 /// A command as an array of bulk strings.
 pub fn command(words: &[&str]) -> Vec<u8> {
