@@ -9,7 +9,9 @@ build=(clang=clang llvm=llvm-strip make=make pkg-config=pkg-config libelf-dev=/u
     zlib1g-dev=/usr/include/zlib.h libpcap-dev=/usr/include/pcap/pcap.h)
 test=(nginx-light=nginx redis-server=redis-server redis-tools=redis-cli curl=curl strace=strace
     tshark=tshark tcpdump=tcpdump python3=python3 iproute2=ip zstd=zstd chromium=chromium nghttp2-client=h2load
-    nghttp2-server=nghttpd nghttp2-proxy=nghttpx python3-grpcio=/usr/lib/python3/dist-packages/grpc/__init__.py)
+    nghttp2-server=nghttpd nghttp2-proxy=nghttpx python3-grpcio=/usr/lib/python3/dist-packages/grpc/__init__.py
+    postgresql=/usr/lib/postgresql postgresql-client=psql
+    nats-server=nats-server python3-psycopg=/usr/lib/python3/dist-packages/psycopg/__init__.py)
 bench=(wrk=wrk)
 
 main() {
@@ -84,6 +86,8 @@ disable_services() {
         nginx-light) systemctl disable --now nginx ;;
         redis-server) systemctl disable --now redis-server ;;
         nghttp2-proxy) systemctl disable --now nghttpx ;;
+        nats-server) systemctl disable --now nats-server ;;
+        postgresql) systemctl disable --now postgresql ;;
         esac
     done
 }

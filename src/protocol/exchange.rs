@@ -123,9 +123,8 @@ impl<K: PartialEq> Pending<K> {
     /// No answers come any more, or it can't be told any more to what they belong: all become records. `cause` is why,
     /// where it is not just that the answer was never seen.
     pub fn give_up(&mut self, cause: Option<Cause>, out: &mut dyn Output) {
-        for (_, mut request) in self.waiting.drain(..) {
-            cause.into_iter().for_each(|cause| request.add_cause(cause));
-            unanswered(self.protocol, request, out);
+        for (_, request) in self.waiting.drain(..) {
+            unanswered_because(self.protocol, request, cause, out);
         }
     }
 }
@@ -143,8 +142,19 @@ pub fn pair(protocol: &'static str, request: Half, response: Half, out: &mut dyn
 }
 
 /// A request whose response never came into view.
-pub fn unanswered(protocol: &'static str, mut request: Half, out: &mut dyn Output) {
+pub fn unanswered(protocol: &'static str, request: Half, out: &mut dyn Output) {
+    unanswered_because(protocol, request, None, out);
+}
+
+/// Likewise; `cause` tells why, where that is known. The request lacks nothing by it.
+pub fn unanswered_because(
+    protocol: &'static str,
+    mut request: Half,
+    cause: Option<Cause>,
+    out: &mut dyn Output,
+) {
     let status = if is_whole(&request.message) { Status::NoResponse } else { Status::Truncated };
+    cause.into_iter().for_each(|cause| request.add_cause(cause));
     request.add_cause(Cause::NoResponse);
     let Half { message, summary } = request;
     out.record(Record { protocol, status, summary, request: Some(message), response: None });
@@ -176,5 +186,23 @@ fn is_whole(message: &Message) -> bool {
 fn add(causes: &mut Vec<Cause>, cause: Cause) {
     if !causes.contains(&cause) {
         causes.push(cause);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::testing::Outcome;
+
+    #[test]
+    fn a_request_whose_answer_is_lost_lacks_nothing_itself() {
+        let mut out = Outcome::default();
+        let (direction, range) = (Direction::Send, Range::new(0, 1));
+        out.frame(direction, range, format_args!("request"));
+        let mut pending = Pending::new("test");
+        pending.push((), Half::new(direction, range, Default::default(), "request", Vec::new()), &mut out);
+        pending.give_up(Some(Cause::RingFull), &mut out);
+        assert_eq!(out.summaries(), ["request [no-response]"]);
+        assert_eq!(out.records[0].causes(), [Cause::RingFull, Cause::NoResponse]);
     }
 }

@@ -77,7 +77,11 @@ impl Observer for Seen {
         let lost = self.lost.entry(key).or_default();
         let account = self.accounts.entry(key).or_default();
         match entry {
-            Entry::Delivered(range) => account[0] += range.len(),
+            Entry::Delivered(range) => {
+                account[0] += range.len();
+                // Where events come in a wrong order a connection can end first, and with that lose what comes then.
+                lost.retain(|gap| gap.intersection(range).is_none());
+            }
             Entry::Framed(range) => {
                 let inside = lost.iter().filter_map(|gap| gap.intersection(range));
                 account[1] += range.len() - inside.map(Range::len).sum::<u64>();

@@ -10,6 +10,7 @@ pub mod noise;
 pub mod observed;
 pub mod packets;
 pub mod peer;
+pub mod postgres;
 pub mod puppet;
 pub mod report;
 pub mod trace;

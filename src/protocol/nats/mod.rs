@@ -1,0 +1,213 @@
+//! NATS: the client protocol (<https://docs.nats.io/reference/reference-protocols/nats-protocol>), with headers (ADR-4).
+//!
+//! This file leads one connection through its messages and finds out what belongs together; [`line`] reads control
+//! lines, [`show`] says what messages mean, [`detect`] knows the protocol by its content.
+//!
+//! A frame is one operation with its payload. A request that names an inbox for its answer is paired with the first
+//! message to that inbox, whichever side asked; PING with PONG; in verbose mode, what the client sends with +OK or
+//! -ERR. Everything else is a record by itself.
+//!
+//! Left out: what servers speak to each other (routes, gateways, leaf nodes).
+
+mod detect;
+mod line;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use super::exchange::{self, Half, Pending};
+use super::framed::{Driver, Frame, Framed, Head};
+use super::{End, Input, Options, Output, Parser, Protocol, Resync};
+use crate::event::{Cause, Direction, Timestamp};
+use line::{Line, Op, Read, Side};
+
+/// The name in records, filters and traces.
+const NAME: &str = "nats";
+
+/// How many bytes of headers are looked at.
+const HEADERS_MAX: u64 = 64 << 10;
+
+/// The table's row.
+pub static PROTOCOL: Protocol = Protocol { name: NAME, detect: detect::detect, parser, datagrams: None };
+
+fn parser(options: Options) -> Box<dyn Parser + Send> {
+    Box::new(Driver::new(Nats {
+        options,
+        client: options.client(),
+        verbose: None,
+        requests: [Pending::new(NAME), Pending::new(NAME)],
+        pings: [Pending::new(NAME), Pending::new(NAME)],
+        confirmed: Pending::new(NAME),
+        greeted: false,
+    }))
+}
+
+/// One connection.
+struct Nats {
+    options: Options,
+    /// The client's direction, once known.
+    client: Option<Direction>,
+    /// Whether the server confirms what the client sends; absent where its CONNECT was not seen.
+    verbose: Option<bool>,
+    /// Messages that wait for an answer in their inbox, by the direction in which they went.
+    requests: [Pending<Vec<u8>>; 2],
+    /// PINGs, likewise.
+    pings: [Pending<()>; 2],
+    /// What waits for its +OK.
+    confirmed: Pending<()>,
+    /// INFO was seen, and no more of the client yet: TLS can begin.
+    greeted: bool,
+}
+
+impl Framed for Nats {
+    fn head(&mut self, input: Input<'_>) -> Head {
+        let data = input.data;
+        // A TLS record with a handshake (RFC 8446, section 5.1).
+        match data {
+            [0x16, 3, ..] if self.greeted => return Head::Switched("TLS".to_owned()),
+            [0x16] if self.greeted => return Head::More("what begins behind INFO"),
+            _ => {}
+        }
+        let sides = self.sides(input.direction);
+        let read = |side: &Side| line::read(*side, data);
+        let mut proof = 0;
+        let mut is_begun = false;
+        for side in sides {
+            match read(side) {
+                Read::Line(line) => {
+                    self.learn(line.op, input.direction);
+                    let shown = line.words.header.min(HEADERS_MAX) + self.options.max_field as u64;
+                    let keep = (line.length as u64 + shown + 2).min(line.whole());
+                    return Head::Frame { length: line.whole(), keep: usize::try_from(keep).unwrap_or(usize::MAX) };
+                }
+                Read::Begun => is_begun = true,
+                Read::No(length) => proof = proof.max(length),
+            }
+        }
+        if is_begun {
+            return Head::More("the end of a control line");
+        }
+        Head::Malformed { length: proof.clamp(1, data.len()), reason: "no operation".to_owned() }
+    }
+
+    fn frame(&mut self, frame: &Frame<'_>, out: &mut dyn Output) -> Result<(), String> {
+        let sides = self.sides(frame.direction);
+        let line = sides.iter().find_map(|&side| match line::read(side, frame.data) {
+            Read::Line(line) => Some(line),
+            _ => None,
+        });
+        let line = line.ok_or("no operation")?;
+        if frame.is_all() && line.words.total.is_some() && !frame.data.ends_with(b"\r\n") {
+            return Err("the payload does not end where it should".to_owned());
+        }
+        out.frame(frame.direction, frame.range, format_args!("{} {}", line.op.name(), frame.length));
+        self.message(&line, frame, out);
+        Ok(())
+    }
+
+    fn begin_inside(&mut self, _: Direction) {
+        self.verbose = None;
+    }
+
+    fn resync(&mut self, direction: Direction, data: &[u8], at_event: bool) -> Resync {
+        detect::boundary(self.sides(direction), data, at_event)
+    }
+
+    fn lost(&mut self, direction: Direction, cause: Cause, out: &mut dyn Output) {
+        // What is paired by order can't be any more. Inboxes tell by themselves.
+        Direction::BOTH.iter().for_each(|way| self.pings[way.index()].give_up(Some(cause), out));
+        self.confirmed.give_up(Some(cause), out);
+        if self.client != Some(direction.reverse()) {
+            self.verbose = None;
+        }
+    }
+
+    fn close(&mut self, _: End, _: Timestamp, out: &mut dyn Output) {
+        self.confirmed.give_up(None, out);
+        for direction in Direction::BOTH {
+            self.pings[direction.index()].give_up(None, out);
+            self.requests[direction.index()].give_up(None, out);
+        }
+    }
+}
+
+impl Nats {
+    fn sides(&self, direction: Direction) -> &'static [Side] {
+        match self.client {
+            Some(client) if client == direction => &[Side::Client],
+            Some(_) => &[Side::Server],
+            None => &Side::BOTH,
+        }
+    }
+
+    /// Only one side sends most operations.
+    fn learn(&mut self, op: Op, direction: Direction) {
+        if self.client.is_none() {
+            match (op.is_of(Side::Client), op.is_of(Side::Server)) {
+                (true, false) => self.client = Some(direction),
+                (false, true) => self.client = Some(direction.reverse()),
+                _ => {}
+            }
+        }
+    }
+
+    fn message(&mut self, line: &Line<'_>, frame: &Frame<'_>, out: &mut dyn Output) {
+        let direction = frame.direction;
+        let from_client = self.client == Some(direction);
+        self.greeted = line.op == Op::Info || self.greeted && !from_client;
+        let half = show::half(line, frame, self.options);
+        match line.op {
+            Op::Ping => self.pings[direction.index()].push((), half, out),
+            Op::Pong => match self.pings[direction.reverse().index()].take(&()) {
+                Some(ping) => exchange::pair(NAME, ping, half, out),
+                None => exchange::unasked(NAME, half, out),
+            },
+            Op::Ok => match self.confirmed.take(&()) {
+                Some(request) => exchange::pair(NAME, request, half, out),
+                None => exchange::lone(NAME, half, false, out),
+            },
+            // The server refuses instead of confirming; unasked, it tells why it closes the connection.
+            Op::Err => match self.confirmed.take(&()) {
+                Some(request) => exchange::pair(NAME, request, half, out),
+                None => exchange::lone(NAME, half, false, out),
+            },
+            Op::Connect => {
+                // Verbose is what a CONNECT that does not say is.
+                self.verbose = Some(show::is_verbose(line.rest));
+                self.confirm_or_tell(half, out);
+            }
+            Op::Sub | Op::Unsub => self.confirm_or_tell(half, out),
+            Op::Pub | Op::Hpub | Op::Msg | Op::Hmsg => self.published(line, half, from_client, out),
+            Op::Info => exchange::lone(NAME, half, false, out),
+        }
+    }
+
+    /// A message of the client that the server confirms in verbose mode.
+    fn confirm_or_tell(&mut self, half: Half, out: &mut dyn Output) {
+        if self.verbose == Some(true) {
+            self.confirmed.push((), half, out);
+        } else {
+            exchange::lone(NAME, half, true, out);
+        }
+    }
+
+    fn published(&mut self, line: &Line<'_>, half: Half, from_client: bool, out: &mut dyn Output) {
+        let direction = half.message.direction;
+        let subject = line.words.subject.unwrap_or_default();
+        let asked = self.requests[direction.reverse().index()].take(&subject.to_vec());
+        if let Some(request) = asked {
+            // In verbose mode its +OK comes as well, and is told by itself.
+            return exchange::pair(NAME, request, half, out);
+        }
+        match line.words.reply.filter(|reply| is_inbox(reply)) {
+            Some(inbox) => self.requests[direction.index()].push(inbox.to_vec(), half, out),
+            None if from_client => self.confirm_or_tell(half, out),
+            None => exchange::lone(NAME, half, false, out),
+        }
+    }
+}
+
+/// Subjects that clients make for one answer: inboxes, those of service imports, and acknowledgements of JetStream.
+fn is_inbox(subject: &[u8]) -> bool {
+    [&b"_INBOX."[..], b"_R_.", b"$JS.ACK."].iter().any(|prefix| subject.starts_with(prefix))
+}

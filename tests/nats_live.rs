@@ -1,0 +1,148 @@
+//! A real NATS server, traced: records equal what its clients sent and got, seen live, from the recording and from a
+//! capture.
+
+mod common;
+
+use common::client::Client;
+use common::observed::{Observed, essence, records_of};
+use common::peer::{eventually, free_port};
+use common::trace::require_bpf;
+use serde_json::{Value, json};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// The server, ended with the test.
+struct Nats {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Nats {
+    fn start() -> Nats {
+        let port = free_port();
+        // In sbin, which is not in every user's PATH.
+        let installed = Path::new("/usr/sbin/nats-server");
+        let program = if installed.exists() { installed } else { Path::new("nats-server") };
+        let mut command = Command::new(program);
+        command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "--user", "me", "--pass", "hunter2"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().expect("nats-server is installed");
+        let nats = Nats { child, address: SocketAddr::from(([127, 0, 0, 1], port)) };
+        eventually("the server listens", || TcpStream::connect(nats.address).is_ok());
+        nats
+    }
+
+    fn end(mut self) {
+        self.stop();
+        eventually("the port is free", || TcpStream::connect(self.address).is_err());
+    }
+
+    fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A client that the server has greeted and let in.
+fn join(address: SocketAddr, more: &str) -> Client {
+    let mut client = Client::connect(address);
+    let ends = |bytes: &[u8]| bytes.ends_with(b"\r\n");
+    assert!(client.receive_until(ends).starts_with(b"INFO {"));
+    let options =
+        r#""lang":"test","version":"1","user":"me","pass":"hunter2","headers":true,"no_responders":true"#;
+    client.send(format!("CONNECT {{{options},{more}}}\r\nPING\r\n").as_bytes());
+    client
+}
+
+#[test]
+fn what_clients_say_is_understood_three_ways() {
+    if !require_bpf() {
+        return;
+    }
+    let nats = Nats::start();
+    let port = nats.address.port();
+    let (seen, ports) = Observed::run(nats.child.id(), port, || {
+        let mut worker = join(nats.address, r#""verbose":false"#);
+        worker.reply("PONG\r\n");
+        worker.send(b"SUB add.* crew 7\r\nPING\r\n");
+        worker.reply("PONG\r\n");
+        let mut asker = join(nats.address, r#""verbose":false"#);
+        asker.reply("PONG\r\n");
+        asker.send(b"SUB _INBOX.a.* 1\r\nPUB add.two _INBOX.a.1 3\r\n1+1\r\n");
+        worker.reply("MSG add.two 7 _INBOX.a.1 3\r\n1+1\r\n");
+        worker.send(b"HPUB _INBOX.a.1 20 21\r\nNATS/1.0\r\nA: b c\r\n\r\n2\r\n");
+        asker.reply("HMSG _INBOX.a.1 1 20 21\r\nNATS/1.0\r\nA: b c\r\n\r\n2\r\n");
+        asker.send(b"PUB nobody _INBOX.a.2 0\r\n\r\n");
+        asker.reply("HMSG _INBOX.a.2 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n");
+        asker.send(b"UNSUB 1\r\nPUB lonely 2\r\nhi\r\nPING\r\n");
+        asker.reply("PONG\r\n");
+        let mut loud = join(nats.address, r#""verbose":true"#);
+        loud.reply("+OK\r\nPONG\r\n");
+        loud.send(b"SUB x 1\r\nPUB x 1\r\ny\r\n");
+        loud.reply("+OK\r\n+OK\r\nMSG x 1 1\r\ny\r\n");
+        let ports = [&mut worker, &mut asker, &mut loud].map(|client| {
+            client.finish();
+            client.port
+        });
+        nats.end();
+        ports
+    });
+    let said = |port: u16| -> Vec<String> {
+        let remote = format!("127.0.0.1:{port}");
+        let own = seen.live.iter().filter(|one| one["remote"] == *remote);
+        let own = own.inspect(|one| {
+            assert_eq!((&one["protocol"], &one["status"]), (&json!("nats"), &json!("complete")), "{one}");
+        });
+        let summaries = own.map(|one| one["summary"].as_str().expect("a summary").to_owned());
+        // What the server says of itself, and when it asks whether a client is there, is its own affair.
+        let own = |one: &String| !one.starts_with("INFO ");
+        summaries.filter(own).collect()
+    };
+    let connect = "CONNECT test 1 user=me";
+    let [worker, asker, loud] = ports.map(said);
+    let expected = [
+        connect,
+        "PING -> PONG",
+        "SUB add.* queue crew sid 7",
+        "PING -> PONG",
+        "MSG add.two 3 bytes -> HPUB _INBOX.a.1 1 bytes",
+    ];
+    assert_eq!(worker, expected);
+    let expected = [
+        connect,
+        "PING -> PONG",
+        "SUB _INBOX.a.* sid 1",
+        "PUB add.two 3 bytes -> HMSG _INBOX.a.1 1 bytes",
+        "PUB nobody 0 bytes -> HMSG _INBOX.a.2 503 0 bytes",
+        "UNSUB sid 1",
+        "PUB lonely 2 bytes",
+        "PING -> PONG",
+    ];
+    assert_eq!(asker, expected);
+    let mut expected = vec![
+        "CONNECT test 1 user=me -> +OK",
+        "MSG x 1 bytes",
+        "PING -> PONG",
+        "PUB x 1 bytes -> +OK",
+        "SUB x sid 1 -> +OK",
+    ];
+    let mut loud = loud;
+    loud.sort();
+    expected.sort();
+    assert_eq!(loud, expected);
+    let headers =
+        |one: &&Value| !one["response"]["headers"].is_null() || !one["request"]["headers"].is_null();
+    let answer = seen.live.iter().find(headers).expect("a message with headers");
+    assert_eq!(answer["response"]["headers"], json!({"A": "b c"}));
+    assert!(!format!("{:?}", seen.live).contains("hunter2"), "the password is shown");
+    let live = essence(&seen.live, port);
+    assert_eq!(essence(&records_of(&seen.recording), port), live, "recording and live");
+    assert_eq!(essence(&records_of(&seen.capture), port), live, "capture and live");
+}
