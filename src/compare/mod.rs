@@ -195,7 +195,8 @@ impl Report {
             if let Some(alignment) = &alignment {
                 used[alignment.flow] = true;
             }
-            let has_process = pids.contains(&pid_of(ledger));
+            // A log of strace without -f does not tell whose it is.
+            let has_process = pids.contains(&pid_of(ledger)) || pids.contains(&None);
             let other = Other { vantage: other, has_process };
             connections.push(compare(ledger, wire, alignment, coverage, other));
         }
