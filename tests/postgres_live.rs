@@ -28,6 +28,7 @@ fn assert_complete(records: &[Value]) {
 const SESSION: &str = r#"
 import sys, psycopg
 connection = psycopg.connect(f"host=127.0.0.1 port={sys.argv[1]} sslmode=disable", autocommit=True)
+print(connection.info.backend_pid)
 connection.execute("CREATE TABLE t (id int, name text)")
 connection.execute("INSERT INTO t VALUES (%s, %s)", (1, "one"))
 connection.execute("INSERT INTO t VALUES (%s, %s)", ("2", None), prepare=True)
@@ -43,30 +44,31 @@ with connection.cursor() as cursor:
     with cursor.copy("COPY t FROM STDIN") as copy:
         copy.write(b"3\tthree\n4\tfour\n")
     with cursor.copy("COPY t TO STDOUT") as copy:
-        assert len(b"".join(copy)) == 28
+        assert len(b"".join(copy)) == 26
 connection.execute("DO $$ BEGIN RAISE WARNING 'careful'; END $$")
 connection.execute("LISTEN news")
 connection.execute("NOTIFY news, 'hot'")
 connection.close()
 "#;
 
-/// What the session does, and what the server says to it.
-const SAID: [&str; 15] = [
+/// What the session does, and what the server says to it, before its last two steps.
+const SAID: [&str; 16] = [
     "StartupMessage user=postgres database=postgres -> AuthenticationSASL (SCRAM-SHA-256)",
     "SASLInitialResponse SCRAM-SHA-256 -> AuthenticationSASLContinue",
     "SASLResponse -> AuthenticationOk",
     "CREATE TABLE t (id int, name text) -> CREATE TABLE",
     "INSERT INTO t VALUES ($1, $2) [1, 'one'] -> INSERT 0 1",
     "Parse \"_pg3_0\" INSERT INTO t VALUES ($1, $2) -> ParseComplete",
-    "INSERT INTO t VALUES ($1, $2) ['2', NULL] -> INSERT 0 1",
+    "INSERT INTO t VALUES ($1, $2) [2, NULL] -> INSERT 0 1",
     "SELECT id, name FROM t ORDER BY id -> 2 rows (SELECT 2)",
     "SELECT * FROM nowhere -> ERROR 42P01 relation \"nowhere\" does not exist",
+    "SELECT $1::text [10] -> 1 row (SELECT 1)",
+    "SELECT $1::text [20] -> 1 row (SELECT 1)",
+    "SELECT $1::text [30] -> 1 row (SELECT 1)",
     "COPY t FROM STDIN (1 CopyData, 15 bytes) -> COPY 2",
-    "COPY t TO STDOUT -> 4 CopyData, 28 bytes (COPY 4)",
+    "COPY t TO STDOUT -> 4 CopyData, 26 bytes (COPY 4)",
     "DO $$ BEGIN RAISE WARNING 'careful'; END $$ -> DO; WARNING 01000 careful",
     "LISTEN news -> LISTEN",
-    "",
-    "Terminate",
 ];
 
 #[test]
@@ -84,9 +86,12 @@ fn psycopg_is_understood_live_and_from_recording_and_capture() {
     });
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_complete(&seen.live);
-    let said = summaries(&seen.live);
-    eprintln!("{said:#?}");
-    assert_eq!(said, SAID);
+    let (said, backend) = (summaries(&seen.live), text(&output.stdout).trim().to_owned());
+    assert_eq!(said[..SAID.len()], SAID);
+    let notified =
+        format!("NOTIFY news, 'hot' -> NOTIFY; NotificationResponse \"news\" \"hot\" from process {backend}");
+    assert_eq!(said[SAID.len()..], [notified, "Terminate".to_owned()]);
+    assert_eq!(seen.live[2]["response"]["process_id"].to_string(), backend);
     let live = essence(&seen.live, port);
     assert_eq!(essence(&records_of(&seen.recording), port), live, "recording and live");
     assert_eq!(essence(&records_of(&seen.capture), port), live, "capture and live");
@@ -95,21 +100,30 @@ fn psycopg_is_understood_live_and_from_recording_and_capture() {
 }
 
 #[test]
-fn psql_over_a_unix_socket_seen_from_the_server() {
+fn psql_over_a_unix_socket_seen_from_both_ends() {
     if !require_bpf() {
         return;
     }
     let server = Postgres::start();
     let port = server.address.port().to_string();
-    let folder = server.socket_folder().to_str().expect("UTF-8").to_owned();
+    let (folder, socket) = (server.socket_folder().to_str().expect("UTF-8").to_owned(), server.socket());
     let statement = "SELECT 1 AS a; SELECT n FROM generate_series(1, 3) n; CREATE ROLE x PASSWORD 'p4ss'";
     let args = ["-X", "-h", &folder, "-p", &port, "-c", statement, "-c", "SELECT", "-c", "VACUUM nowhere"];
     let client = Held::new(&program("psql"), &args);
     let trace = Watcher::conn_trace(client.pid());
+    // Each connection has a process of the server of its own.
+    let pid = server.pid().to_string();
+    let other = Watcher::sockdbg(&["conn-trace", "-f", "-p", &pid, "--format", "json"]).wait_for("watching");
     client.run();
     let seen = records(&trace.end().stdout);
     server.end();
+    let served = records(&other.end().stdout);
     assert_complete(&seen);
+    assert_complete(&served);
+    assert_eq!(summaries(&served), summaries(&seen));
+    assert!(
+        served.iter().all(|one| one["local"] == socket.to_str().expect("UTF-8") && one["role"] == "server")
+    );
     let shown = statement.replace("p4ss", "***");
     let expected = [
         "StartupMessage user=postgres database=postgres -> AuthenticationOk".to_owned(),

@@ -169,7 +169,8 @@ fn parse(side: Side, text: &[u8], length: usize) -> Option<Line<'_>> {
         return None;
     }
     let rest = rest.trim_ascii();
-    let words: Vec<&[u8]> = rest.split(|byte| b" \t".contains(byte)).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&[u8]> =
+        rest.split(|byte| b" \t".contains(byte)).filter(|word| !word.is_empty()).collect();
     let words = match (op, words.as_slice()) {
         (Op::Info | Op::Connect, _) => {
             (rest.first() == Some(&b'{') && rest.last() == Some(&b'}')).then(Words::default)?
@@ -186,12 +187,9 @@ fn parse(side: Side, text: &[u8], length: usize) -> Option<Line<'_>> {
             total: size(total),
             ..Words::default()
         },
-        (Op::Sub, [subject, queue @ .., sid]) => Words {
-            subject: subject_of(subject),
-            queue: one(queue)?,
-            sid: Some(sid),
-            ..Words::default()
-        },
+        (Op::Sub, [subject, queue @ .., sid]) => {
+            Words { subject: subject_of(subject), queue: one(queue)?, sid: Some(sid), ..Words::default() }
+        }
         (Op::Unsub, [sid]) => Words { sid: Some(sid), ..Words::default() },
         (Op::Unsub, [sid, max]) => Words { sid: Some(sid), max: Some(number(max)?), ..Words::default() },
         (Op::Msg, [subject, sid, reply @ .., total]) => Words {
@@ -261,8 +259,14 @@ mod tests {
             words(client, "hpub\ta  r 22 33\r\n"),
             (Op::Hpub, [some("a"), some("r"), None, None], None, 22, Some(33))
         );
-        assert_eq!(words(client, "SUB a.* q 9\n"), (Op::Sub, [some("a.*"), None, some("9"), some("q")], None, 0, None));
-        assert_eq!(words(client, "UNSUB 9 3\r\n"), (Op::Unsub, [None, None, some("9"), None], Some(3), 0, None));
+        assert_eq!(
+            words(client, "SUB a.* q 9\n"),
+            (Op::Sub, [some("a.*"), None, some("9"), some("q")], None, 0, None)
+        );
+        assert_eq!(
+            words(client, "UNSUB 9 3\r\n"),
+            (Op::Unsub, [None, None, some("9"), None], Some(3), 0, None)
+        );
         assert_eq!(
             words(server, "MSG a 9 r 0\r\n"),
             (Op::Msg, [some("a"), some("r"), some("9"), None], None, 0, Some(0))

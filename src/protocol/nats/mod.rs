@@ -1,6 +1,6 @@
 //! NATS: the client protocol (<https://docs.nats.io/reference/reference-protocols/nats-protocol>), with headers (ADR-4).
 //!
-//! This file leads one connection through its messages and finds out what belongs together; [`line`] reads control
+//! This file leads one connection through its messages and finds out what belongs together; [`mod@line`] reads control
 //! lines, [`show`] says what messages mean, [`detect`] knows the protocol by its content.
 //!
 //! A frame is one operation with its payload. A request that names an inbox for its answer is paired with the first
@@ -78,7 +78,10 @@ impl Framed for Nats {
                     self.learn(line.op, input.direction);
                     let shown = line.words.header.min(HEADERS_MAX) + self.options.max_field as u64;
                     let keep = (line.length as u64 + shown + 2).min(line.whole());
-                    return Head::Frame { length: line.whole(), keep: usize::try_from(keep).unwrap_or(usize::MAX) };
+                    return Head::Frame {
+                        length: line.whole(),
+                        keep: usize::try_from(keep).unwrap_or(usize::MAX),
+                    };
                 }
                 Read::Begun => is_begun = true,
                 Read::No(length) => proof = proof.max(length),

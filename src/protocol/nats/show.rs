@@ -57,11 +57,13 @@ fn json(line: &Line<'_>, options: Options, fields: &mut Vec<Field>) -> String {
     let name = line.op.name();
     let Ok(serde_json::Value::Object(members)) = serde_json::from_slice(line.rest) else {
         // Secrets can't be found in what can't be read.
-        let shown = if options.show_secrets { Value::Bytes(line.rest.to_vec()) } else { Value::Text(MASK.into()) };
+        let shown =
+            if options.show_secrets { Value::Bytes(line.rest.to_vec()) } else { Value::Text(MASK.into()) };
         fields.push(Field::new("options", shown));
         return name.to_owned();
     };
-    let text = |key: &str| members.get(key).and_then(serde_json::Value::as_str).filter(|text| !text.is_empty());
+    let text =
+        |key: &str| members.get(key).and_then(serde_json::Value::as_str).filter(|text| !text.is_empty());
     let words: &[&str] = match line.op {
         Op::Info => &["server_name", "version"],
         _ => &["lang", "version", "name"],

@@ -8,7 +8,8 @@ use crate::protocol::testing::{
 use crate::protocol::{Options, Sample, Verdict};
 use crate::record::{Record, Value};
 
-const INFO: &str = "INFO {\"server_id\":\"N\",\"server_name\":\"demo\",\"version\":\"2.10.7\",\"max_payload\":1048576} \r\n";
+const INFO: &str =
+    "INFO {\"server_id\":\"N\",\"server_name\":\"demo\",\"version\":\"2.10.7\",\"max_payload\":1048576} \r\n";
 const CONNECT: &str = "CONNECT {\"verbose\":false,\"lang\":\"go\",\"version\":\"1.25.0\"}\r\n";
 const INBOX: &str = "_INBOX.abc.1";
 
@@ -209,7 +210,8 @@ fn records_begin_with_the_first_whole_message() {
 
 #[test]
 fn what_is_no_operation_is_named_and_passed_over() {
-    let steps = [recv(INFO), send(CONNECT), send("DEADBEEF\r\n"), recv("-ERR 'Unknown Protocol Operation'\r\n")];
+    let steps =
+        [recv(INFO), send(CONNECT), send("DEADBEEF\r\n"), recv("-ERR 'Unknown Protocol Operation'\r\n")];
     let outcome = run(&PROTOCOL, &steps, setup());
     assert_eq!(outcome.summaries()[2..], ["-ERR 'Unknown Protocol Operation'"]);
     assert_eq!(outcome.skipped[0].2, Cause::ParseError);
@@ -225,7 +227,10 @@ fn a_payload_of_any_size_streams_through_and_is_shown_in_part() {
     let (outcome, offered) = run_counted(&PROTOCOL, &steps, setup());
     assert_eq!(offered, moved, "no byte is offered twice: none is held back");
     let record = &outcome.records[2];
-    assert_eq!((record.summary.as_str(), record.causes()), ("PUB big 67108864 bytes", vec![Cause::FieldTruncated]));
+    assert_eq!(
+        (record.summary.as_str(), record.causes()),
+        ("PUB big 67108864 bytes", vec![Cause::FieldTruncated])
+    );
     let Some(Value::Bytes(payload)) = field(record, "payload") else { panic!("a payload") };
     assert_eq!(payload.len(), 4096);
 }

@@ -292,7 +292,8 @@ impl Answer {
     fn negotiated(&mut self, mut cursor: Cursor<'_>) {
         let Some(version) = cursor.u32() else { return };
         // Servers before 18 told the minor version alone.
-        let (major, minor) = if version >> 16 == 0 { (3, version) } else { (version >> 16, version & 0xffff) };
+        let (major, minor) =
+            if version >> 16 == 0 { (3, version) } else { (version >> 16, version & 0xffff) };
         let count = cursor.u32().unwrap_or(0);
         let mut options = Vec::new();
         while options.len() < PARAMETERS_MAX
@@ -310,8 +311,10 @@ impl Answer {
 
     fn parameter_types(&mut self, mut cursor: Cursor<'_>) {
         let count = cursor.u16().unwrap_or(0);
-        let types: Vec<Value> =
-            (0..count.min(COLUMNS_MAX as u16)).map_while(|_| cursor.u32()).map(|oid| Value::Number(oid.into())).collect();
+        let types: Vec<Value> = (0..count.min(COLUMNS_MAX as u16))
+            .map_while(|_| cursor.u32())
+            .map(|oid| Value::Number(oid.into()))
+            .collect();
         self.cut |= types.len() < usize::from(count);
         self.extra.push(Field::new("parameter_types", Value::List(types)));
     }
@@ -506,7 +509,8 @@ impl Report {
 
     /// `ERROR 42P01 relation "x" does not exist`.
     pub fn summary(&self) -> String {
-        let message = self.fields.iter().find(|(name, _)| *name == "message").map(|(_, text)| text.as_slice());
+        let message =
+            self.fields.iter().find(|(name, _)| *name == "message").map(|(_, text)| text.as_slice());
         let parts = [self.severity.as_slice(), self.sqlstate.as_slice(), message.unwrap_or_default()];
         let parts = parts.iter().filter(|part| !part.is_empty()).map(|part| String::from_utf8_lossy(part));
         parts.collect::<Vec<_>>().join(" ")

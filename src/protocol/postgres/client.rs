@@ -231,7 +231,10 @@ impl Postgres {
                 && let Some(last) = self.pairing.last()
             {
                 let reason = body.strip_suffix(&[0]).unwrap_or(body);
-                last.half.message.fields.push(Field::new("copy_fail", Value::Bytes(super::answer::short(reason))));
+                last.half
+                    .message
+                    .fields
+                    .push(Field::new("copy_fail", Value::Bytes(super::answer::short(reason))));
             }
             return;
         }

@@ -2,7 +2,8 @@
 //!
 //! Source: PostgreSQL documentation, chapter "Frontend/Backend Protocol", section "Message Formats"
 //! (<https://www.postgresql.org/docs/current/protocol-message-formats.html>). A message is a type byte, a length that
-//! counts itself but not the type, and its contents. What a client sends first has no type byte: see [`startup`].
+//! counts itself but not the type, and its contents. What a client sends first has no type byte: see
+//! [`super::startup`].
 //!
 //! Both sides use the same letters for different messages, so every question is asked of a [`Side`].
 

@@ -324,14 +324,7 @@ impl Postgres {
         }
     }
 
-    fn alone(
-        &mut self,
-        kind: u8,
-        name: &'static str,
-        body: &[u8],
-        frame: &Frame<'_>,
-        out: &mut dyn Output,
-    ) {
+    fn alone(&mut self, kind: u8, name: &'static str, body: &[u8], frame: &Frame<'_>, out: &mut dyn Output) {
         let mut cursor = Cursor::new(body);
         let (summary, fields) = match kind {
             b'A' => answer::notification(body),
@@ -402,13 +395,7 @@ fn with_type(name: &'static str, mut fields: Vec<Field>) -> Vec<Field> {
     fields
 }
 
-fn lone(
-    frame: &Frame<'_>,
-    summary: String,
-    fields: Vec<Field>,
-    from_client: bool,
-    out: &mut dyn Output,
-) {
+fn lone(frame: &Frame<'_>, summary: String, fields: Vec<Field>, from_client: bool, out: &mut dyn Output) {
     let mut half = Half::new(frame.direction, frame.range, frame.times, summary, fields);
     frame.causes.iter().for_each(|&cause| half.add_cause(cause));
     exchange::lone(NAME, half, from_client, out);

@@ -49,8 +49,7 @@ fn wal(mut cursor: Cursor<'_>, length: u64) -> Option<Described> {
 fn keepalive(mut cursor: Cursor<'_>) -> Option<Described> {
     let (end, _clock, reply) = (cursor.u64()?, cursor.u64()?, cursor.u8()?);
     let said = if reply == 1 { ", reply requested" } else { "" };
-    let fields =
-        vec![lsn_field("wal_end", end), Field::new("reply_requested", Value::Flag(reply == 1))];
+    let fields = vec![lsn_field("wal_end", end), Field::new("reply_requested", Value::Flag(reply == 1))];
     Some(("PrimaryKeepalive", format!("{}{said}", lsn(end)), fields))
 }
 

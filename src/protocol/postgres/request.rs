@@ -150,7 +150,8 @@ impl Request {
     pub fn extend(&mut self, frame: &Frame<'_>, name: &'static str) {
         self.half.extend(frame.range, frame.times[1], &frame.causes);
         self.lenient |= frame.is_cut();
-        if name != "CopyData" {
+        // The data of a COPY come in any number, and Sync and Flush among them count for nothing.
+        if name != "CopyData" && self.messages.len() <= MESSAGES_MAX {
             self.messages.push(name);
         }
         self.ended |= self.messages.len() >= MESSAGES_MAX;
@@ -192,7 +193,9 @@ impl Request {
 
     /// A cycle of the protocol ends with it: ReadyForQuery is due behind it.
     pub fn ends_cycle(&self) -> bool {
-        let ends = |op: &Op| matches!(op, Op::Sync | Op::Query | Op::Function | Op::CopyEnd | Op::StreamEnd | Op::Login);
+        let ends = |op: &Op| {
+            matches!(op, Op::Sync | Op::Query | Op::Function | Op::CopyEnd | Op::StreamEnd | Op::Login)
+        };
         self.synced || self.ops.back().is_some_and(ends)
     }
 

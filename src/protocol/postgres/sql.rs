@@ -95,7 +95,8 @@ fn literal(query: &[u8], quote: usize) -> Option<(usize, usize)> {
 /// Inside `$tag$...$tag$`. A parameter (`$1`) is none.
 fn dollar(query: &[u8], from: usize) -> Option<(usize, usize)> {
     let tag = memchr::memchr(b'$', &query[from + 1..])? + 2;
-    let is_tag = query[from + 1..from + tag - 1].iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    let is_tag =
+        query[from + 1..from + tag - 1].iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
     let begin = from + tag;
     is_tag.then(|| (begin, until(query, begin, &query[from..begin])))
 }

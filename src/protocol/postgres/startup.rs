@@ -59,7 +59,9 @@ pub fn header(data: &[u8]) -> Result<Option<(Packet, u64)>, &'static str> {
         GSSENC if length == 8 => Packet::Gss,
         CANCEL if (13..=12 + 256).contains(&length) => Packet::Cancel,
         code if code >> 16 == 3 && length > 8 => Packet::Startup(code as u16),
-        code if code >> 16 == 2 => return Err("a startup packet of protocol 2, which servers no longer speak"),
+        code if code >> 16 == 2 => {
+            return Err("a startup packet of protocol 2, which servers no longer speak");
+        }
         _ => return Err("no code of a startup packet"),
     };
     Ok(Some((packet, u64::from(length))))

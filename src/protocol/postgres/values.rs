@@ -63,7 +63,8 @@ impl Raw<'_> {
             return format!("\\x{hex}{more}");
         }
         let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * BRIEF_MAX)]);
-        let is_number = !bytes.is_empty()
+        let is_number = !TEXTS.contains(&self.oid)
+            && !bytes.is_empty()
             && bytes.len() <= BRIEF_MAX
             && bytes.iter().all(|byte| byte.is_ascii_digit() || b".-".contains(byte));
         if is_number {
@@ -131,6 +132,7 @@ mod tests {
     fn values_are_shown_by_their_type() {
         check(0, false, b"7", "7");
         check(0, false, b"-1.5", "-1.5");
+        check(25, false, b"7", "'7'");
         check(0, false, b"abc", "'abc'");
         check(0, false, b"", "''");
         check(INT4, true, &[0, 0, 0, 7], "7");

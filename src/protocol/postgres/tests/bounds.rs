@@ -25,7 +25,10 @@ fn rows_are_counted_beyond_what_is_kept() {
     let rows: Vec<u8> = (0..1000).flat_map(|_| row(&[Some(&[b'x'; 100])])).collect();
     let steps = [
         login(),
-        vec![send(query("SELECT 1")), recv([columns(&["a"]), rows, done("SELECT 1000"), ready('I')].concat())],
+        vec![
+            send(query("SELECT 1")),
+            recv([columns(&["a"]), rows, done("SELECT 1000"), ready('I')].concat()),
+        ],
     ]
     .concat();
     let record = run(&PROTOCOL, &steps, setup()).records.remove(1);
@@ -46,7 +49,8 @@ fn a_copy_of_any_size_streams_through() {
         steps.extend((0..16).map(|_| send(vec![0; 64 << 10])));
     }
     steps.extend([send(msg(b'c', "")), recv([done("COPY 64"), ready('I')].concat())]);
-    let moved: u64 = steps.iter().map(|step| if let Step::Bytes(_, bytes) = step { bytes.len() as u64 } else { 0 }).sum();
+    let moved: u64 =
+        steps.iter().map(|step| if let Step::Bytes(_, bytes) = step { bytes.len() as u64 } else { 0 }).sum();
     let (mut outcome, offered) = run_counted(&PROTOCOL, &steps, setup());
     assert_eq!(offered, moved, "no byte is offered twice: none is held back");
     assert_eq!(outcome.summaries()[1], "COPY t FROM STDIN (64 CopyData, 67108864 bytes) -> COPY 64");
@@ -66,12 +70,18 @@ fn requests_that_wait_are_bounded() {
 #[test]
 fn fields_of_waiting_requests_are_bounded_and_pairing_stays_right() {
     let large = vec![b'x'; 4000];
-    let one = [parse("", "SELECT $1", &[]), bind("", "", 0, &[Some(&large)]), execute("", 0), sync()].concat();
+    let one =
+        [parse("", "SELECT $1", &[]), bind("", "", 0, &[Some(&large)]), execute("", 0), sync()].concat();
     let answer = [bare("12"), done("SELECT 0"), ready('I')].concat();
     let count = 3000;
     let steps = [
         login(),
-        vec![send(one.repeat(count)), recv(answer.repeat(count)), send(query("SELECT 1")), recv([done("SELECT 1"), ready('I')].concat())],
+        vec![
+            send(one.repeat(count)),
+            recv(answer.repeat(count)),
+            send(query("SELECT 1")),
+            recv([done("SELECT 1"), ready('I')].concat()),
+        ],
     ]
     .concat();
     let options = Options { max_field: 1 << 20, ..Options::default() };
@@ -88,6 +98,25 @@ fn many_messages_without_an_end_are_several_requests() {
 }
 
 #[test]
+fn what_is_passed_over_in_a_copy_does_not_grow_it() {
+    let steps = [
+        login(),
+        vec![
+            send(query("COPY t FROM STDIN")),
+            recv(msg(b'G', [0, 0, 0])),
+            send([flush(), sync()].concat().repeat(1000)),
+            send(msg(b'c', "")),
+            recv([done("COPY 0"), ready('I')].concat()),
+        ],
+    ]
+    .concat();
+    let record = run(&PROTOCOL, &steps, setup()).records.remove(1);
+    assert_eq!(record.summary, "COPY t FROM STDIN -> COPY 0");
+    let Some(Value::List(messages)) = field(&record, "messages") else { panic!("messages") };
+    assert_eq!(messages.len(), super::super::request::MESSAGES_MAX + 1);
+}
+
+#[test]
 fn hostile_lengths_and_counts_are_harmless() {
     let bodies: [&[u8]; 6] = [
         b"\xff\xff\xff\xff\x00\x00\xff\xff",
@@ -100,7 +129,9 @@ fn hostile_lengths_and_counts_are_harmless() {
     for kind in 0..=u8::MAX {
         for body in bodies {
             for direction in Direction::BOTH {
-                let steps = [login(), vec![Step::Bytes(direction, [msg(kind, body), msg(kind, "")].concat())]].concat();
+                let steps =
+                    [login(), vec![Step::Bytes(direction, [msg(kind, body), msg(kind, "")].concat())]]
+                        .concat();
                 run(&PROTOCOL, &steps, setup());
             }
         }

@@ -65,7 +65,8 @@ fn logins_by_password_and_refused_ones() {
         "PasswordMessage -> FATAL 28P01 password authentication failed for user \"me\"",
     ];
     assert_eq!(converse(&steps).summaries(), expected);
-    let steps = [send(startup("user\0me\0\0")), recv(error("FATAL", "53300", "sorry, too many clients already"))];
+    let steps =
+        [send(startup("user\0me\0\0")), recv(error("FATAL", "53300", "sorry, too many clients already"))];
     let expected = ["StartupMessage user=me -> FATAL 53300 sorry, too many clients already"];
     assert_eq!(converse(&steps).summaries(), expected);
 }
@@ -96,7 +97,8 @@ fn a_newer_protocol_is_negotiated() {
 #[test]
 fn behind_a_yes_comes_something_else() {
     for (code, letter, name) in [(80_877_103, "S", "TLS"), (80_877_104, "G", "GSSAPI encryption")] {
-        let steps = [send(packet(code, &[])), recv(letter), send("\x16\x03\x01\x00\x01x"), recv("\x16\x03\x01")];
+        let steps =
+            [send(packet(code, &[])), recv(letter), send("\x16\x03\x01\x00\x01x"), recv("\x16\x03\x01")];
         let outcome = run_in_cuts(&PROTOCOL, &steps, setup());
         run_damaged(&PROTOCOL, &steps, setup());
         assert_eq!(outcome.switched.as_deref(), Some(name));
@@ -110,10 +112,8 @@ fn behind_a_yes_comes_something_else() {
         send(packet(80_877_103, &[])),
         recv(error("FATAL", "0A000", "unsupported frontend protocol 1234.5679")),
     ];
-    let expected = [
-        "GSSENCRequest -> N (refused)",
-        "SSLRequest -> FATAL 0A000 unsupported frontend protocol 1234.5679",
-    ];
+    let expected =
+        ["GSSENCRequest -> N (refused)", "SSLRequest -> FATAL 0A000 unsupported frontend protocol 1234.5679"];
     assert_eq!(converse(&steps).summaries(), expected);
 }
 
@@ -241,7 +241,10 @@ fn an_execution_names_its_statement_and_parameters() {
     assert_eq!(field(first, "parameters"), Some(&parameters));
     assert_eq!(text(first, "rows"), "2");
     assert_eq!(field(second, "parameter_types"), Some(&Value::List(vec![Value::Number(20)])));
-    assert_eq!((text(third, "statement_name"), text(third, "query")), ("s1".into(), "UPDATE t SET a = $1".into()));
+    assert_eq!(
+        (text(third, "statement_name"), text(third, "query")),
+        ("s1".into(), "UPDATE t SET a = $1".into())
+    );
     assert_eq!(text(last, "statement"), "unknown");
 }
 
@@ -330,7 +333,9 @@ fn copies_are_counted() {
         send([msg(b'd', "1\n2\n"), msg(b'd', "3\n"), msg(b'c', "")].concat()),
         recv([done("COPY 3"), ready('I')].concat()),
         send(query("COPY t TO STDOUT")),
-        recv([asks(b'H'), msg(b'd', "1\n"), msg(b'd', "22\n"), bare("c"), done("COPY 2"), ready('I')].concat()),
+        recv(
+            [asks(b'H'), msg(b'd', "1\n"), msg(b'd', "22\n"), bare("c"), done("COPY 2"), ready('I')].concat(),
+        ),
         // By the extended protocol: the Sync before the data counts for nothing.
         send([parse("", "COPY t FROM STDIN", &[]), bind("", "", 0, &[]), execute("", 0), sync()].concat()),
         recv([bare("12"), asks(b'G')].concat()),
@@ -379,9 +384,11 @@ fn a_function_is_called() {
 
 #[test]
 fn replication_is_named_message_by_message() {
-    let wal = [&b"w"[..], &0x0150_0000u64.to_be_bytes(), &0x0150_0064u64.to_be_bytes(), &[0; 8], &[7; 100]].concat();
+    let wal = [&b"w"[..], &0x0150_0000u64.to_be_bytes(), &0x0150_0064u64.to_be_bytes(), &[0; 8], &[7; 100]]
+        .concat();
     let keepalive = [&b"k"[..], &0x1_0000_0000u64.to_be_bytes(), &[0; 8], &[1]].concat();
-    let status = [&b"r"[..], &1u64.to_be_bytes(), &2u64.to_be_bytes(), &3u64.to_be_bytes(), &[0; 8], &[0]].concat();
+    let status =
+        [&b"r"[..], &1u64.to_be_bytes(), &2u64.to_be_bytes(), &3u64.to_be_bytes(), &[0; 8], &[0]].concat();
     let steps = [
         send(query("START_REPLICATION 0/1500000 TIMELINE 1")),
         recv([msg(b'W', [0, 0, 0]), msg(b'd', wal)].concat()),

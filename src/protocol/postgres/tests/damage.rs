@@ -30,9 +30,8 @@ fn check_damaged(steps: &[Step], expected: &[&str]) -> Outcome {
 
 /// Four turns behind the login.
 fn turns() -> Vec<Step> {
-    let turn = |number: u32| {
-        [send(query(&format!("SELECT {number}"))), recv(answer(&format!("SELECT {number}")))]
-    };
+    let turn =
+        |number: u32| [send(query(&format!("SELECT {number}"))), recv(answer(&format!("SELECT {number}")))];
     [login(), (1..=3).flat_map(turn).collect()].concat()
 }
 
@@ -59,12 +58,14 @@ fn records_begin_with_the_first_whole_message() {
         send([&query("SELECT 0")[8..], &query("SELECT 1"), &query("SELECT 2")].concat()),
     ];
     let outcome = run(&PROTOCOL, &steps, Setup { mid_stream: true, ..setup() });
-    let expected =
-        ["2 rows (SELECT 9) [no-request]", "SELECT 1 [no-response]", "SELECT 2 [no-response]"];
+    let expected = ["2 rows (SELECT 9) [no-request]", "SELECT 1 [no-response]", "SELECT 2 [no-response]"];
     assert_eq!(outcome.summaries(), expected);
     let skipped: Vec<_> = outcome.skipped.iter().map(|(_, range, cause, _)| (range.len(), *cause)).collect();
     let rest = row(&[Some(b"some text"), None]).len() as u64 - 7;
-    assert_eq!(skipped, [(rest, Cause::ResyncSkipped), (query("SELECT 0").len() as u64 - 8, Cause::ResyncSkipped)]);
+    assert_eq!(
+        skipped,
+        [(rest, Cause::ResyncSkipped), (query("SELECT 0").len() as u64 - 8, Cause::ResyncSkipped)]
+    );
 }
 
 #[test]
@@ -77,8 +78,7 @@ fn a_copy_under_way_is_told_without_its_statement() {
     ];
     let options = Options { role: Role::Client, ..setup().options };
     let outcome = run(&PROTOCOL, &steps, Setup { mid_stream: true, options, ..setup() });
-    let expected =
-        ["CopyData (2 CopyData, 4 bytes) -> COPY 9", "SELECT 1 -> 1 row (SELECT 1)"];
+    let expected = ["CopyData (2 CopyData, 4 bytes) -> COPY 9", "SELECT 1 -> 1 row (SELECT 1)"];
     assert_eq!(outcome.summaries(), expected);
     assert_eq!(text(&outcome.records[0], "statement"), "unknown");
 }
@@ -87,12 +87,7 @@ fn a_copy_under_way_is_told_without_its_statement() {
 fn a_lost_answer_costs_one_record() {
     let outcome = check_damaged(
         &lose(&turns(), 3),
-        &[
-            LOGIN,
-            "SELECT 1 [no-response]",
-            "SELECT 2 -> 1 row (SELECT 2)",
-            "SELECT 3 -> 1 row (SELECT 3)",
-        ],
+        &[LOGIN, "SELECT 1 [no-response]", "SELECT 2 -> 1 row (SELECT 2)", "SELECT 3 -> 1 row (SELECT 3)"],
     );
     assert!(outcome.records[1].causes().contains(&Cause::NoResponse));
 }
@@ -136,12 +131,7 @@ fn an_answer_whose_loss_is_known_late_is_not_given_to_the_next_query() {
     steps.swap(3, 4);
     check_damaged(
         &steps,
-        &[
-            LOGIN,
-            "SELECT 1 [no-response]",
-            "SELECT 2 -> 1 row (SELECT 2)",
-            "SELECT 3 -> 1 row (SELECT 3)",
-        ],
+        &[LOGIN, "SELECT 1 [no-response]", "SELECT 2 -> 1 row (SELECT 2)", "SELECT 3 -> 1 row (SELECT 3)"],
     );
 }
 
@@ -165,12 +155,15 @@ fn behind_a_loss_named_statements_are_uncertain_and_unnamed_ones_unknown() {
     .concat();
     let outcome = run(&PROTOCOL, &steps, setup());
     let summaries = outcome.summaries();
-    assert_eq!(summaries[2..], [
-        "UPDATE a -> UPDATE 1",
-        "1 row (SELECT 5) [no-request]",
-        "UPDATE a -> UPDATE 1",
-        "unknown statement -> UPDATE 1",
-    ]);
+    assert_eq!(
+        summaries[2..],
+        [
+            "UPDATE a -> UPDATE 1",
+            "1 row (SELECT 5) [no-request]",
+            "UPDATE a -> UPDATE 1",
+            "unknown statement -> UPDATE 1",
+        ]
+    );
     let doubts: Vec<_> = outcome.records[2..].iter().map(|record| text(record, "statement")).collect();
     assert_eq!(doubts, ["None", "None", "uncertain", "unknown"]);
 }

@@ -18,7 +18,10 @@ fn steps() -> Vec<Step> {
         recv([auth(0, &[]), msg(b'K', key), ready('I')].concat()),
         send(query("ALTER USER me PASSWORD 'p4ss'")),
         recv([done("ALTER ROLE"), ready('I')].concat()),
-        send([parse("", "CREATE ROLE x PASSWORD 'p4ss'", &[]), bind("", "", 0, &[]), execute("", 0), sync()].concat()),
+        send(
+            [parse("", "CREATE ROLE x PASSWORD 'p4ss'", &[]), bind("", "", 0, &[]), execute("", 0), sync()]
+                .concat(),
+        ),
         recv([bare("12"), done("CREATE ROLE"), ready('I')].concat()),
     ]
 }
