@@ -94,7 +94,7 @@ fn soak(ring: &str, quiet: bool) {
     assert!(!said.contains("warning"), "{said}");
     let causes: Vec<&str> =
         said.lines().filter_map(|line| line.split_once("cause ")).map(|(_, cause)| cause).collect();
-    if ring == "16M" {
+    if ring == "16M" && lost == 0 {
         return;
     }
     assert_eq!(causes, ["ring-full"]);
@@ -111,7 +111,7 @@ fn a_comparison_of_what_a_full_ring_left_has_no_residual() {
     let load = Load::prepare(server.address);
     let watcher = Watcher::verify(server.pid(), &["--ring-size", "64K"]);
     // Both sides are kept until they are compared.
-    let load = load.begin(rounds().min(100));
+    let load = load.begin(20);
     load.has_asked();
     load.end();
     server.settle();

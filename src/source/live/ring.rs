@@ -48,11 +48,12 @@ impl<'a> Ring<'a> {
 
     /// Reads what waits now. Not all that comes: a process that is faster than the reader would never let it go.
     pub(super) fn consume(&self, taker: &RefCell<Taker<'_>>) -> Result<(), Error> {
-        self.peak.set(self.peak.get().max(self.waiting()));
         taker.borrow_mut().oldest = true;
         // A small ring is full before the others are done.
         let yields = YIELDS_MAX.min(self.capacity / PORTION / 32);
         for portion in 0..self.capacity.div_ceil(PORTION) {
+            // Each time: while events are written the ring may fill up.
+            self.peak.set(self.peak.get().max(self.waiting()));
             let code = self.ring.consume_raw_n(PORTION);
             match usize::try_from(code) {
                 Ok(PORTION) if portion < yields => std::thread::yield_now(),
