@@ -18,15 +18,8 @@ use std::time::SystemTime;
 use tempfile::TempDir;
 
 /// Modes that fail today, and why, and whether they fail with the hooks on calls, too. One that passes has to be taken out.
-const KNOWN: &[(&str, bool, &str)] = &[
-    ("life/reset-then-read", true, "the call that fails after a reset was told of is not shown"),
-    // Calls can't see the other process at all, and are not expected to.
-    (
-        "sharing/scm-rights-by-other-only",
-        false,
-        "what another process moves on a UDP or Unix socket is not seen before ours has used it, or a listing has found it",
-    ),
-];
+const KNOWN: &[(&str, bool, &str)] =
+    &[("life/reset-then-read", true, "the call that fails after a reset was told of is not shown")];
 
 #[test]
 fn calls() {

@@ -82,13 +82,13 @@ fn a_claim_of_ip_beyond_the_frame_is_in_the_layers_only() {
 }
 
 #[test]
-fn fragments_are_whole_segments_in_json() {
+fn fragments_are_put_together_by_both() {
     let path = captures().join(FRAGMENTED);
     let json = Scratch::new();
     let json = json.file("x.json", tshark(&path, &Form::Json.args()));
     let sum = |path: &Path| streams(path).0.values().flatten().map(|stream| stream.0).sum::<usize>();
     // streams.tsv has 69 bytes for the direction that came in fragments.
-    assert_eq!(sum(&json) - sum(&path), 69);
+    assert_eq!((sum(&json), sum(&path) >= 69), (sum(&path), true));
 }
 
 /// Every capture in one form; which one goes round.
