@@ -77,9 +77,6 @@ class Nginx:
         root = directory / "root"
         root.mkdir()
         (root / "index.html").write_text("x" * (BODY - 1) + "\n")
-        # The worker runs as another user.
-        directory.chmod(0o755)
-        directory.parent.chmod(0o755)
         configuration = directory / "nginx.conf"
         configuration.write_text(CONFIGURATION.format(directory=directory, port=self.port, settings=settings))
         command = ["nginx", "-c", configuration, "-e", directory / "error.log", "-p", directory]

@@ -16,6 +16,8 @@ done
 [ -x "$SOCKDBG" ] || { echo "bench: $SOCKDBG is missing: run cargo build --release" >&2; exit 2; }
 
 directory=$(mktemp -d "${BENCH_DIR:-${TMPDIR:-/tmp}}/sockdbg-bench.XXXXXX")
+# The workers of nginx run as another user.
+chmod 755 "$directory"
 trap 'rm -rf "$directory"' EXIT
 
 if [ "$(id -u)" -eq 0 ]; then

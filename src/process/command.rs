@@ -5,7 +5,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, pipe2};
 use nix::{errno::Errno, fcntl::OFlag};
-use std::ffi::{CString, OsString};
+use std::ffi::{CStr, CString, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
@@ -14,13 +14,16 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::ptr;
 
+/// What a child says when it has nothing left to do but to wait.
+const READY: [u8; 1] = *b"r";
+
 /// A child process that has not begun its program. Dropped without [`Suspended::resume`], it ends.
 #[derive(Debug)]
 pub struct Suspended {
     child: Running,
     /// One byte written here lets the child go; closed without it, the child ends.
     gate: Option<File>,
-    /// Yields the errno of a failed exec, or nothing once the program runs.
+    /// Yields [`READY`], then the errno of a failed exec, or nothing more once the program runs.
     failure: File,
 }
 
@@ -31,7 +34,8 @@ pub struct Running {
 }
 
 impl Suspended {
-    /// Creates the child. It has the terminal, the descriptors and the environment of this process.
+    /// Creates the child. It has the terminal, the environment and those descriptors of this process that its
+    /// program will have too: who lists its sockets finds none that it is about to lose.
     ///
     /// # Errors
     /// `InvalidInput` for an empty command or one with a NUL byte; what pipe(2) and fork(2) say.
@@ -56,11 +60,16 @@ impl Suspended {
                 drop(gate);
                 wait_and_exec(gate_out.as_raw_fd(), failure_in.as_raw_fd(), &pointers)
             }
-            ForkResult::Parent { child } => Ok(Suspended {
-                child: Running { pid: child },
-                gate: Some(gate.into()),
-                failure: failure.into(),
-            }),
+            ForkResult::Parent { child } => {
+                drop(failure_in);
+                let mut suspended = Suspended {
+                    child: Running { pid: child },
+                    gate: Some(gate.into()),
+                    failure: failure.into(),
+                };
+                suspended.failure.read_exact(&mut [0; READY.len()])?;
+                Ok(suspended)
+            }
         }
     }
 
@@ -139,10 +148,12 @@ fn exit_status(status: WaitStatus) -> Option<ExitStatus> {
 /// The child's part, between fork and exec. Another thread may have held any lock when the process forked,
 /// so only async-signal-safe functions are called (signal-safety(7)): nothing here allocates.
 fn wait_and_exec(gate: RawFd, failure: RawFd, argv: &[*const libc::c_char]) -> ! {
+    close_what_exec_closes(&[gate, failure]);
     let mut byte = 0u8;
     // SAFETY: plain system calls on descriptors this process owns and on local memory; `argv` ends with NULL
     // and its strings live until exec.
     unsafe {
+        libc::write(failure, READY.as_ptr().cast(), READY.len());
         loop {
             match libc::read(gate, (&raw mut byte).cast(), 1) {
                 1 => break,
@@ -159,9 +170,51 @@ fn wait_and_exec(gate: RawFd, failure: RawFd, argv: &[*const libc::c_char]) -> !
     }
 }
 
+/// Closes the descriptors marked close-on-exec but `kept`. Like its caller it allocates nothing: opendir(3) does,
+/// so the directory is read by its system call. Where /proc is missing, nothing is closed before exec.
+fn close_what_exec_closes(kept: &[RawFd]) {
+    // getdents64(2) wants records aligned to 8 bytes.
+    let mut entries = [0u64; 256];
+    // SAFETY: the path ends with NUL; the buffer is as long as said; a record lies within what the call filled
+    // (its `d_reclen` says how long it is) and its name ends with NUL; each descriptor closed is this process's.
+    unsafe {
+        let directory = libc::open(c"/proc/self/fd".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC);
+        if directory < 0 {
+            return;
+        }
+        loop {
+            let filled =
+                libc::syscall(libc::SYS_getdents64, directory, entries.as_mut_ptr(), size_of_val(&entries));
+            let mut at = 0;
+            while at < filled {
+                let entry = entries.as_ptr().byte_offset(at as isize).cast::<libc::dirent64>();
+                let name = CStr::from_ptr((&raw const (*entry).d_name).cast());
+                at += libc::c_long::from((*entry).d_reclen);
+                // "." and "..", and the directory itself, which is closed below.
+                let Some(fd) = decimal(name.to_bytes()).filter(|fd| *fd != directory) else { continue };
+                if !kept.contains(&fd) && libc::fcntl(fd, libc::F_GETFD) & libc::FD_CLOEXEC != 0 {
+                    libc::close(fd);
+                }
+            }
+            if filled <= 0 {
+                break;
+            }
+        }
+        libc::close(directory);
+    }
+}
+
+/// The number a name consists of.
+fn decimal(name: &[u8]) -> Option<RawFd> {
+    name.iter().try_fold(0, |value: RawFd, digit| {
+        digit.is_ascii_digit().then(|| value * 10 + RawFd::from(digit - b'0'))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd;
 
     fn words(words: &[&str]) -> Vec<OsString> {
         words.iter().map(OsString::from).collect()
@@ -192,6 +245,21 @@ mod tests {
         let child = Suspended::spawn(&words(&["/nonexistent/program"])).unwrap();
         assert_eq!(child.resume().unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(Suspended::spawn(&[]).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn child_that_waits_has_the_descriptors_of_its_program_and_no_others() {
+        let (lost, kept) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        nix::fcntl::fcntl(kept.as_fd(), nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
+        // More than one call of getdents64 gives.
+        let many: Vec<_> = (0..200).map(|_| lost.try_clone().unwrap()).collect();
+        let child = Suspended::spawn(&words(&["sleep", "1000"])).unwrap();
+        let link = |fd: RawFd| std::fs::read_link(format!("/proc/{}/fd/{fd}", child.pid())).ok();
+        let here = |fd: RawFd| std::fs::read_link(format!("/proc/self/fd/{fd}")).ok();
+        assert_eq!(link(kept.as_raw_fd()), here(kept.as_raw_fd()));
+        for fd in many.iter().chain([&lost]) {
+            assert_ne!(link(fd.as_raw_fd()), here(fd.as_raw_fd()));
+        }
     }
 
     #[test]
