@@ -178,7 +178,8 @@ fn close_what_exec_closes(kept: &[RawFd]) {
     // SAFETY: the path ends with NUL; the buffer is as long as said; a record lies within what the call filled
     // (its `d_reclen` says how long it is) and its name ends with NUL; each descriptor closed is this process's.
     unsafe {
-        let directory = libc::open(c"/proc/self/fd".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC);
+        let directory =
+            libc::open(c"/proc/self/fd".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC);
         if directory < 0 {
             return;
         }

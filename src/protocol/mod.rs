@@ -88,6 +88,18 @@ pub struct Sample<'a> {
     pub role: Role,
 }
 
+impl Sample<'_> {
+    /// The verdict of `judge`, which is told the direction in which the client sends: where the role does not tell
+    /// that, the better of the verdicts on both.
+    pub fn judged_with_client(&self, judge: impl Fn(Direction) -> Verdict) -> Verdict {
+        match self.role {
+            Role::Client => judge(Direction::Send),
+            Role::Server => judge(Direction::Recv),
+            Role::Unknown => judge(Direction::Send).or_better(judge(Direction::Recv)),
+        }
+    }
+}
+
 /// What a protocol makes of a [`Sample`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -98,6 +110,18 @@ pub enum Verdict {
     Maybe(&'static str),
     /// It is not. Says why.
     No(&'static str),
+}
+
+impl Verdict {
+    /// The other verdict where it says more for the protocol than this one.
+    fn or_better(self, other: Verdict) -> Verdict {
+        let rank = |verdict: &Verdict| match verdict {
+            Verdict::Match(confidence) => 2 + u16::from(*confidence),
+            Verdict::Maybe(_) => 1,
+            Verdict::No(_) => 0,
+        };
+        if rank(&other) > rank(&self) { other } else { self }
+    }
 }
 
 /// Bytes at the head of one direction's unread stream.

@@ -1,6 +1,7 @@
 //! Captures that nobody of this project made, with what other tools make of them, and their way through the tracker:
 //! as they are, in other cuts, with losses, and with garbage.
 
+use super::random::Random;
 use sockdbg::conn::{Entry, Info, Observer, Options, Tracker};
 use sockdbg::event::{Cause, ConnId, Data, Direction, Event, Kind, Opened, Range, Timestamp, Vantage};
 use sockdbg::record::{Message, Record, Value};
@@ -14,7 +15,11 @@ use std::path::{Path, PathBuf};
 /// Where they are.
 pub fn folder() -> PathBuf {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/captures"));
-    assert!(folder.is_dir(), "the captures are missing: the tests need {}", folder.display());
+    assert!(
+        folder.is_dir(),
+        "the captures are missing: the tests need {} beside the repository",
+        folder.display()
+    );
     folder.to_path_buf()
 }
 
@@ -268,24 +273,12 @@ fn cut(events: &[Kept], mut length: impl FnMut() -> usize) -> Vec<Kept> {
     pieces
 }
 
-/// Numbers that repeat (xorshift64, Marsaglia 2003).
-pub struct Random(pub u64);
-
-impl Random {
-    /// A number below `bound`.
-    pub fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
-    }
-}
-
 /// How many losses of single segments are tried of one capture; of a longer one a sample.
 const LOSSES_MAX: usize = 100;
 
-/// Runs a capture byte by byte and in random cuts: the same records of connections that are seen whole; with each segment lost in turn, with random holes,
-/// in reversed order of its data, and with garbage in front: no panic, and every byte is accounted for once.
+/// Runs a capture byte by byte and in random cuts: the same records of connections that are seen whole. Then with
+/// each segment lost in turn, with random holes, in reversed order of its data, and with garbage in front: no panic,
+/// and every byte is accounted for once.
 pub fn assert_robust(file: &str) {
     let all = events(&folder().join(file)).unwrap_or_else(|| panic!("{file} is no capture"));
     let certain = certain(&all);

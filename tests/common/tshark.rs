@@ -1,18 +1,7 @@
 //! tshark as a writer of JSON.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-
-/// Where the captures are.
-pub fn captures() -> PathBuf {
-    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/captures"));
-    assert!(
-        path.is_dir(),
-        "{} is missing: the tests need the captures beside the repository",
-        path.display()
-    );
-    path
-}
 
 /// In which form tshark writes a capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Every fixture, made by real peers, fed to the tracker again in random cuts and with each event lost:
 //! the same records, or a stated gap; and every byte has its place in the ledger.
 
+use crate::common::random::Random;
 use crate::common::trace::{Data, Seen, What, require_bpf};
 use crate::http::{chunking_asked_three, nginx_asked_twenty};
 use crate::redis::redis_spoken_to;
@@ -77,18 +78,6 @@ fn moved(events: &[Seen], conn: ConnId, direction: Direction) -> u64 {
         _ => None,
     });
     ranges.map(Range::len).sum()
-}
-
-/// A generator of the xorshift family (Marsaglia, 2003); the seed makes a failure repeatable.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
-    }
 }
 
 /// The event as several, cut at random, often near its ends.

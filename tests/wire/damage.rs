@@ -1,37 +1,19 @@
 //! Every capture that is at hand, damaged at random: whatever comes, no panic, and events keep their order.
 
 use super::packets::try_read_file;
+use crate::common::captures::folder;
+use crate::common::random::Random;
 use sockdbg::source::Error;
-use std::path::{Path, PathBuf};
-
-/// A small generator, so that every run damages the same places (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % limit.max(1) as u64) as usize
-    }
-}
+use std::path::PathBuf;
 
 /// Captures up to this size: larger ones take long and show nothing new.
 const LARGEST: u64 = 100_000;
 
 fn captures() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures");
-    assert!(
-        root.is_dir(),
-        "{} is missing: the tests need the captures beside the repository",
-        root.display()
-    );
     let mut files = Vec::new();
-    for folder in
-        std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir())
-    {
-        let inside = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let folders = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    for protocol in folders.filter(|path| path.is_dir()) {
+        let inside = std::fs::read_dir(protocol).unwrap().map(|entry| entry.unwrap().path());
         files.extend(
             inside.filter(|path| path.extension().is_some_and(|end| end == "pcap" || end == "pcapng")),
         );

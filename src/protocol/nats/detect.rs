@@ -1,7 +1,7 @@
 //! Knows NATS by its content, and where in a damaged stream the next message begins.
 
 use super::line::{self, Op, Read, Side};
-use crate::event::{Direction, Role};
+use crate::event::Direction;
 use crate::protocol::{Resync, Sample, Verdict};
 use memchr::memmem;
 
@@ -110,20 +110,7 @@ pub fn boundary(sides: &[Side], data: &[u8], at_event: bool) -> Resync {
 
 /// Judges a connection.
 pub fn detect(sample: &Sample<'_>) -> Verdict {
-    match sample.role {
-        Role::Client => assign(sample, Direction::Send),
-        Role::Server => assign(sample, Direction::Recv),
-        Role::Unknown => better(assign(sample, Direction::Send), assign(sample, Direction::Recv)),
-    }
-}
-
-fn better(one: Verdict, other: Verdict) -> Verdict {
-    let rank = |verdict: &Verdict| match verdict {
-        Verdict::Match(confidence) => 2 + u16::from(*confidence),
-        Verdict::Maybe(_) => 1,
-        Verdict::No(_) => 0,
-    };
-    if rank(&other) > rank(&one) { other } else { one }
+    sample.judged_with_client(|client| assign(sample, client))
 }
 
 /// Judges it with the client in one direction.

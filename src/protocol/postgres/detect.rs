@@ -6,7 +6,7 @@
 
 use super::message::{self, Shape, Side};
 use super::startup;
-use crate::event::{Direction, Role};
+use crate::event::Direction;
 use crate::protocol::{Resync, Sample, Verdict};
 
 /// How many bytes are looked at to judge a connection.
@@ -129,20 +129,7 @@ pub fn boundary(sides: &[Side], data: &[u8], at_event: bool, packets: bool) -> R
 
 /// Judges a connection.
 pub fn detect(sample: &Sample<'_>) -> Verdict {
-    match sample.role {
-        Role::Client => assign(sample, Direction::Send),
-        Role::Server => assign(sample, Direction::Recv),
-        Role::Unknown => better(assign(sample, Direction::Send), assign(sample, Direction::Recv)),
-    }
-}
-
-fn better(one: Verdict, other: Verdict) -> Verdict {
-    let rank = |verdict: &Verdict| match verdict {
-        Verdict::Match(confidence) => 2 + u16::from(*confidence),
-        Verdict::Maybe(_) => 1,
-        Verdict::No(_) => 0,
-    };
-    if rank(&other) > rank(&one) { other } else { one }
+    sample.judged_with_client(|client| assign(sample, client))
 }
 
 /// Judges it with the client in one direction.

@@ -6,7 +6,7 @@
 use super::command::{is_name, lookup};
 use super::element::{Element, Kind, PIECE_BYTES, Piece};
 use super::resp::{Grammar, Reader, Step};
-use crate::event::{Direction, Role};
+use crate::event::Direction;
 use crate::protocol::{Resync, Sample, Verdict};
 use memchr::memmem;
 
@@ -231,22 +231,7 @@ fn is_foreign(line: &[u8]) -> bool {
 
 /// Judges a connection.
 pub fn detect(sample: &Sample<'_>) -> Verdict {
-    let send_commands = || assign(sample, Direction::Send);
-    let recv_commands = || assign(sample, Direction::Recv);
-    match sample.role {
-        Role::Client => send_commands(),
-        Role::Server => recv_commands(),
-        Role::Unknown => better(send_commands(), recv_commands()),
-    }
-}
-
-fn better(one: Verdict, other: Verdict) -> Verdict {
-    let rank = |verdict: &Verdict| match verdict {
-        Verdict::Match(confidence) => 2 + u16::from(*confidence),
-        Verdict::Maybe(_) => 1,
-        Verdict::No(_) => 0,
-    };
-    if rank(&other) > rank(&one) { other } else { one }
+    sample.judged_with_client(|client| assign(sample, client))
 }
 
 /// Errors that only a server of Redis words like this, whatever it was sent. POP3 and NATS have `-ERR` too.
