@@ -3,23 +3,11 @@
 mod common;
 
 use common::peer::{Python, Server, eventually, exchange, listen, noise};
-use common::trace::{Data, Report, Trace, What, cause_of_others, require_bpf};
+use common::trace::{Data, Trace, What, cause_of_others, require_bpf, traced, traced_with};
 use sockdbg::event::{Call, Cause, CloseReason, Direction, Range};
 use sockdbg::source::live::{FdFilter, Options};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-
-/// Runs `program`, traced with `options` from its `pause()` on, against a peer that sends `reply`.
-fn traced(program: &str, reply: &[u8], options: Options) -> (Report, Vec<u8>) {
-    let (listener, port) = listen();
-    let mut python = Python::start(program, port);
-    python.paused();
-    let trace = Trace::with(Options { pids: vec![python.pid()], ..options });
-    python.go();
-    let received = exchange(&listener, reply);
-    python.ended();
-    (trace.ended(), received)
-}
 
 /// Checks that what was captured of a stream equals `truth`, wherever it was captured.
 fn agrees(stream: &[Option<u8>], truth: &[u8]) {
@@ -38,10 +26,10 @@ fn snaplen_cuts_each_call() {
     }
     for snaplen in [0u64, 1, 100, 70_000] {
         let options = Options { snaplen: Some(snaplen), ..Options::default() };
-        let (report, received) = traced(
+        let (report, received) = traced_with(
+            options,
             "pause(); s = connect(); s.send(os.urandom(100000)); s.send(b'short'); os.writev(s.fileno(), [b'a' * 90, b'b' * 90]); receive(s)",
             &noise(500, 1),
-            options,
         );
         let connection = report.only();
         let stream = connection.stream(Direction::Send);
@@ -69,7 +57,7 @@ fn sendfile_is_an_exact_range() {
     let program = format!(
         "{SENDFILE}\npause(); s = connect(); s.sendall(b'head'); sendfile(s, 40000); s.sendall(b'tail'); receive(s); s.close()"
     );
-    let (report, received) = traced(&program, b"ok", Options::default());
+    let (report, received) = traced(&program, b"ok");
     let connection = report.only();
     agrees(&connection.stream(Direction::Send), &received);
     assert_eq!(received.len(), 40_008);
@@ -88,7 +76,7 @@ fn sendfile_after_the_last_event_is_reported_before_the_close() {
     for ending in endings {
         let program =
             format!("{SENDFILE}\npause(); s = connect(); s.sendall(b'head'); sendfile(s, 40000); {ending}");
-        let (report, received) = traced(&program, b"", Options::default());
+        let (report, received) = traced(&program, b"");
         let connection = report.only();
         agrees(&connection.stream(Direction::Send), &received);
         assert_eq!(
@@ -143,7 +131,7 @@ fn another_process_on_the_same_socket() {
 pause(); s = connect(); s.send(b'parent'); s.recv(6, socket.MSG_WAITALL)
 if os.fork() == 0: s.send(b'child'); s.recv(5, socket.MSG_WAITALL); os._exit(0)
 os.wait(); s.send(b'parent'); s.recv(1); s.close()";
-    let (report, received) = traced(program, b"parentchild!", Options::default());
+    let (report, received) = traced(program, b"parentchild!");
     let connection = report.only();
     assert_eq!(received, b"parentchildparent");
     for direction in Direction::BOTH {
@@ -494,7 +482,7 @@ fn bytes_the_kernel_threw_away_were_never_in_memory() {
 pause(); s = connect(); s.recv(10, socket.MSG_WAITALL)
 assert s.recv(5, socket.MSG_TRUNC | socket.MSG_WAITALL) == bytes(5) or True
 receive(s); s.close()";
-    let (report, _) = traced(program, b"0123456789tossed and kept", Options::default());
+    let (report, _) = traced(program, b"0123456789tossed and kept");
     let connection = report.only();
     let tossed = connection.data(Direction::Recv).nth(1).expect("the second read");
     assert_eq!((tossed.range, tossed.cause), (Range::new(10, 15), Some(Cause::InKernelTransfer)));

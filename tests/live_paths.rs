@@ -4,7 +4,7 @@
 mod common;
 
 use common::peer::{Python, exchange, listen, noise};
-use common::trace::{Connection, Report, Trace, has_uring, hooks, require_bpf};
+use common::trace::{self, Connection, Report, Trace, has_uring, hooks, require_bpf};
 use sockdbg::event::{Call, Cause, Direction, Range};
 use sockdbg::source::live::Hooks;
 
@@ -80,14 +80,7 @@ class Uring:
 
 /// Runs `program`, traced from its `pause()` on, against a peer that sends `reply`.
 fn traced(program: &str, reply: &[u8]) -> (Report, Vec<u8>) {
-    let (listener, port) = listen();
-    let mut python = Python::start(&format!("{LIBRARY}\n{program}"), port);
-    python.paused();
-    let trace = Trace::of(python.pid());
-    python.go();
-    let received = exchange(&listener, reply);
-    python.ended();
-    (trace.ended(), received)
+    trace::traced(&format!("{LIBRARY}\n{program}"), reply)
 }
 
 /// The calls that moved bytes, with their lengths.

@@ -46,12 +46,12 @@ impl Scratch {
     }
 }
 
-/// Captures of a folder, by name.
-fn files(folder: &str) -> Vec<String> {
-    let names = std::fs::read_dir(folder().join(folder)).unwrap();
+/// Captures of a protocol, by name.
+fn files(protocol: &str) -> Vec<String> {
+    let names = std::fs::read_dir(folder().join(protocol)).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let is_capture = |name: &String| name.ends_with(".pcap") || name.ends_with(".pcapng");
-    let mut files: Vec<_> = names.filter(is_capture).map(|name| format!("{folder}/{name}")).collect();
+    let mut files: Vec<_> = names.filter(is_capture).map(|name| format!("{protocol}/{name}")).collect();
     files.sort();
     files
 }

@@ -1,5 +1,6 @@
 //! A trace in the background, and an account of what it delivered that is kept independently of sockdbg's own.
 
+use super::peer::{Python, exchange, listen};
 use sockdbg::event::{
     Address, Call, Cause, Close, CloseReason, ConnId, Direction, Event, Kind, Loss, Open, Range, Stage, Task,
     Timestamp,
@@ -222,6 +223,23 @@ impl Trace {
         }
         report
     }
+}
+
+/// Runs `program`, traced from its first `pause()` on, against a peer that sends `reply`. Returns what the peer got, too.
+pub fn traced(program: &str, reply: &[u8]) -> (Report, Vec<u8>) {
+    traced_with(Options::default(), program, reply)
+}
+
+/// The same, with `options`, of which the processes are left out.
+pub fn traced_with(options: Options, program: &str, reply: &[u8]) -> (Report, Vec<u8>) {
+    let (listener, port) = listen();
+    let mut python = Python::start(program, port);
+    python.paused();
+    let trace = Trace::with(Options { pids: vec![python.pid()], ..options });
+    python.go();
+    let received = exchange(&listener, reply);
+    python.ended();
+    (trace.ended(), received)
 }
 
 /// All that a trace delivered.
