@@ -4,7 +4,7 @@
 mod common;
 
 use common::peer::{Python, Server, eventually, exchange, listen, listen_at, noise};
-use common::trace::{Connection, Report, Trace, What, require_bpf, traced, traced_with};
+use common::trace::{Connection, Trace, What, require_bpf, traced, traced_with};
 use sockdbg::event::{Call, Cause, CloseReason, Direction, Opened, Role};
 use sockdbg::source::live::{Hooks, Options};
 use std::io::{Read, Write};
