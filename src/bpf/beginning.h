@@ -31,7 +31,7 @@ static __always_inline void on_accepted(struct sock *sk)
 	u64 key = (u64)sk;
 	u8 value = 1;
 
-	if (!bpf_map_update_elem(&accepted, &key, &value, BPF_ANY))
+	if (!bpf_map_update_elem(&accepted, &key, &value, BPF_NOEXIST))
 		__sync_fetch_and_add(&unclaimed, 1);
 }
 
@@ -108,7 +108,7 @@ static __always_inline struct conn *anew(struct sock *sk, u64 inode, const struc
 
 	if (conn_of(sk))
 		bpf_map_delete_elem(&conns, &key);
-	return blank(0, sk, inode, head);
+	return blank(SCRATCH_CALL, sk, inode, head);
 }
 
 /* A connect or accept that has returned. */

@@ -68,10 +68,18 @@ struct {
 	__type(value, struct conn);
 } conns SEC(".maps");
 
-/* Room to build a struct conn: [0] for probes in a call, [1] for iterators, which a call may preempt. */
+/* Room to build a struct conn, for each of those that may interrupt one another. */
+enum {
+	SCRATCH_CALL,
+	SCRATCH_LISTING,
+	SCRATCH_CHANGE, /* of TCP's state */
+	SCRATCH_NESTED_CHANGE,
+	SCRATCHES
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 2);
+	__uint(max_entries, SCRATCHES);
 	__type(key, u32);
 	__type(value, struct conn);
 } scratch SEC(".maps");

@@ -119,7 +119,7 @@ static __noinline struct conn *new_counted(struct sock *sk, u64 inode, const str
 
 	if (ending)
 		return NULL;
-	conn = blank(listed, sk, inode, head);
+	conn = blank(listed ? SCRATCH_LISTING : SCRATCH_CALL, sk, inode, head);
 	if (!conn)
 		return NULL;
 	if (listed && listing == 1)

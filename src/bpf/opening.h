@@ -20,7 +20,7 @@ static __always_inline bool is_no_failure(s64 result)
 /* Tells of a connect that failed. It leaves no connection, so nothing is remembered. */
 static __noinline int send_failed(struct sock *sk, u64 inode, const struct opening *opening)
 {
-	struct conn *conn = blank(0, sk, inode, &opening->head);
+	struct conn *conn = blank(SCRATCH_CALL, sk, inode, &opening->head);
 	u32 transport = transport_of(sk);
 	struct sd_open *open;
 

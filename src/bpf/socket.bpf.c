@@ -273,7 +273,7 @@ static __noinline int on_splice(struct sock *sk, struct task_struct *task, struc
 
 	if (!conn) {
 		head_of_current(&head, task, call.number, fd);
-		conn = found(sk, inode_of(sk), &head, 0, 0);
+		conn = found(sk, inode_of(sk), &head, SCRATCH_CALL, 0);
 	}
 	if (!conn || !conn->account[SD_RECV].known)
 		return 0;
@@ -321,7 +321,7 @@ static __noinline int on_close(u32 fd)
 	}
 	conn = conn_of(sk);
 	if (!conn && is_connected(sk) && state_of(sk) != TCP_CLOSE)
-		conn = found(sk, inode, &head, 0, 0);
+		conn = found(sk, inode, &head, SCRATCH_CALL, 0);
 	if (!conn)
 		return 0;
 	reason = SD_DESCRIPTOR;
@@ -390,8 +390,13 @@ static __always_inline void head_of_end(struct sd_head *head)
 	}
 }
 
+static __always_inline bool is_connecting(const struct conn *conn)
+{
+	return conn && conn->connecting && !conn->ended;
+}
+
 /* What is known of the socket that changes its state; where its state was all that told of it, from now on. */
-static __noinline struct conn *conn_of_change(struct sock *sk, int old, int new)
+static __noinline struct conn *conn_of_change(struct sock *sk, int old, int new, u32 slot)
 {
 	struct conn *conn = conn_of(sk);
 	struct sd_head head = {};
@@ -400,27 +405,31 @@ static __noinline struct conn *conn_of_change(struct sock *sk, int old, int new)
 		return conn;
 	if (old == TCP_SYN_RECV && new == TCP_ESTABLISHED) {
 		on_accepted(sk);
-	} else if (new == TCP_SYN_SENT && is_traced(current_task())) {
+	} else if (new == TCP_SYN_SENT && !is_connecting(conn) && is_traced(current_task())) {
 		head_of_current(&head, current_task(), SD_CONNECT, fd_of_call(NR_connect));
 		conn = on_connecting(sk, &head);
 	} else if (old == TCP_SYN_SENT && conn && conn->connecting) {
 		on_connected(sk, conn, new);
 	} else if (!conn && is_unused(sk)) {
 		head_of_end(&head);
-		conn = found(sk, inode_of(sk), &head, 0, 0);
+		conn = found(sk, inode_of(sk), &head, slot, 0);
 	}
 	return conn;
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(on_set_state, struct sock *sk, int old, int new)
+/*
+ * The kernel leaves out a run of a program that is running on that processor already, and TCP changes states in a
+ * softirq as well as in calls, which it may interrupt. So there are two programs on these hooks, of which one always
+ * runs: what interrupts the one finds the other at rest. Where both run, the second finds nothing left to do.
+ */
+static __always_inline int change(struct sock *sk, int old, int new, u32 slot)
 {
 	struct sd_head head = {};
 	struct conn *conn;
 
 	if (!is_tcp(sk))
 		return 0;
-	conn = conn_of_change(sk, old, new);
+	conn = conn_of_change(sk, old, new, slot);
 	if (!conn)
 		return 0;
 	/* A connection that was found may have been past its FIN already. */
@@ -440,9 +449,20 @@ int BPF_PROG(on_set_state, struct sock *sk, int old, int new)
 	return 0;
 }
 
-/* Every TCP socket passes here before its memory is freed. */
-SEC("tp_btf/tcp_destroy_sock")
-int BPF_PROG(on_destroy, struct sock *sk)
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_set_state, struct sock *sk, int old, int new)
+{
+	return change(sk, old, new, SCRATCH_CHANGE);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_set_state_nested, struct sock *sk, int old, int new)
+{
+	return change(sk, old, new, SCRATCH_NESTED_CHANGE);
+}
+
+/* Every TCP socket passes here before its memory is freed, which is another one's next. */
+static __always_inline int destroy(struct sock *sk)
 {
 	struct conn *conn = conn_of(sk);
 	struct sd_head head = {};
@@ -460,6 +480,18 @@ int BPF_PROG(on_destroy, struct sock *sk)
 	}
 	bpf_map_delete_elem(&conns, &key);
 	return 0;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(on_destroy, struct sock *sk)
+{
+	return destroy(sk);
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(on_destroy_nested, struct sock *sk)
+{
+	return destroy(sk);
 }
 
 /* Set by user space: list the descriptors that --fd leaves out, too. Those it names must come first, for a socket
@@ -495,7 +527,7 @@ int list_sockets(struct bpf_iter__task_file *ctx)
 	head.call = SD_LISTING;
 	BPF_CORE_READ_INTO(&head.comm, task, comm);
 	if (transport == SD_TCP)
-		found(sk, inode, &head, 1, 0);
+		found(sk, inode, &head, SCRATCH_LISTING, 0);
 	else if (transport != SD_UNSUPPORTED)
 		list_counted(sk, inode, &head, transport);
 	return 0;

@@ -7,6 +7,7 @@ use libbpf_rs::query::ProgInfoIter;
 use libbpf_rs::{IterOpts, Link, MapHandle, MapType, Object, ObjectBuilder, Program, ProgramMut, UprobeOpts};
 use nix::errno::Errno;
 use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
@@ -121,30 +122,35 @@ pub fn count_runs() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// What the kernel has counted of one program.
+/// What the kernel has counted of the programs on one hook.
 #[derive(Clone, Debug)]
 pub struct Runs {
-    /// As the section of the program names it.
+    /// As the section of the programs names it.
     pub hook: String,
     /// Runs while runs were counted, see [`count_runs`].
     pub count: u64,
     /// What these took, in nanoseconds.
     pub time: u64,
-    /// Runs that were left out, since it was loaded, because the program was running on that processor already.
+    /// Runs that were left out, since the programs were loaded, because they were running on that processor already.
+    /// Of programs that stand in for each other it is the least: at most so many times did none of them run.
     pub missed: u64,
 }
 
-/// What the kernel has counted of the loaded programs of `object`.
+/// What the kernel has counted of the loaded programs of `object`, by hook.
 pub(super) fn runs(object: &Object) -> Vec<Runs> {
     let ids = object.progs().filter(|program| program.autoload()).filter_map(|program| {
         let id = Program::id_from_fd(program.as_fd()).ok()?;
         Some((id, program.section().to_string_lossy().into_owned()))
     });
     let mut hooks: FxHashMap<u32, String> = ids.collect();
-    let counted = ProgInfoIter::default().filter_map(|program| {
-        let hook = hooks.remove(&program.id)?;
-        let (count, time) = (program.run_cnt, program.run_time_ns);
-        Some(Runs { hook, count, time, missed: program.recursion_misses })
-    });
-    counted.collect()
+    let mut runs: BTreeMap<String, Runs> = BTreeMap::new();
+    for program in ProgInfoIter::default() {
+        let Some(hook) = hooks.remove(&program.id) else { continue };
+        let missed = program.recursion_misses;
+        let known = runs.entry(hook.clone()).or_insert(Runs { hook, count: 0, time: 0, missed });
+        known.count += program.run_cnt;
+        known.time += program.run_time_ns;
+        known.missed = known.missed.min(missed);
+    }
+    runs.into_values().collect()
 }

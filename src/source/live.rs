@@ -550,7 +550,9 @@ fn attach_probes(skel: &SocketSkel<'_>) -> Result<Vec<Link>, Error> {
     // Ends first: an end that is seen early is known, a call before its connection's end must be.
     let mut links = vec![
         attach("tp_btf/tcp_destroy_sock", &progs.on_destroy)?,
+        attach("tp_btf/tcp_destroy_sock", &progs.on_destroy_nested)?,
         attach("tp_btf/inet_sock_set_state", &progs.on_set_state)?,
+        attach("tp_btf/inet_sock_set_state", &progs.on_set_state_nested)?,
     ];
     if progs.on_send.autoload() {
         links.extend(uring::attach_probes(progs)?);
