@@ -146,17 +146,33 @@ static __always_inline const void *iovec_of(struct msghdr *message)
 	return READ(message, msg_iter.__iov);
 }
 
+/* Up to 5.13 the kind of an iov_iter shares its number with two flags (include/linux/uio.h). */
+struct msghdr___until_5_13 {
+	struct {
+		unsigned int type;
+	} msg_iter;
+} __attribute__((preserve_access_index));
+
+static __always_inline u32 iter_type_of(struct msghdr *message)
+{
+	struct msghdr___until_5_13 *old = (void *)message;
+
+	if (bpf_core_field_exists(old->msg_iter.type))
+		return READ(old, msg_iter.type) & ~3U;
+	return READ(message, msg_iter.iter_type);
+}
+
 /* The message's bytes are in one piece of user memory. */
 static __always_inline bool is_in_one_piece(struct msghdr *message)
 {
 	return bpf_core_enum_value_exists(enum iter_type, ITER_UBUF) &&
-	       READ(message, msg_iter.iter_type) == bpf_core_enum_value(enum iter_type, ITER_UBUF);
+	       iter_type_of(message) == bpf_core_enum_value(enum iter_type, ITER_UBUF);
 }
 
 /* They are in several. */
 static __always_inline bool is_in_pieces(struct msghdr *message)
 {
-	return READ(message, msg_iter.iter_type) == bpf_core_enum_value(enum iter_type, ITER_IOVEC);
+	return iter_type_of(message) == bpf_core_enum_value(enum iter_type, ITER_IOVEC);
 }
 
 /*
@@ -166,6 +182,43 @@ static __always_inline bool is_in_pieces(struct msghdr *message)
 static __always_inline bool is_of_io_uring(struct task_struct *task, struct pt_regs *regs)
 {
 	return uses_io_uring(task) && (!in_call(regs) || call_number(regs) == NR_io_uring_enter);
+}
+
+enum bpf_func_id___since_5_15 {
+	BPF_FUNC_task_pt_regs___since_5_15 = 175,
+};
+
+/*
+ * The registers of the call that the current task is in, also before 5.15, where no helper tells: they are at the upper end
+ * of its stack (task_pt_regs, arch/x86/include/asm/processor.h). Functions of arm64 kernels of that age can't be hooked,
+ * so no program asks there.
+ */
+static __always_inline struct pt_regs *registers_of_current(struct task_struct *task)
+{
+	if (bpf_core_enum_value_exists(enum bpf_func_id___since_5_15, BPF_FUNC_task_pt_regs___since_5_15))
+		return registers_of(bpf_get_current_task_btf());
+#if defined(__TARGET_ARCH_x86)
+	return (struct pt_regs *)((u64)READ(task, stack) + X86_THREAD_SIZE - X86_PT_REGS_SIZE);
+#else
+	return NULL;
+#endif
+}
+
+/* The same as is_of_io_uring, of the current task. */
+static __always_inline bool io_uring_is_at_work(struct task_struct *task)
+{
+	struct pt_regs *regs;
+
+	if (!uses_io_uring(task))
+		return false;
+	if (READ(task, flags) & PF_IO_WORKER)
+		return true;
+	regs = registers_of_current(task);
+#if defined(__TARGET_ARCH_x86)
+	return (s64)READ(regs, ax) != -ENOSYS || READ(regs, orig_ax) == NR_io_uring_enter;
+#else
+	return READ(regs, regs[0]) != READ(regs, orig_x0) || READ(regs, syscallno) == NR_io_uring_enter;
+#endif
 }
 
 /* Up to 6.12 the reference count is `f_count`, which holds the number of references. */

@@ -60,6 +60,8 @@ enum {
 #define PF_EXITING 0x00000004
 #define PF_IO_WORKER 0x00000010 /* a thread of io_uring's own, include/linux/sched.h */
 #define PF_KTHREAD 0x00200000
+#define X86_THREAD_SIZE 16384 /* arch/x86/include/asm/page_64_types.h, but for kernels with KASAN */
+#define X86_PT_REGS_SIZE 168 /* arch/x86/include/asm/ptrace.h */
 #define MSG_OOB 0x1
 #define MSG_PEEK 0x2
 #define MSG_TRUNC 0x20
@@ -270,6 +272,7 @@ struct task_struct {
 	struct task_struct *group_leader;
 	struct files_struct *files;
 	struct io_uring_task *io_uring;
+	void *stack;
 	struct css_set *cgroups;
 };
 

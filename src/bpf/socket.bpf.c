@@ -201,13 +201,7 @@ static __noinline int on_other_traffic(struct sock *sk, s64 result, u32 directio
 			fd = -1;
 	}
 	walk = begin(sk, &call, result, fd);
-	if (!walk)
-		return 0;
-	if (cause != SD_THROUGH_IO_URING || !take_kept_message(sk, walk))
-		walk->data.cause = cause;
-	if (is_aside(direction, flags) || (walk->data.cause && flags & MSG_PEEK))
-		return 0;
-	return deliver(sk);
+	return walk ? deliver_message(sk, walk, cause) : 0;
 }
 
 /* A process that is not traced uses a socket that it shares with one that is. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
  * Bytes that io_uring moves. No call names them; but on its way to the socket's protocol the kernel's own description of
- * the message (struct msghdr) passes a hook, which keeps where its bytes are until the socket tells how many have moved.
- * The work is done in the process's own memory, whichever task does it.
+ * the message (struct msghdr) passes a hook, which keeps where its bytes are until the socket tells how many have moved;
+ * where sockets do not tell (before 6.3), the functions of their protocols do when they return. The work is done in the
+ * process's own memory, whichever task does it.
  *
  * Buffers that were registered (IORING_REGISTER_BUFFERS) are pages to the kernel, not addresses: out of reach.
  */
@@ -54,9 +55,9 @@ static __noinline int keep_message(struct sock *sk, struct msghdr *header)
 /* It is io_uring that moves bytes of a traced process. Asked of every message of the machine: the likeliest no first. */
 static __always_inline bool is_traced_io_uring(void)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 
-	return uses_io_uring(task) && is_traced(task) && is_of_io_uring(task, registers_of(task));
+	return uses_io_uring(task) && is_traced(task) && io_uring_is_at_work(task);
 }
 
 SEC("fentry/security_socket_sendmsg")
@@ -117,5 +118,60 @@ static __noinline bool take_kept_message(struct sock *sk, struct walk *walk)
 	bpf_map_delete_elem(&messages, &thread);
 	return known;
 }
+
+/* Reports what a call, or io_uring in place of one, has moved; `cause`: why its payload is out of reach, 0 where it is not. */
+static __always_inline int deliver_message(struct sock *sk, struct walk *walk, u32 cause)
+{
+	struct call *call = &walk->call;
+
+	if (cause != SD_THROUGH_IO_URING || !take_kept_message(sk, walk))
+		walk->data.cause = cause;
+	if (is_aside(call->direction, call->flags) || (walk->data.cause && call->flags & MSG_PEEK))
+		return 0;
+	return deliver(sk);
+}
+
+/* A protocol's function has moved what io_uring had it move, or failed to. */
+static __always_inline int on_moved(struct socket *socket, s64 result, u32 direction, u32 flags)
+{
+	struct call call = { .number = SD_IO_URING, .direction = direction, .flags = message_flags(flags) };
+	struct sock *sk = READ(socket, sk);
+	struct walk *walk = sk ? begin(sk, &call, result, -1) : NULL;
+
+	return walk ? deliver_message(sk, walk, SD_THROUGH_IO_URING) : 0;
+}
+
+/* Those of one protocol call those of another: the outer one tells. */
+static __always_inline bool is_of_type(struct socket *socket, u16 type)
+{
+	struct sock *sk = READ(socket, sk);
+
+	return sk && READ(sk, sk_type) == type;
+}
+
+#define ON_SENT(function, types)                                                                                   \
+	SEC("fexit/" #function)                                                                                    \
+	int BPF_PROG(on_##function, struct socket *socket, struct msghdr *header, u64 size, int result)            \
+	{                                                                                                          \
+		return is_traced_io_uring() && (types) ? on_moved(socket, result, SD_SEND, 0) : 0;                 \
+	}
+
+#define ON_RECEIVED(function, types)                                                                               \
+	SEC("fexit/" #function)                                                                                    \
+	int BPF_PROG(on_##function, struct socket *socket, struct msghdr *header, u64 size, int flags, int result) \
+	{                                                                                                          \
+		return is_traced_io_uring() && (types) ? on_moved(socket, result, SD_RECV, flags) : 0;             \
+	}
+
+ON_SENT(inet_sendmsg, true)
+ON_SENT(inet6_sendmsg, true)
+ON_SENT(unix_stream_sendmsg, true)
+ON_SENT(unix_dgram_sendmsg, is_of_type(socket, SOCK_DGRAM))
+ON_SENT(unix_seqpacket_sendmsg, true)
+ON_RECEIVED(inet_recvmsg, true)
+ON_RECEIVED(inet6_recvmsg, true)
+ON_RECEIVED(unix_stream_recvmsg, true)
+ON_RECEIVED(unix_dgram_recvmsg, is_of_type(socket, SOCK_DGRAM))
+ON_RECEIVED(unix_seqpacket_recvmsg, true)
 
 #endif

@@ -554,8 +554,8 @@ fn attach_probes(skel: &SocketSkel<'_>) -> Result<Vec<Link>, Error> {
         attach("tp_btf/inet_sock_set_state", &progs.on_set_state)?,
         attach("tp_btf/inet_sock_set_state", &progs.on_set_state_nested)?,
     ];
+    links.extend(uring::attach_probes(progs)?);
     if progs.on_send.autoload() {
-        links.extend(uring::attach_probes(progs)?);
         links.push(attach("tp_btf/sock_send_length", &progs.on_send)?);
         links.push(attach("tp_btf/sock_recv_length", &progs.on_receive)?);
         links.push(attach("tp_btf/tcp_rcv_space_adjust", &progs.on_read)?);

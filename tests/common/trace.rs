@@ -46,11 +46,12 @@ pub fn has_uring(direction: Direction, tcp: bool) -> bool {
         let functions = ["fentry/security_socket_sendmsg", "fentry/security_socket_recvmsg"];
         [functions.into_iter().all(granted), granted("tp_btf/tcp_sendmsg_locked")]
     });
-    hooks() == Hooks::Cheapest && (functions || sends && tcp && direction == Direction::Send)
+    functions || hooks() == Hooks::Cheapest && sends && tcp && direction == Direction::Send
 }
 
 /// True where calls are hooked and not sockets, by choice or for want of the tracepoints (before Linux 6.3): what is
-/// done by processes that are not traced, and by io_uring, shows in the counters of TCP only.
+/// done by processes that are not traced, and by io_uring where functions can't be hooked, shows in the counters of TCP
+/// only.
 pub fn calls_are_hooked() -> bool {
     static CALLS: OnceLock<bool> = OnceLock::new();
     *CALLS.get_or_init(|| {

@@ -68,7 +68,8 @@ impl<'a> Told<'a> {
 }
 
 /// What can be told of a socket with the hooks in use. Those on calls see the calls of the traced processes: what others
-/// move shows in the counters of TCP, without a name, and on other sockets not at all.
+/// move shows in the counters of TCP, without a name, and on other sockets not at all; nor does what io_uring moves where
+/// functions of the kernel can't be hooked.
 fn within_reach(socket: &Value) -> Value {
     let mut socket = socket.clone();
     if !calls_are_hooked() {
@@ -76,19 +77,21 @@ fn within_reach(socket: &Value) -> Value {
     }
     let counted = socket["transport"] != "tcp";
     for direction in Direction::BOTH {
+        let uring = has_uring(direction, !counted);
         let side = &mut socket[direction.name()];
         let mut hidden = 0;
         for segment in side["segments"].as_array_mut().expect("a list") {
             let other = segment["cause"] == "other-process";
-            if counted && (other || segment["cause"] == "io-uring") {
+            if counted && (other || !uring && segment["cause"] == "io-uring") {
                 hidden += number(&segment["length"]);
                 segment["length"] = 0.into();
             } else if other {
                 segment["cause"] = cause_of_others().slug().into();
             }
         }
-        // Nor what io_uring moved of datagrams.
-        if counted && let Some(datagrams) = side["datagrams"].as_array_mut() {
+        if counted
+            && !uring
+            && let Some(datagrams) = side["datagrams"].as_array_mut() {
             datagrams.retain(|datagram| datagram["hooked"] != true);
         }
         side["length"] = (number(&side["length"]) - hidden).into();

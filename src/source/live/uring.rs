@@ -1,6 +1,6 @@
 //! What io_uring moves: which of it the kernel's hooks have, see `src/bpf/uring.h`.
 
-use super::offered::{has_tracepoint, sockets_tell_of_traffic};
+use super::offered::{has_tracepoint, kernel_has, sockets_tell_of_traffic};
 use super::skeleton::{OpenSocketProgs, SocketProgs};
 use super::{Live, attach};
 use crate::event::Direction;
@@ -28,9 +28,10 @@ impl UringReach {
         UringReach::of(sockets_tell_of_traffic())
     }
 
-    /// `traffic`: sockets tell how much has moved, without which it can't be known how much of a buffer is meant.
+    /// `traffic`: sockets tell how much has moved, without which it can't be known how much of a buffer is meant; the
+    /// return of a function tells it, too.
     fn of(traffic: bool) -> UringReach {
-        if traffic && hooks::grants(&[SEND, RECEIVE]) {
+        if hooks::grants(&[SEND, RECEIVE]) && (traffic || hooks::grants(&[hooks::RETURNS])) {
             UringReach::Everything
         } else if traffic && has_tracepoint("tcp_sendmsg_locked") {
             UringReach::TcpSends
@@ -69,11 +70,40 @@ pub(super) fn select_hooks(progs: &mut OpenSocketProgs<'_>, traffic: bool) {
     progs.on_send_begin.set_autoload(reach == UringReach::Everything);
     progs.on_receive_begin.set_autoload(reach == UringReach::Everything);
     progs.on_send_piece.set_autoload(reach == UringReach::TcpSends);
+    let returns = reach == UringReach::Everything && !traffic;
+    for (function, program) in [
+        ("inet_sendmsg", &mut progs.on_inet_sendmsg),
+        ("inet_recvmsg", &mut progs.on_inet_recvmsg),
+        ("inet6_sendmsg", &mut progs.on_inet6_sendmsg),
+        ("inet6_recvmsg", &mut progs.on_inet6_recvmsg),
+        ("unix_stream_sendmsg", &mut progs.on_unix_stream_sendmsg),
+        ("unix_stream_recvmsg", &mut progs.on_unix_stream_recvmsg),
+        ("unix_dgram_sendmsg", &mut progs.on_unix_dgram_sendmsg),
+        ("unix_dgram_recvmsg", &mut progs.on_unix_dgram_recvmsg),
+        ("unix_seqpacket_sendmsg", &mut progs.on_unix_seqpacket_sendmsg),
+        ("unix_seqpacket_recvmsg", &mut progs.on_unix_seqpacket_recvmsg),
+    ] {
+        program.set_autoload(returns && kernel_has(function));
+    }
 }
 
+/// Puts those in place that were loaded.
 pub(super) fn attach_probes(progs: &SocketProgs<'_>) -> Result<Vec<Link>, Error> {
-    let hooks =
-        [(SEND, &progs.on_send_begin), (RECEIVE, &progs.on_receive_begin), (TCP_SEND, &progs.on_send_piece)];
+    let hooks = [
+        (SEND, &progs.on_send_begin),
+        (RECEIVE, &progs.on_receive_begin),
+        (TCP_SEND, &progs.on_send_piece),
+        ("fexit/inet_sendmsg", &progs.on_inet_sendmsg),
+        ("fexit/inet_recvmsg", &progs.on_inet_recvmsg),
+        ("fexit/inet6_sendmsg", &progs.on_inet6_sendmsg),
+        ("fexit/inet6_recvmsg", &progs.on_inet6_recvmsg),
+        ("fexit/unix_stream_sendmsg", &progs.on_unix_stream_sendmsg),
+        ("fexit/unix_stream_recvmsg", &progs.on_unix_stream_recvmsg),
+        ("fexit/unix_dgram_sendmsg", &progs.on_unix_dgram_sendmsg),
+        ("fexit/unix_dgram_recvmsg", &progs.on_unix_dgram_recvmsg),
+        ("fexit/unix_seqpacket_sendmsg", &progs.on_unix_seqpacket_sendmsg),
+        ("fexit/unix_seqpacket_recvmsg", &progs.on_unix_seqpacket_recvmsg),
+    ];
     let loaded = hooks.into_iter().filter(|(_, program)| program.autoload());
     loaded.map(|(hook, program)| attach(hook, program)).collect()
 }
