@@ -338,3 +338,44 @@ fn completions_are_those_that_are_committed() {
         sockdbg(&["completions", shell]).assert().success().stdout(committed);
     }
 }
+
+/// Objects of JSON Lines.
+fn objects(output: &std::process::Output) -> Vec<Value> {
+    let lines = String::from_utf8(output.stdout.clone()).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// tshark counted the requests and the statuses (expected.tsv).
+#[test]
+fn stats_count_what_tshark_counts() {
+    const FILES: [&str; 6] = [
+        "http/akita--simple_http_two.pcap",
+        "http/packetbeat--http_minitwit.pcap",
+        "http/packetbeat--http_post.pcap",
+        "http/packetbeat--http_url_params.pcap",
+        "http/ndpi--http_auth.pcap",
+        "http/zeek--http--http-non-printable-characters.pcap",
+    ];
+    let requests = captures::expected("tshark.http.requests");
+    let statuses = captures::expected("tshark.http.status");
+    for file in FILES {
+        let path = captures::folder().join(file);
+        let run = |more: &[&str]| {
+            let args = ["conn-trace", "-q", "-r", path.to_str().unwrap(), "--format", "json"];
+            objects(&sockdbg(&[&args, more].concat()).output().unwrap())
+        };
+        let (endpoints, records) = (run(&["--stats"]), run(&[]));
+        assert!(endpoints.iter().all(|line| line["type"] == "endpoint"), "{file}: {endpoints:?}");
+        let sum = |name: &str| endpoints.iter().map(|line| line[name].as_u64().unwrap()).sum::<u64>();
+        let is_failure = |(status, _): &(&String, &usize)| status.as_str() >= "400";
+        let failed = captures::histogram(&statuses[file]);
+        let failed: usize = failed.iter().filter(is_failure).map(|(_, count)| count).sum();
+        assert_eq!(sum("records"), requests[file].parse::<u64>().unwrap(), "{file}: {endpoints:?}");
+        assert_eq!(sum("failed"), failed as u64, "{file}: {endpoints:?}");
+        // The longest latency is that of a record, to two digits.
+        let longest = records.iter().filter_map(|line| line["latency_ns"].as_u64()).max().unwrap() as f64;
+        let shown =
+            endpoints.iter().filter_map(|line| line["latency_ns"]["max"].as_u64()).max().unwrap() as f64;
+        assert!((shown / longest - 1.0).abs() < 0.02, "{file}: {shown} of {longest}");
+    }
+}

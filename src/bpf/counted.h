@@ -112,14 +112,15 @@ static __always_inline u32 role_of_counted(struct sock *sk, const struct sd_head
 }
 
 /* One that becomes known. By the first listing: it may have moved bytes before, and nothing tells how many. */
-static __noinline struct conn *new_counted(struct sock *sk, u64 inode, const struct sd_head *head, u32 transport)
+static __noinline struct conn *new_counted(struct sock *sk, u64 inode, const struct sd_head *head, u32 transport,
+					   u32 slot)
 {
 	bool listed = head->call == SD_LISTING;
 	struct conn *conn;
 
 	if (ending)
 		return NULL;
-	conn = blank(listed ? SCRATCH_LISTING : SCRATCH_CALL, sk, inode, head);
+	conn = blank(slot, sk, inode, head);
 	if (!conn)
 		return NULL;
 	if (listed && listing == 1)
@@ -159,7 +160,7 @@ static __noinline struct conn *counted_of(struct sock *sk, u64 inode)
 static __always_inline void list_counted(struct sock *sk, u64 inode, const struct sd_head *head, u32 transport)
 {
 	if (!counted_of(sk, inode) && is_bound(sk, transport))
-		new_counted(sk, inode, head, transport);
+		new_counted(sk, inode, head, transport, SCRATCH_LISTING);
 }
 
 /* The element of the table at the end of a listing, or at the end of the trace. False: the ring refused it. */
@@ -225,7 +226,7 @@ static __always_inline int account_for_counted(struct sock *sk, struct walk *wal
 	u64 moved = peek ? 0 : bytes;
 
 	if (!conn && (walk->call.result >= 0 || is_bound(sk, transport)))
-		conn = new_counted(sk, inode, &data->head, transport);
+		conn = new_counted(sk, inode, &data->head, transport, walk->scratch);
 	if (!conn || conn->ended || !begin_telling(conn))
 		return 0;
 	__sync_fetch_and_add(&conn->account[direction].moved, moved);

@@ -66,7 +66,7 @@ static __noinline struct conn *found_by_call(struct sock *sk, struct walk *walk)
 
 	if (!is_tcp(sk) || !is_connected(sk) || (call->result <= 0 && state_of(sk) == TCP_CLOSE))
 		return NULL;
-	return found(sk, inode_of(sk), &walk->data.head, SCRATCH_CALL, moved);
+	return found(sk, inode_of(sk), &walk->data.head, walk->scratch, moved);
 }
 
 /* Nothing moved and nothing failed. */

@@ -17,10 +17,15 @@ static __always_inline bool is_no_failure(s64 result)
 	return result >= 0 || is_retry(result) || result == -EINPROGRESS || result == -EALREADY || result == -EISCONN;
 }
 
+static __always_inline u32 scratch_of(const struct opening *opening)
+{
+	return opening->user ? SCRATCH_CALL : SCRATCH_FUNCTION;
+}
+
 /* Tells of a connect that failed. It leaves no connection, so nothing is remembered. */
 static __noinline int send_failed(struct sock *sk, u64 inode, const struct opening *opening)
 {
-	struct conn *conn = blank(SCRATCH_CALL, sk, inode, &opening->head);
+	struct conn *conn = blank(scratch_of(opening), sk, inode, &opening->head);
 	u32 transport = transport_of(sk);
 	struct sd_open *open;
 
@@ -54,7 +59,7 @@ static __noinline int on_counted_opening(struct sock *sk, const struct opening *
 	if (!is_no_failure(opening->result))
 		return send_failed(sk, inode, opening);
 	if (opening->result >= 0 && has_peer(sk, transport))
-		new_counted(sk, inode, &opening->head, transport);
+		new_counted(sk, inode, &opening->head, transport, scratch_of(opening));
 	return 0;
 }
 
@@ -82,18 +87,21 @@ static __noinline int on_connect(struct socket *socket, u64 address, u32 length,
 
 	if (!is_traced(task) || !sk)
 		return 0;
-	head_of_current(&opening.head, task, SD_CONNECT, fd_of_call(NR_connect));
-	if (!is_tcp(sk))
-		return on_counted_opening(sk, &opening);
-	conn = conn_of(sk);
+	conn = is_tcp(sk) ? conn_of(sk) : NULL;
 	if (conn && conn->refused) {
 		conn->refused = 0;
 		return 0;
 	}
-	/* It failed before TCP's state changed: no route, no address, no port. */
-	if (is_no_failure(result) || ending || (conn && !conn->ended))
+	if (!claim_room())
 		return 0;
-	return send_failed(sk, inode_of(sk), &opening);
+	head_of_current(&opening.head, task, SD_CONNECT, fd_of_call(NR_connect));
+	if (!is_tcp(sk))
+		on_counted_opening(sk, &opening);
+	else if (!is_no_failure(result) && !ending && (!conn || conn->ended))
+		/* It failed before TCP's state changed: no route, no address, no port. */
+		send_failed(sk, inode_of(sk), &opening);
+	give_back();
+	return 0;
 }
 
 SEC("fexit/inet_stream_connect")

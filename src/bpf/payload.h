@@ -52,7 +52,8 @@ struct walk {
 	u8 told; /* the call has returned: what it received and from whom is in user memory */
 	u8 over; /* flag that says what it means when the buffers end before the bytes do */
 	u8 in_kernel; /* iov and name are addresses of the kernel's memory, else of the user's */
-	u8 padding[5];
+	u8 scratch;   /* which room it has for a struct conn */
+	u8 padding[4];
 	struct sd_data data; /* head of the next chunk */
 	u8 payload[2 * SMALL_MAX]; /* of a small call; the verifier bounds place and length each on its own */
 	struct user_iovec buffers[SMALL_BUFFERS];
@@ -62,20 +63,20 @@ struct walk {
 /*
  * Not on the stack: a function that the verifier looks into once has no access to its caller's, and what the verifier
  * knows of values there (which call, which direction) would make it follow each call on its own. Probes of calls run
- * with preemption off, so one for each processor is enough.
+ * with preemption off, so one for each processor is enough; another is for the program that has claimed it.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, 2);
 	__type(key, u32);
 	__type(value, struct walk);
 } walks SEC(".maps");
 
 static __always_inline struct walk *this_walk(void)
 {
-	u32 zero = 0;
+	u32 slot = !cfg_traffic && has_claim();
 
-	return bpf_map_lookup_elem(&walks, &zero);
+	return bpf_map_lookup_elem(&walks, &slot);
 }
 
 static __always_inline struct walk *new_walk(const struct call *call, s64 result)
@@ -87,6 +88,7 @@ static __always_inline struct walk *new_walk(const struct call *call, s64 result
 	walk = CLEARED(walk, offsetof(struct walk, payload));
 	walk->call = *call;
 	walk->call.result = result;
+	walk->scratch = !cfg_traffic && has_claim() ? SCRATCH_FUNCTION : SCRATCH_CALL;
 	walk->over = SD_FAULT; /* the call moved more than its buffers hold: they changed under it */
 	return walk;
 }

@@ -131,14 +131,38 @@ static __always_inline int deliver_message(struct sock *sk, struct walk *walk, u
 	return deliver(sk);
 }
 
+/* Without room to say more: the bytes of a socket that counts them are named. Those of TCP will be, by its counters. */
+static __noinline int note_moved(struct sock *sk, s64 result, u32 direction)
+{
+	struct conn *conn = is_tcp(sk) ? NULL : counted_of(sk, inode_of(sk));
+	struct account *account;
+	u64 offset;
+
+	if (!conn || result <= 0)
+		return 0;
+	account = &conn->account[direction & 1];
+	account->moved += result;
+	offset = add_to_account(account, result);
+	note(conn, direction, offset, offset + result, SD_THROUGH_IO_URING);
+	return 0;
+}
+
 /* A protocol's function has moved what io_uring had it move, or failed to. */
 static __always_inline int on_moved(struct socket *socket, s64 result, u32 direction, u32 flags)
 {
 	struct call call = { .number = SD_IO_URING, .direction = direction, .flags = message_flags(flags) };
 	struct sock *sk = READ(socket, sk);
-	struct walk *walk = sk ? begin(sk, &call, result, -1) : NULL;
+	struct walk *walk;
 
-	return walk ? deliver_message(sk, walk, SD_THROUGH_IO_URING) : 0;
+	if (!sk)
+		return 0;
+	if (!claim_room())
+		return flags & MSG_PEEK ? 0 : note_moved(sk, result, direction);
+	walk = begin(sk, &call, result, -1);
+	if (walk)
+		deliver_message(sk, walk, SD_THROUGH_IO_URING);
+	give_back();
+	return 0;
 }
 
 /* Those of one protocol call those of another: the outer one tells. */

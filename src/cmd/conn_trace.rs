@@ -12,6 +12,7 @@ use crate::output::paint::Paint;
 use crate::output::query::Query;
 use crate::output::records::{RecordView, Step, TextRecords};
 use crate::output::records_json::JsonRecords;
+use crate::output::stats::Stats;
 use crate::output::tally::Tally;
 use crate::output::time::Clock;
 use crate::protocol;
@@ -33,6 +34,7 @@ Examples:
   sockdbg conn-trace -p $(pgrep -o nginx) -v
   sockdbg conn-trace -r capture.pcap --format json | jq 'select(.status != \"complete\")'
   sockdbg conn-trace -p 1234 --filter 'protocol=http1 status>=500'
+  sockdbg conn-trace -p 1234 --duration 10s --stats
   sockdbg conn-trace -vv -- curl http://localhost/ | grep '5<TCP'")]
 pub struct Args {
     #[command(flatten)]
@@ -58,6 +60,13 @@ pub struct Args {
     /// the request and the response, request.NAME and response.NAME where it matters, headers.NAME for an entry.
     #[arg(long, value_name = "CONDITIONS", help_heading = "Output")]
     filter: Option<Query>,
+
+    /// Count records instead of showing them: by endpoint, with failures and percentiles of the latency, at the end
+    ///
+    /// An endpoint is what the protocol asks for: a method and path without query and identifiers, a command, a
+    /// statement without literals. Failed is what the answer calls an error: a status of 400 and above, an error reply.
+    #[arg(long, help_heading = "Output")]
+    stats: bool,
 
     /// Show passwords, tokens and cookies instead of masking them
     #[arg(long, help_heading = "Output")]
@@ -104,6 +113,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
             say(&format!("warning: {warning}"));
         }
     }
+    printer.show_stats();
     printer.check()?;
     printer.screen.flush()?;
     let cut = summary.cut.clone();
@@ -124,7 +134,8 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
 
 fn options(args: &Args) -> conn::Options {
     let shown = args.output.format == Format::Json || args.payload.views().is_on() || args.filter.is_some();
-    let max_field = if shown { usize::try_from(args.max_field).unwrap_or(usize::MAX) } else { 0 };
+    let max_field =
+        if shown || args.stats { usize::try_from(args.max_field).unwrap_or(usize::MAX) } else { 0 };
     let protocol = protocol::Options { max_field, show_secrets: args.show_secrets, ..Default::default() };
     conn::Options { protocol, ..conn::Options::default() }
 }
@@ -135,20 +146,32 @@ struct Printer {
     screen: Screen,
     level: u8,
     filter: Option<Query>,
+    stats: Option<Stats>,
+    format: Format,
+    paint: Paint,
     error: Option<io::Error>,
 }
 
 impl Printer {
     fn new(args: &Args, live: bool) -> Printer {
-        let view: Box<dyn RecordView> = match args.output.format {
+        let (format, paint) = (args.output.format, Paint::new(args.output.color.wanted()));
+        let view: Box<dyn RecordView> = match format {
             Format::Json => Box::new(JsonRecords),
-            Format::Text => {
-                let paint = Paint::new(args.output.color.wanted());
-                Box::new(TextRecords::new(Clock::local(), paint, args.payload.views()))
-            }
+            Format::Text => Box::new(TextRecords::new(Clock::local(), paint, args.payload.views())),
         };
         let (level, filter) = (args.verbosity.level(), args.filter.clone());
-        Printer { view, screen: Screen::new(live), level, filter, error: None }
+        let stats = args.stats.then(Stats::default);
+        Printer { view, screen: Screen::new(live), level, filter, stats, format, paint, error: None }
+    }
+
+    fn show_stats(&mut self) {
+        let Some(stats) = self.stats.take() else { return };
+        let paint = self.paint;
+        let shown = self.screen.show(|out| match self.format {
+            Format::Json => stats.write_json(out),
+            Format::Text => stats.write_text(paint, out),
+        });
+        self.error = self.error.take().or(shown.err());
     }
 
     fn check(&mut self) -> anyhow::Result<()> {
@@ -177,6 +200,9 @@ impl Observer for Printer {
     fn record(&mut self, info: &Info, time: Timestamp, record: Record) {
         if self.filter.as_ref().is_some_and(|filter| !filter.matches(info, &record)) {
             return;
+        }
+        if let Some(stats) = &mut self.stats {
+            return stats.count(info, &record);
         }
         let shown = self.screen.show(|out| self.view.record(info, time, &record, out));
         self.error = self.error.take().or(shown.err());

@@ -8,8 +8,13 @@ use crate::record::{Message, Status};
 use proptest::prelude::*;
 use std::collections::VecDeque;
 
-static LINES: Protocol =
-    Protocol { name: "lines", detect, parser: |_| Box::new(Lines::default()), datagrams: None };
+static LINES: Protocol = Protocol {
+    name: "lines",
+    detect,
+    parser: |_| Box::new(Lines::default()),
+    datagrams: None,
+    endpoint: crate::protocol::endpoint::of_summary,
+};
 static PROTOCOLS: &[&Protocol] = &[&LINES];
 
 /// Takes any first question for its own, and then knows only questions with an x in them.
@@ -18,13 +23,19 @@ static HASTY: Protocol = Protocol {
     detect: |_| Verdict::Match(95),
     parser: |_| Box::new(Hasty(Lines::default())),
     datagrams: None,
+    endpoint: crate::protocol::endpoint::of_summary,
 };
 
 /// The protocol of lines, which is less sure of itself.
 static MODEST: Protocol = Protocol { name: "modest", detect: |_| Verdict::Match(90), ..LINES_ROW };
 
-const LINES_ROW: Protocol =
-    Protocol { name: "lines", detect, parser: |_| Box::new(Lines::default()), datagrams: None };
+const LINES_ROW: Protocol = Protocol {
+    name: "lines",
+    detect,
+    parser: |_| Box::new(Lines::default()),
+    datagrams: None,
+    endpoint: crate::protocol::endpoint::of_summary,
+};
 
 fn detect(sample: &Sample<'_>) -> Verdict {
     let mut all = sample.data.iter().flat_map(|data| data.iter());
@@ -389,6 +400,7 @@ fn datagrams_are_judged_one_by_one() {
             true => Verdict::Match(100),
             false => Verdict::No("no e"),
         }),
+        endpoint: crate::protocol::endpoint::of_summary,
     };
     static PROTOCOLS: &[&Protocol] = &[&LINES, &ECHO];
     let options = Options { protocols: PROTOCOLS, ..Options::default() };

@@ -158,8 +158,8 @@ fn text(cause: Cause) -> Text {
             meaning: "These bytes moved through io_uring, where no hook of this kernel has their payload: no call \
                       names their buffers. Functions that can be hooked (fentry) have all but what goes through \
                       registered buffers; without, a tracepoint has what is sent by TCP (Linux 6.16).",
-            detection: "The socket told of them within io_uring's own work; before Linux 6.3: its sequence counters \
-                        jumped, and the process uses io_uring.",
+            detection: "The socket (from Linux 6.3 on) or the function of its protocol told of them within io_uring's own \
+                        work; where neither can be hooked, its sequence counters jumped, and the process uses io_uring.",
             remedy: "sockdbg doctor tells which hooks the kernel grants. Else switch io_uring off while you look: \
                      many servers have an option, and the kernel has one for all (sysctl \
                      kernel.io_uring_disabled=2, from Linux 6.6 on).",

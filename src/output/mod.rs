@@ -16,6 +16,7 @@ pub mod report;
 pub mod report_html;
 pub mod report_json;
 pub mod sockets;
+pub mod stats;
 pub mod tally;
 pub mod text;
 pub mod time;

@@ -404,7 +404,13 @@ mod tests {
         passed: [Vec<(u64, u8)>; 2],
     }
 
-    static PROTOCOL: Protocol = Protocol { name: "letters", detect, parser, datagrams: None };
+    static PROTOCOL: Protocol = Protocol {
+        name: "letters",
+        detect,
+        parser,
+        datagrams: None,
+        endpoint: crate::protocol::endpoint::of_summary,
+    };
 
     fn detect(_: &Sample<'_>) -> Verdict {
         Verdict::Match(100)

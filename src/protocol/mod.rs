@@ -5,16 +5,18 @@
 //! choice of the protocol and the ledger are the business of [`crate::conn`], not of a parser.
 //!
 //! Parts for parsers: [`framed`] for messages that say their length, [`cursor`] to read them, [`exchange`] to make
-//! records of them.
+//! records of them. [`endpoint`] names what a record counts as.
 //!
 //! To add a protocol: one file here that exports `PROTOCOL`, one word in `protocols!`.
 
 pub mod cursor;
+pub mod endpoint;
 pub mod exchange;
 pub mod framed;
 #[cfg(test)]
 mod testing;
 
+use self::endpoint::Endpoint;
 use crate::event::{Address, Cause, Direction, Range, Role, Timestamp};
 use crate::record::{Message, Record};
 use std::fmt;
@@ -51,6 +53,8 @@ pub struct Protocol {
     pub parser: fn(Options) -> Box<dyn Parser + Send>,
     /// Judges one whole datagram, where the protocol is spoken in datagrams, too: [`Parser::datagram`].
     pub datagrams: Option<fn(&Datagram<'_>) -> Verdict>,
+    /// What a record counts as in statistics.
+    pub endpoint: fn(&Record) -> Endpoint,
 }
 
 /// What a parser may spend on what it shows, and what is known of the connection beforehand.

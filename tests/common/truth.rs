@@ -91,7 +91,8 @@ fn within_reach(socket: &Value) -> Value {
         }
         if counted
             && !uring
-            && let Some(datagrams) = side["datagrams"].as_array_mut() {
+            && let Some(datagrams) = side["datagrams"].as_array_mut()
+        {
             datagrams.retain(|datagram| datagram["hooked"] != true);
         }
         side["length"] = (number(&side["length"]) - hidden).into();

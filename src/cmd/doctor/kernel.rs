@@ -173,9 +173,7 @@ enum Need {
     Calls,
     /// Saves time or trouble.
     Better,
-    /// Reaches more, where sockets tell.
-    Functions,
-    /// The same, where functions can't be hooked.
+    /// Reaches more where sockets tell and functions can't be hooked.
     NoFunctions,
     /// sockdbg has no use for it yet.
     Never,
@@ -244,15 +242,17 @@ const USES: &[Use] = &[
     },
     Use {
         name: SEND_BEGIN,
-        need: Need::Functions,
+        need: Need::Better,
         good: "payload that io_uring sends",
-        without: "of what io_uring sends only tp_btf/tcp_sendmsg_locked has the payload; the rest is named io-uring",
+        without: "of what io_uring sends only tp_btf/tcp_sendmsg_locked has the payload; the rest is named io-uring, but \
+                  for UDP and Unix sockets before Linux 6.3, where it is not seen",
     },
     Use {
         name: RECEIVE_BEGIN,
-        need: Need::Functions,
+        need: Need::Better,
         good: "payload that io_uring receives",
-        without: "what io_uring receives is named io-uring, with its range and without payload",
+        without: "what io_uring receives is named io-uring, with its range and without payload, but for UDP and Unix \
+                  sockets before Linux 6.3, where it is not seen",
     },
     Use {
         name: "tp_btf/tcp_sendmsg_locked",
@@ -322,9 +322,8 @@ impl Hooks {
             Need::Sockets => State::Missing,
             Need::Calls if !self.in_sockets() => State::Missing,
             Need::Better => State::Fallback,
-            Need::Functions if self.in_sockets() => State::Fallback,
             Need::NoFunctions if self.in_sockets() && !self.in_functions() => State::Fallback,
-            Need::Calls | Need::Functions | Need::NoFunctions | Need::Never => State::Absent,
+            Need::Calls | Need::NoFunctions | Need::Never => State::Absent,
         };
         let meaning = match state {
             State::Absent => hook.good,

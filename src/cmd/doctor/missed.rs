@@ -65,7 +65,9 @@ impl Subject {
                 UringReach::TcpSends => {
                     "payload that io_uring receives, sends through registered buffers, or sends by other than TCP"
                 }
-                UringReach::Nothing => "payload that goes through io_uring",
+                UringReach::Nothing => {
+                    "payload that goes through io_uring; before Linux 6.3 all that it moves on UDP and Unix sockets"
+                }
             };
             add(Some(Cause::IoUring), what.into());
         }

@@ -18,10 +18,11 @@ mod start_line;
 mod tests;
 
 use super::{
-    AfterGap, End, Gap, Input, Options, Output, Parser, Progress, Protocol, Resync, Sample, Then, Verdict,
+    AfterGap, End, Endpoint, Gap, Input, Options, Output, Parser, Progress, Protocol, Resync, Sample, Then,
+    Verdict, endpoint,
 };
 use crate::event::{Cause, Direction, Range, Timestamp};
-use crate::record::Message;
+use crate::record::{Message, Record};
 use arrivals::{Arrival, Arrivals};
 use body::{Advance, Extent};
 use head::{Head, MAX_HEAD};
@@ -36,10 +37,15 @@ const NAME: &str = "http1";
 const MAX_EMPTY: usize = 1024;
 
 /// HTTP/1.x.
-pub static PROTOCOL: Protocol = Protocol { name: NAME, detect, parser, datagrams: None };
+pub static PROTOCOL: Protocol = Protocol { name: NAME, detect, parser, datagrams: None, endpoint };
 
 fn detect(sample: &Sample<'_>) -> Verdict {
     start_line::detect(sample)
+}
+
+/// A request by its method and path; failed with a status of 400 and above.
+fn endpoint(record: &Record) -> Endpoint {
+    endpoint::of_http(record, "method", "target")
 }
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {

@@ -21,9 +21,9 @@ mod tests;
 
 use super::exchange::{Half, PENDING_MAX};
 use super::framed::{Driver, Frame, Framed, Head, KEEP_MAX};
-use super::{End, Input, Options, Output, Parser, Protocol, Resync, Sample, Verdict};
+use super::{End, Endpoint, Input, Options, Output, Parser, Protocol, Resync, Sample, Verdict, endpoint};
 use crate::event::{Cause, Direction, Range, Timestamp};
-use crate::record::Message;
+use crate::record::{Message, Record};
 use control::Control;
 use frame::Header;
 use hpack::Decoder;
@@ -43,10 +43,21 @@ const BLOCK_MAX: usize = 256 << 10;
 const DONE_MAX: usize = 1024;
 
 /// HTTP/2.
-pub static PROTOCOL: Protocol = Protocol { name: NAME, detect, parser, datagrams: None };
+pub static PROTOCOL: Protocol = Protocol { name: NAME, detect, parser, datagrams: None, endpoint };
 
 fn detect(sample: &Sample<'_>) -> Verdict {
     detect::detect(sample)
+}
+
+/// A request as in [`http1`](super::http1), a call of gRPC by its path alone; that failed with any status but 0.
+fn endpoint(record: &Record) -> Endpoint {
+    match endpoint::answered(record, "grpc_status") {
+        _ if record.protocol != "grpc" => endpoint::of_http(record, "method", "path"),
+        status => Endpoint {
+            name: endpoint::asked(record, "path").unwrap_or_default().into_owned(),
+            failed: status.is_some_and(|status| status != "0"),
+        },
+    }
 }
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {

@@ -17,8 +17,9 @@ mod tests;
 
 use super::exchange::{self, Half, Pending};
 use super::framed::{Driver, Frame, Framed, Head};
-use super::{End, Input, Options, Output, Parser, Protocol, Resync};
+use super::{End, Endpoint, Input, Options, Output, Parser, Protocol, Resync, endpoint};
 use crate::event::{Cause, Direction, Timestamp};
+use crate::record::Record;
 use line::{Line, Op, Read, Side};
 
 /// The name in records, filters and traces.
@@ -28,7 +29,19 @@ const NAME: &str = "nats";
 const HEADERS_MAX: u64 = 64 << 10;
 
 /// The table's row.
-pub static PROTOCOL: Protocol = Protocol { name: NAME, detect: detect::detect, parser, datagrams: None };
+pub static PROTOCOL: Protocol =
+    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint };
+
+/// An operation with its subject; of the inboxes that clients make up for one answer the prefix.
+fn endpoint(record: &Record) -> Endpoint {
+    let text = |name| endpoint::asked(record, name).or_else(|| endpoint::answered(record, name));
+    let (operation, subject) = (text("op").unwrap_or_default(), text("subject").unwrap_or_default());
+    let subject = if subject.starts_with("_INBOX.") { "_INBOX.*" } else { &subject };
+    Endpoint {
+        name: format!("{operation} {subject}").trim_end().to_owned(),
+        failed: endpoint::has_error(record),
+    }
+}
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(Nats {

@@ -28,9 +28,9 @@ mod values;
 use super::cursor::Cursor;
 use super::exchange::{self, Half};
 use super::framed::{Driver, Frame, Framed, Head};
-use super::{End, Input, Options, Output, Parser, Protocol, Resync};
+use super::{End, Endpoint, Input, Options, Output, Parser, Protocol, Resync, endpoint};
 use crate::event::{Cause, Direction, Timestamp};
-use crate::record::{Field, Value};
+use crate::record::{Field, Record, Value};
 use message::{HEADER, Shape, Side};
 use pairing::Pairing;
 use request::{Op, Request, text};
@@ -47,7 +47,17 @@ const LOOK: usize = 64 << 10;
 const QUERY_MIN: usize = 1024;
 
 /// The table's row.
-pub static PROTOCOL: Protocol = Protocol { name: NAME, detect: detect::detect, parser, datagrams: None };
+pub static PROTOCOL: Protocol =
+    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint };
+
+/// A statement without its literals; other messages by their type.
+fn endpoint(record: &Record) -> Endpoint {
+    let asked = ["query", "statement", "type"].iter().find_map(|name| endpoint::asked(record, name));
+    match asked {
+        Some(asked) => Endpoint { name: endpoint::statement(&asked), failed: endpoint::has_error(record) },
+        None => endpoint::of_summary(record),
+    }
+}
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(Postgres {

@@ -16,9 +16,11 @@ mod resp;
 #[cfg(test)]
 mod tests;
 
-use super::{AfterGap, End, Gap, Input, Options, Output, Parser, Progress, Protocol, Resync, Then};
+use super::{
+    AfterGap, End, Endpoint, Gap, Input, Options, Output, Parser, Progress, Protocol, Resync, Then, endpoint,
+};
 use crate::event::{Cause, Direction, Range, Timestamp};
-use crate::record::Message;
+use crate::record::{Message, Record};
 use command::Command;
 use detect::Side;
 use element::{Element, Kind};
@@ -27,7 +29,16 @@ use reply::Reply;
 use resp::{Carried, Grammar, Reader, Step};
 
 /// The table's row.
-pub static PROTOCOL: Protocol = Protocol { name: "redis", detect: detect::detect, parser, datagrams: None };
+pub static PROTOCOL: Protocol =
+    Protocol { name: "redis", detect: detect::detect, parser, datagrams: None, endpoint };
+
+/// A command by its name; failed where the reply is an error.
+fn endpoint(record: &Record) -> Endpoint {
+    match endpoint::asked(record, "command") {
+        Some(command) => Endpoint { name: command.to_ascii_uppercase(), failed: endpoint::has_error(record) },
+        None => endpoint::of_summary(record),
+    }
+}
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Redis::new(options))
