@@ -456,7 +456,7 @@ impl Answer {
         parts.extend(self.failure.iter().map(Failure::summary));
         parts.extend(self.text.iter().map(|text| shown(text)));
         if self.progress.0 > 0 {
-            parts.push(format!("{} progress reports", self.progress.0));
+            parts.push(format!("progress reports: {}", self.progress.0));
         }
         parts.join("; ")
     }

@@ -25,6 +25,9 @@ const GREETING_MAX: u64 = 1024;
 /// The longest login that is waited for: names, a password and attributes.
 const LOGIN_MAX: u64 = 128 << 10;
 
+/// The longest login of the protocol before 4.1, with its header.
+pub const OLD_LOGIN_MAX: u64 = 512;
+
 /// What follows the last whole packet of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Behind {
@@ -134,7 +137,11 @@ pub fn boundary(sides: &[Side], data: &[u8], at_event: bool) -> Resync {
             Judgement::No => {}
         }
     }
+    let may_begin = sides.contains(&Side::Client);
     for at in usize::from(at_event)..data.len() {
+        if may_begin && starts_login(&data[at..]) == Some(true) {
+            return Resync::Found(at);
+        }
         match judge_all(&data[at..], false) {
             Judgement::Yes => return Resync::Found(at),
             Judgement::Wait => return Resync::Skip(at),

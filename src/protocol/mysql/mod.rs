@@ -17,6 +17,7 @@ mod detect;
 mod handshake;
 mod packet;
 mod pairing;
+mod proxy;
 mod report;
 mod request;
 mod result;
@@ -27,7 +28,7 @@ mod statements;
 mod tests;
 mod values;
 
-use super::exchange;
+use super::exchange::{self, Half};
 use super::framed::{Driver, Frame, Framed, Head};
 use super::{End, Input, Options, Output, Parser, Protocol, Resync};
 use crate::event::{Cause, Direction, Range, Timestamp};
@@ -56,6 +57,7 @@ fn parser(options: Options) -> Box<dyn Parser + Send> {
         agreed: Agreed::default(),
         greeted: false,
         begun: false,
+        proxied: false,
         late: false,
         pairing: Pairing::new(NAME, options),
         statements: Statements::default(),
@@ -79,6 +81,8 @@ struct Mysql {
     greeted: bool,
     /// The client's first packet came.
     begun: bool,
+    /// The frame under way of the client is no packet, but what a proxy says in front.
+    proxied: bool,
     /// The connection was open before.
     late: bool,
     pairing: Pairing,
@@ -95,6 +99,13 @@ impl Framed for Mysql {
     fn head(&mut self, input: Input<'_>) -> Head {
         if let Some(name) = self.switched {
             return Head::Switched(name.to_owned());
+        }
+        if !self.begun
+            && !self.late
+            && self.client.is_none_or(|client| client == input.direction)
+            && let Some(length) = proxy::header(input.data)
+        {
+            return self.proxy_head(input.direction, length);
         }
         let Some((length, seq)) = header(input.data) else { return Head::More("the header of a packet") };
         let whole = HEADER as u64 + length;
@@ -115,8 +126,16 @@ impl Framed for Mysql {
     }
 
     fn frame(&mut self, frame: &Frame<'_>, out: &mut dyn Output) -> Result<(), String> {
-        let (length, seq) = header(frame.data).ok_or("no header")?;
         let from_client = self.client == Some(frame.direction);
+        if from_client && std::mem::take(&mut self.proxied) {
+            out.frame(frame.direction, frame.range, format_args!("PROXY header"));
+            let (summary, fields) = proxy::describe(frame.data);
+            let mut half = Half::new(frame.direction, frame.range, frame.times, summary, fields);
+            frame.causes.iter().for_each(|&cause| half.add_cause(cause));
+            exchange::lone(NAME, half, true, out);
+            return Ok(());
+        }
+        let (length, seq) = header(frame.data).ok_or("no header")?;
         let who = if from_client { "client" } else { "server" };
         out.frame(frame.direction, frame.range, format_args!("packet {seq} of the {who}, {length} bytes"));
         let part = &mut self.parts[frame.direction.index()];
@@ -214,8 +233,23 @@ impl Mysql {
         if from_client { Side::Client } else { Side::Server }
     }
 
+    fn proxy_head(&mut self, direction: Direction, length: Option<u64>) -> Head {
+        let Some(length) = length else { return Head::More("the rest of a PROXY header") };
+        (self.client, self.proxied) = (Some(direction), true);
+        Head::Frame { length, keep: LOOK }
+    }
+
     fn client_head(&mut self, data: &[u8], length: u64, seq: u8, kind: Option<u8>) -> Head {
         let goes_on = seq != 0 || self.pairing.goes_on_with_file(seq);
+        if !self.begun && !self.late {
+            // Of the protocol before 4.1 a login is hardly more than a name.
+            match detect::starts_login(data) {
+                Some(false) if seq != 1 || length > detect::OLD_LOGIN_MAX => {
+                    return Head::Malformed { length: data.len().min(HEADER + 1), reason: "no login".to_owned() };
+                }
+                _ => {}
+            }
+        }
         if goes_on {
             if self.late && !self.begun && matches!(data, [0x16, 3, 0..=4, ..]) {
                 return self.switch("TLS");

@@ -196,7 +196,9 @@ impl Pairing {
         };
         let is_first = self.answer.is_none();
         let begins = packet.seqs[0] == front.first_seq;
-        if is_first && !begins && self.uncertain && !front.lenient && front.op != Op::Login {
+        let is_login = front.op == Op::Login;
+        let doubtful = (self.uncertain || is_login) && !front.lenient;
+        if is_first && !begins && (doubtful || is_login && packet.seqs[0] < front.first_seq) {
             self.unasked(packet, agreed, statements, out);
             return Done::Nothing;
         }

@@ -95,7 +95,7 @@ impl Request {
     /// The message, with what followed its first packet.
     pub fn finish(mut self) -> Half {
         if let Some(Infile { packets, bytes, .. }) = self.infile {
-            self.half.summary.push_str(&format!(" ({packets} packets of a local file, {bytes} bytes)"));
+            self.half.summary.push_str(&format!(" ({bytes} bytes of a local file)"));
             self.half.message.fields.push(number("infile_packets", packets));
             self.half.message.fields.push(number("infile_bytes", bytes));
         }
