@@ -41,10 +41,14 @@ enum Phase {
     /// One of so many columns.
     Columns(u64),
     /// What ends these, if anything does; then rows, or of a prepared statement nothing.
-    ColumnsEnd { rows: bool },
+    ColumnsEnd {
+        rows: bool,
+    },
     Rows,
     /// It's not known what, for something is missing. Whether the last that came was a column.
-    Unknown { column: bool },
+    Unknown {
+        column: bool,
+    },
 }
 
 /// One answer, as far as it came.
@@ -171,9 +175,7 @@ impl Answer {
                 self.phase = Phase::Rows;
                 self.row(packet, agreed)
             }
-            (_, Some(EOF)) if is_end(packet, *agreed) => {
-                self.end_result(Okay::read_end(packet, *agreed))
-            }
+            (_, Some(EOF)) if is_end(packet, *agreed) => self.end_result(Okay::read_end(packet, *agreed)),
             (_, Some(OK)) => self.okay(packet, *agreed),
             (_, Some(LOCAL_INFILE)) => {
                 self.said.push(format!("LOCAL INFILE {}", shown(packet.body())));
@@ -234,12 +236,7 @@ impl Answer {
         false
     }
 
-    fn add_column(
-        &mut self,
-        packet: &Packet<'_>,
-        agreed: &mut Agreed,
-        statements: &mut Statements,
-    ) -> bool {
+    fn add_column(&mut self, packet: &Packet<'_>, agreed: &mut Agreed, statements: &mut Statements) -> bool {
         let Phase::Columns(left) = self.phase else { return false };
         self.current.add_column(column(packet, *agreed), COLUMNS_MAX);
         if left > 1 {
@@ -310,8 +307,7 @@ impl Answer {
     /// The first packet of the answer to COM_STMT_PREPARE.
     fn prepare(&mut self, packet: &Packet<'_>, statements: &mut Statements) -> bool {
         let mut cursor = Cursor::new(packet.body());
-        let (Some(id), Some(columns), Some(parameters)) =
-            (cursor.u32_le(), cursor.u16_le(), cursor.u16_le())
+        let (Some(id), Some(columns), Some(parameters)) = (cursor.u32_le(), cursor.u16_le(), cursor.u16_le())
         else {
             return true;
         };
@@ -368,6 +364,9 @@ impl Answer {
         let begins_with_def = packet.data.starts_with(b"\x03def");
         match packet.kind() {
             Some(OK) if self.op == Op::Simple || self.op == Op::Login => self.okay(packet, *agreed),
+            Some(OK) if self.op == Op::Unknown && !self.current.is_begun() && is_bare_okay(packet) => {
+                self.okay(packet, *agreed)
+            }
             _ if self.op == Op::Login => {
                 self.step(packet);
                 false
@@ -470,6 +469,11 @@ impl Answer {
 /// An EOF packet, as it was before OK packets took its place.
 fn is_eof(packet: &Packet<'_>) -> bool {
     packet.kind() == Some(EOF) && packet.length <= 5
+}
+
+/// An OK packet that says nothing but that.
+fn is_bare_okay(packet: &Packet<'_>) -> bool {
+    packet.length == 7 && packet.is_all() && super::shape::is_okay(&packet.data, true)
 }
 
 /// What ends rows.

@@ -123,8 +123,14 @@ mod tests {
 
     #[test]
     fn events_have_names() {
-        assert_eq!((name(2), name(30), name(42)), ("QUERY_EVENT", "WRITE_ROWS_EVENT", "GTID_TAGGED_LOG_EVENT"));
+        assert_eq!(
+            (name(2), name(30), name(42)),
+            ("QUERY_EVENT", "WRITE_ROWS_EVENT", "GTID_TAGGED_LOG_EVENT")
+        );
         assert_eq!((name(162), name(171)), ("GTID_EVENT", "DELETE_ROWS_COMPRESSED_EVENT"));
-        assert_eq!((name(100), name(172), name(255)), ("an unknown event", "an unknown event", "an unknown event"));
+        assert_eq!(
+            (name(100), name(172), name(255)),
+            ("an unknown event", "an unknown event", "an unknown event")
+        );
     }
 }

@@ -17,7 +17,7 @@ const WINDOW: usize = 4096;
 const PACKETS: usize = 8;
 
 /// How long the rest of a packet is waited for that would tell whether a place is its beginning.
-const WAIT_MAX: u64 = 64 << 10;
+const WAIT_MAX: u64 = 16 << 10;
 
 /// The longest greeting that is waited for.
 const GREETING_MAX: u64 = 1024;
@@ -34,7 +34,7 @@ enum Behind {
     /// Nothing.
     Nothing,
     /// The beginning of a packet that long, whose contents are as they should be so far.
-    Begun(u64),
+    Begun { length: u64, strong: bool },
     /// Too little to say.
     Short,
     /// No packet.
@@ -77,7 +77,7 @@ fn chain(side: Side, data: &[u8]) -> Chain {
                 rest = &rest[length..];
                 continue;
             }
-            Shape::Begun(length) => Behind::Begun(length),
+            Shape::Begun { length, strong } => Behind::Begun { length, strong },
             Shape::Short => Behind::Short,
             Shape::No => Behind::Other,
         };
@@ -108,8 +108,8 @@ fn judge(side: Side, data: &[u8], at_event: bool) -> Judgement {
     };
     match found.behind {
         _ if enough => Judgement::Yes,
-        Behind::Begun(_) if at_event => Judgement::Yes,
-        Behind::Begun(length) if length <= WAIT_MAX => Judgement::Wait,
+        Behind::Begun { strong: true, .. } if at_event => Judgement::Yes,
+        Behind::Begun { length, .. } if length <= WAIT_MAX => Judgement::Wait,
         Behind::Short => Judgement::Wait,
         // The bytes end with it: what comes next will tell.
         Behind::Nothing if found.whole > 0 => Judgement::Wait,
@@ -130,25 +130,20 @@ pub fn boundary(sides: &[Side], data: &[u8], at_event: bool) -> Resync {
             _ => Judgement::No,
         })
     };
-    if at_event {
-        match judge_all(data, true) {
-            Judgement::Yes => return Resync::Found(0),
-            Judgement::Wait => return Resync::Skip(0),
-            Judgement::No => {}
-        }
-    }
     let may_begin = sides.contains(&Side::Client);
-    for at in usize::from(at_event)..data.len() {
+    // What is certain further behind counts more than what may become so.
+    let mut waits = None;
+    for at in 0..data.len() {
         if may_begin && starts_login(&data[at..]) == Some(true) {
             return Resync::Found(at);
         }
-        match judge_all(&data[at..], false) {
+        match judge_all(&data[at..], at_event && at == 0) {
             Judgement::Yes => return Resync::Found(at),
-            Judgement::Wait => return Resync::Skip(at),
+            Judgement::Wait => _ = waits.get_or_insert(at),
             Judgement::No => {}
         }
     }
-    Resync::Skip(data.len())
+    Resync::Skip(waits.unwrap_or(data.len()))
 }
 
 /// Judges a connection.
@@ -184,7 +179,8 @@ fn assign(sample: &Sample<'_>, client: Direction) -> Verdict {
 fn begins(data: &[u8]) -> Verdict {
     let no = Verdict::No("no greeting of a server");
     let Some((length, seq)) = header(data) else {
-        let can_be = data.get(2).is_none_or(|&high| high == 0) && data.get(1).is_none_or(|&middle| middle < 4);
+        let can_be =
+            data.get(2).is_none_or(|&high| high == 0) && data.get(1).is_none_or(|&middle| middle < 4);
         return if can_be { Verdict::Maybe("the header of a greeting") } else { no };
     };
     if seq != 0 || !(4..=GREETING_MAX).contains(&length) {
@@ -208,7 +204,7 @@ fn begins(data: &[u8]) -> Verdict {
         }
         Some(&ERR) => match shape(Side::Server, data) {
             Shape::Whole { length, .. } if length == data.len() => Verdict::Match(90),
-            Shape::Begun(_) | Shape::Short => Verdict::Maybe("the rest of an error"),
+            Shape::Begun { .. } | Shape::Short => Verdict::Maybe("the rest of an error"),
             _ => no,
         },
         _ => no,
@@ -247,7 +243,7 @@ fn confidence(sent: &[u8], answered: &[u8]) -> u8 {
     let is_command = asks.whole > 0 && asks.behind != Behind::Other;
     let is_answer = says.whole > 0 && says.behind != Behind::Other;
     let answers = is_answer && says.seq == 1;
-    let asks_begun = asks.whole == 0 && matches!(asks.behind, Behind::Begun(_));
+    let asks_begun = asks.whole == 0 && matches!(asks.behind, Behind::Begun { .. });
     let contradicts = !answered.is_empty() && says.whole == 0 && says.behind == Behind::Other
         || !sent.is_empty() && asks.whole == 0 && asks.behind == Behind::Other;
     match () {
@@ -259,7 +255,7 @@ fn confidence(sent: &[u8], answered: &[u8]) -> u8 {
         () if is_command && answers => 80,
         () if is_command => 55,
         () if is_answer && says.strong > 1 => 90,
-        () if is_answer && says.strong > 0 && says.whole > 2 => 85,
+        () if is_answer && says.strong > 0 && says.whole > 2 => 92,
         () if says.strong > 0 && says.seq == 1 && is_answer => 60,
         () => server_alone(answered),
     }
@@ -271,7 +267,7 @@ fn server_alone(answered: &[u8]) -> u8 {
     let Resync::Found(at) = boundary(&[Side::Server], data, true) else { return 0 };
     let found = chain(Side::Server, &data[at..]);
     match (found.strong, found.whole) {
-        (2.., 3..) if found.behind != Behind::Other => 90,
+        (1.., 4..) if found.behind != Behind::Other => 90,
         (2.., 3..) => 70,
         _ => 0,
     }

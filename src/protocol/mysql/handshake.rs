@@ -239,9 +239,8 @@ impl Login<'_> {
 
 fn attribute_field(attributes: &[(&[u8], &[u8])]) -> Field {
     let pairs = attributes.iter();
-    let pairs = pairs.map(|(name, value)| {
-        (Value::Bytes(short(name).to_vec()), Value::Bytes(short(value).to_vec()))
-    });
+    let pairs =
+        pairs.map(|(name, value)| (Value::Bytes(short(name).to_vec()), Value::Bytes(short(value).to_vec())));
     Field::new("connect_attributes", Value::Map(pairs.collect()))
 }
 
@@ -303,10 +302,7 @@ pub fn exchange(packet: &Packet<'_>, show_secrets: bool) -> (&'static str, Optio
 }
 
 fn next_plugin(plugin: &[u8], data: &[u8], show_secrets: bool) -> Vec<Field> {
-    vec![
-        bytes("auth_plugin_name", short(plugin)),
-        Field::new("auth_plugin_data", secret(data, show_secrets)),
-    ]
+    vec![bytes("auth_plugin_name", short(plugin)), Field::new("auth_plugin_data", secret(data, show_secrets))]
 }
 
 /// At most [`SHORT_MAX`] bytes.

@@ -119,9 +119,10 @@ impl Framed for Mysql {
         if !self.begun && !self.greeted && self.late && shape::is_compressed(input.data) {
             return self.switch("the compressed protocol of MySQL");
         }
-        match self.side(input, seq, kind) {
-            Side::Client => self.client_head(input.data, whole, seq, kind),
-            Side::Server => self.server_head(input, whole, seq, kind),
+        match self.side(input, length, seq, kind) {
+            None => Head::More("what tells the client from the server"),
+            Some(Side::Client) => self.client_head(input.data, whole, seq, kind),
+            Some(Side::Server) => self.server_head(input, whole, seq, kind),
         }
     }
 
@@ -217,20 +218,21 @@ impl Framed for Mysql {
 }
 
 impl Mysql {
-    /// Who sends in a direction; learnt from content where it is not known.
-    fn side(&mut self, input: Input<'_>, seq: u8, kind: Option<u8>) -> Side {
+    /// Who sends in a direction; learnt from content where it is not known. None: too few bytes to say.
+    fn side(&mut self, input: Input<'_>, length: u64, seq: u8, kind: Option<u8>) -> Option<Side> {
         let direction = input.direction;
-        let is_greeting = seq == 0 && input.data.len() > HEADER + 1 && matches!(kind, Some(9 | 10));
+        // Commands with these numbers have no contents behind them.
+        let is_greeting = seq == 0 && length > 1 && matches!(kind, Some(9 | 10));
         let is_command = seq == 0 && !is_greeting && kind.is_some_and(|kind| kind != ERR);
-        let from_client = is_command || detect::starts_login(input.data) == Some(true);
         if let Some(client) = self.client
             && !(self.guessed && is_command && client != direction)
         {
-            return if client == direction { Side::Client } else { Side::Server };
+            return Some(if client == direction { Side::Client } else { Side::Server });
         }
+        let from_client = is_command || detect::starts_login(input.data)?;
         self.guessed = !from_client && !is_greeting;
         self.client = Some(if from_client { direction } else { direction.reverse() });
-        if from_client { Side::Client } else { Side::Server }
+        Some(if from_client { Side::Client } else { Side::Server })
     }
 
     fn proxy_head(&mut self, direction: Direction, length: Option<u64>) -> Head {
@@ -245,7 +247,10 @@ impl Mysql {
             // Of the protocol before 4.1 a login is hardly more than a name.
             match detect::starts_login(data) {
                 Some(false) if seq != 1 || length > detect::OLD_LOGIN_MAX => {
-                    return Head::Malformed { length: data.len().min(HEADER + 1), reason: "no login".to_owned() };
+                    return Head::Malformed {
+                        length: data.len().min(HEADER + 1),
+                        reason: "no login".to_owned(),
+                    };
                 }
                 _ => {}
             }

@@ -6,7 +6,7 @@
 
 use super::answer::Answer;
 use super::binlog;
-use super::packet::{Agreed, ERR, OK, Packet};
+use super::packet::{Agreed, EOF, ERR, OK, Packet};
 use super::report::Failure;
 use super::request::{Infile, Op, Request};
 use super::statements::Statements;
@@ -236,6 +236,15 @@ impl Pairing {
     ) {
         if self.streams && packet.kind() == Some(OK) {
             return exchange::lone(self.name, binlog::event(packet), false, out);
+        }
+        if self.streams && packet.kind() == Some(EOF) {
+            self.streams = false;
+            return exchange::lone(
+                self.name,
+                packet.half("EOF (end of the binary log)", Vec::new()),
+                false,
+                out,
+            );
         }
         // A server says so why it ends a connection.
         if self.answer.is_none() && packet.kind() == Some(ERR) && (packet.seqs[0] == 0 || self.streams) {

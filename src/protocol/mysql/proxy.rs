@@ -22,7 +22,11 @@ pub fn header(data: &[u8]) -> Option<Option<u64>> {
     if begins(LINE) {
         let line = &data[..data.len().min(LINE_MAX)];
         let end = memchr::memchr(b'\n', line);
-        return if end.is_none() && line.len() == LINE_MAX { None } else { Some(end.map(|at| at as u64 + 1)) };
+        return if end.is_none() && line.len() == LINE_MAX {
+            None
+        } else {
+            Some(end.map(|at| at as u64 + 1))
+        };
     }
     if begins(SIGNATURE) {
         let length = data.get(14..).and_then(|rest| Cursor::new(rest).u16());

@@ -38,10 +38,11 @@ impl Okay {
         if agreed.has(capability::SESSION_TRACK) != Some(true) {
             // Where it is not known, a length in front of it that fits tells.
             let mut ahead = cursor;
-            okay.info = match packet::string(&mut ahead).filter(|_| agreed.flags.is_none() && ahead.is_empty()) {
-                Some(info) => short(info).to_vec(),
-                None => short(rest(&mut cursor)).to_vec(),
-            };
+            okay.info =
+                match packet::string(&mut ahead).filter(|_| agreed.flags.is_none() && ahead.is_empty()) {
+                    Some(info) => short(info).to_vec(),
+                    None => short(rest(&mut cursor)).to_vec(),
+                };
             return okay;
         }
         okay.info = short(packet::string(&mut cursor).unwrap_or_default()).to_vec();
@@ -187,10 +188,5 @@ pub fn progress(packet: &Packet<'_>) -> String {
     let (stage, stages) = (cursor.u8().unwrap_or(0), cursor.u8().unwrap_or(0));
     let thousandths = cursor.u24_le().unwrap_or(0);
     let info = packet::string(&mut cursor).unwrap_or_default();
-    format!(
-        "stage {stage} of {stages}, {}.{:03}%: {}",
-        thousandths / 1000,
-        thousandths % 1000,
-        shown(info)
-    )
+    format!("stage {stage} of {stages}, {}.{:03}%: {}", thousandths / 1000, thousandths % 1000, shown(info))
 }

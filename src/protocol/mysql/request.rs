@@ -206,9 +206,7 @@ impl Reader<'_, '_> {
             command::BINLOG_DUMP | command::BINLOG_DUMP_GTID | command::TABLE_DUMP => {
                 (Some(Op::Binlog), replication(code, name, cursor))
             }
-            command::REGISTER_SLAVE => {
-                (Some(Op::Simple), register(name, cursor, self.options.show_secrets))
-            }
+            command::REGISTER_SLAVE => (Some(Op::Simple), register(name, cursor, self.options.show_secrets)),
             command::SEMI_SYNC_ACK => (None, acknowledgement(name, cursor)),
             command::QUIT => (None, plain(name, Vec::new())),
             command::CLONE | command::SUBSCRIBE_GROUP_REPLICATION_STREAM | command::MULTI => {
@@ -335,9 +333,8 @@ impl Reader<'_, '_> {
             said.fields.push(text("parameters", "unknown"));
             return said;
         }
-        let is_long = |index: usize| {
-            statement.is_some_and(|statement| statement.long.contains(&(index as u16)))
-        };
+        let is_long =
+            |index: usize| statement.is_some_and(|statement| statement.long.contains(&(index as u16)));
         let mut values = Values::read(&kinds, nulls, &mut cursor, self.options.max_field, is_long);
         let own = own.unwrap_or(count).min(count);
         let cut = values.cut;
@@ -510,7 +507,10 @@ fn replication(code: u8, name: &'static str, mut cursor: Cursor<'_>) -> Said {
         let database = byte_string(&mut cursor);
         let table = byte_string(&mut cursor);
         let summary = format!("{name} {}.{}", shown(database), shown(table));
-        return plain(&summary, vec![bytes("database_name", short(database)), bytes("table_name", short(table))]);
+        return plain(
+            &summary,
+            vec![bytes("database_name", short(database)), bytes("table_name", short(table))],
+        );
     }
     let (position, flags, server, file);
     if code == command::BINLOG_DUMP {

@@ -147,10 +147,8 @@ impl Outcome {
     pub fn summary(&self, lists_fields: bool) -> String {
         let remarks = self.okay.as_ref().map(Okay::remarks).unwrap_or_default();
         let many = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-        let has_cursor = self
-            .okay
-            .as_ref()
-            .is_some_and(|okay| okay.status & super::packet::status::CURSOR_EXISTS != 0);
+        let has_cursor =
+            self.okay.as_ref().is_some_and(|okay| okay.status & super::packet::status::CURSOR_EXISTS != 0);
         match self.is_begun() {
             true if lists_fields => many(self.column_count, "column"),
             true if has_cursor && self.rows == 0 => format!("cursor{remarks}"),

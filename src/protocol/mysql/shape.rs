@@ -24,8 +24,8 @@ impl Side {
 pub enum Shape {
     /// A whole packet of so many bytes; `strong`: its contents do not come by chance.
     Whole { length: usize, seq: u8, strong: bool },
-    /// The beginning of a packet of so many bytes; its contents are as they should be so far.
-    Begun(u64),
+    /// The beginning of a packet of so many bytes; its contents are as they should be so far. `strong`: no others are.
+    Begun { length: u64, strong: bool },
     /// Too few bytes to say.
     Short,
     /// No packet.
@@ -37,12 +37,63 @@ const TEXT: usize = 256;
 
 /// Words with which statements begin.
 const WORDS: [&[u8]; 57] = [
-    b"SELECT", b"INSERT", b"UPDATE", b"DELETE", b"REPLACE", b"SET", b"SHOW", b"CREATE", b"DROP", b"ALTER",
-    b"BEGIN", b"COMMIT", b"ROLLBACK", b"START", b"USE", b"CALL", b"EXPLAIN", b"DESCRIBE", b"DESC", b"WITH",
-    b"LOAD", b"LOCK", b"UNLOCK", b"TRUNCATE", b"RENAME", b"GRANT", b"REVOKE", b"FLUSH", b"ANALYZE", b"CHECK",
-    b"OPTIMIZE", b"REPAIR", b"KILL", b"DO", b"HANDLER", b"PREPARE", b"EXECUTE", b"DEALLOCATE", b"SAVEPOINT",
-    b"RELEASE", b"XA", b"PURGE", b"RESET", b"CHANGE", b"STOP", b"INSTALL", b"UNINSTALL", b"BINLOG", b"CACHE",
-    b"HELP", b"SIGNAL", b"RESIGNAL", b"TABLE", b"VALUES", b"CHECKSUM", b"SHUTDOWN", b"KILL",
+    b"SELECT",
+    b"INSERT",
+    b"UPDATE",
+    b"DELETE",
+    b"REPLACE",
+    b"SET",
+    b"SHOW",
+    b"CREATE",
+    b"DROP",
+    b"ALTER",
+    b"BEGIN",
+    b"COMMIT",
+    b"ROLLBACK",
+    b"START",
+    b"USE",
+    b"CALL",
+    b"EXPLAIN",
+    b"DESCRIBE",
+    b"DESC",
+    b"WITH",
+    b"LOAD",
+    b"LOCK",
+    b"UNLOCK",
+    b"TRUNCATE",
+    b"RENAME",
+    b"GRANT",
+    b"REVOKE",
+    b"FLUSH",
+    b"ANALYZE",
+    b"CHECK",
+    b"OPTIMIZE",
+    b"REPAIR",
+    b"KILL",
+    b"DO",
+    b"HANDLER",
+    b"PREPARE",
+    b"EXECUTE",
+    b"DEALLOCATE",
+    b"SAVEPOINT",
+    b"RELEASE",
+    b"XA",
+    b"PURGE",
+    b"RESET",
+    b"CHANGE",
+    b"STOP",
+    b"INSTALL",
+    b"UNINSTALL",
+    b"BINLOG",
+    b"CACHE",
+    b"HELP",
+    b"SIGNAL",
+    b"RESIGNAL",
+    b"TABLE",
+    b"VALUES",
+    b"CHECKSUM",
+    b"SHUTDOWN",
+    b"KILL",
 ];
 
 /// Judges the packet at the front of `data`.
@@ -67,7 +118,7 @@ pub fn shape(side: Side, data: &[u8]) -> Shape {
     };
     match judged {
         Some(strong) if whole => Shape::Whole { length: HEADER + length as usize, seq, strong },
-        Some(_) => Shape::Begun(HEADER as u64 + length),
+        Some(strong) => Shape::Begun { length: HEADER as u64 + length, strong },
         None => Shape::No,
     }
 }
@@ -160,7 +211,9 @@ fn server(contents: &[u8], length: u64, seq: u8, whole: bool) -> Option<bool> {
         OK => (length > 2).then_some(false),
         LOCAL_INFILE if length > 1 && is_text(&contents[1..]) => Some(false),
         _ if length == 1 => Some(false),
-        3 if contents.starts_with(&b"\x03def"[..contents.len().min(4)]) && length > 16 => Some(contents.len() >= 4),
+        3 if contents.starts_with(&b"\x03def"[..contents.len().min(4)]) && length > 16 => {
+            Some(contents.len() >= 4)
+        }
         _ => is_row(contents, whole).then_some(length > 32 && whole),
     }
 }
@@ -176,7 +229,7 @@ fn is_error(contents: &[u8], length: u64, whole: bool) -> bool {
 }
 
 /// An OK packet, or one in place of an EOF packet.
-fn is_okay(contents: &[u8], whole: bool) -> bool {
+pub fn is_okay(contents: &[u8], whole: bool) -> bool {
     let mut cursor = Cursor::new(&contents[1..]);
     let (Some(_), Some(_)) = (packet::integer(&mut cursor), packet::integer(&mut cursor)) else {
         return !whole;
@@ -192,15 +245,23 @@ fn has_status(rest: &[u8]) -> bool {
     Cursor::new(rest).u16_le().is_some_and(|status| status & 4 == 0 && status & 3 != 0)
 }
 
+/// How many values of a row are looked at.
+const VALUES: usize = 64;
+
 /// A row of text: length-encoded strings that fill it.
 fn is_row(contents: &[u8], whole: bool) -> bool {
     let mut cursor = Cursor::new(contents);
-    while let Some(&first) = cursor.rest().first() {
-        if first == LOCAL_INFILE {
-            let _ = cursor.u8();
-            continue;
+    for _ in 0..VALUES {
+        match cursor.rest().first() {
+            None => return true,
+            Some(&LOCAL_INFILE) => {
+                let _ = cursor.u8();
+                continue;
+            }
+            Some(&ERR) => return false,
+            Some(_) => {}
         }
-        let Some(length) = packet::integer(&mut cursor) else { return !whole && first != ERR };
+        let Some(length) = packet::integer(&mut cursor) else { return !whole };
         if length > cursor.len() as u64 {
             return !whole;
         }
@@ -265,7 +326,9 @@ mod tests {
         check(Side::Server, b"\x03\0\0\x07\x01a\xfb", Some(false));
         check(Side::Server, b"\x03\0\0\x07\x02a\xfb", Some(false));
         check(Side::Server, b"\x03\0\0\x07\x05a\xfb", None);
-        assert_eq!(shape(Side::Client, b"\x09\0\0\0\x03SEL"), Shape::Begun(13));
+        let begun = |strong| Shape::Begun { length: 13, strong };
+        assert_eq!(shape(Side::Client, b"\x09\0\0\0\x03SEL"), begun(false));
+        assert_eq!(shape(Side::Client, b"\x09\0\0\0\x03SELECT "), begun(true));
         assert_eq!(shape(Side::Client, b"\x09\0\0"), Shape::Short);
     }
 

@@ -111,7 +111,8 @@ impl Seen {
 /// The end of what begins at `at`: a literal, a quoted name, a word, a comment, or one other byte.
 fn token_end(query: &[u8], at: usize) -> usize {
     let rest = &query[at..];
-    let until = |end: &[u8]| memchr::memmem::find(&rest[2..], end).map_or(rest.len(), |to| 2 + to + end.len());
+    let until =
+        |end: &[u8]| memchr::memmem::find(&rest[2..], end).map_or(rest.len(), |to| 2 + to + end.len());
     let length = match rest {
         [quote @ (b'\'' | b'"' | b'`'), ..] => quoted(rest, *quote),
         [b'/', b'*', b'!' | b'M', ..] => 2, // its contents are executed
@@ -155,17 +156,38 @@ mod tests {
     fn passwords_are_masked_wherever_a_statement_holds_them() {
         for (query, expected) in [
             ("CREATE USER a@b IDENTIFIED BY 'se''c\\'ret'", "CREATE USER a@b IDENTIFIED BY '***'"),
-            ("create user a identified by 'x', c identified by \"y\"", "create user a identified by '***', c identified by \"***\""),
-            ("ALTER USER 'a'@'%' IDENTIFIED WITH caching_sha2_password BY 'x' REPLACE 'old'", "ALTER USER 'a'@'%' IDENTIFIED WITH caching_sha2_password BY '***' REPLACE '***'"),
-            ("CREATE USER a IDENTIFIED VIA ed25519 USING PASSWORD('x')", "CREATE USER a IDENTIFIED VIA ed25519 USING PASSWORD('***')"),
+            (
+                "create user a identified by 'x', c identified by \"y\"",
+                "create user a identified by '***', c identified by \"***\"",
+            ),
+            (
+                "ALTER USER 'a'@'%' IDENTIFIED WITH caching_sha2_password BY 'x' REPLACE 'old'",
+                "ALTER USER 'a'@'%' IDENTIFIED WITH caching_sha2_password BY '***' REPLACE '***'",
+            ),
+            (
+                "CREATE USER a IDENTIFIED VIA ed25519 USING PASSWORD('x')",
+                "CREATE USER a IDENTIFIED VIA ed25519 USING PASSWORD('***')",
+            ),
             ("CREATE USER a IDENTIFIED WITH 'p' AS '*HASH'", "CREATE USER a IDENTIFIED WITH 'p' AS '***'"),
-            ("GRANT ALL ON *.* TO a IDENTIFIED BY PASSWORD '*HASH'", "GRANT ALL ON *.* TO a IDENTIFIED BY PASSWORD '***'"),
+            (
+                "GRANT ALL ON *.* TO a IDENTIFIED BY PASSWORD '*HASH'",
+                "GRANT ALL ON *.* TO a IDENTIFIED BY PASSWORD '***'",
+            ),
             ("SET PASSWORD = 'x'", "SET PASSWORD = '***'"),
             ("SET PASSWORD FOR 'a'@'h' = PASSWORD('x')", "SET PASSWORD FOR 'a'@'h' = PASSWORD('***')"),
             ("SET PASSWORD FOR 'a'@'h' = 'x' REPLACE 'y'", "SET PASSWORD FOR 'a'@'h' = '***' REPLACE '***'"),
-            ("CHANGE MASTER TO MASTER_HOST='h', MASTER_PASSWORD = 'x'", "CHANGE MASTER TO MASTER_HOST='h', MASTER_PASSWORD = '***'"),
-            ("CHANGE REPLICATION SOURCE TO SOURCE_PASSWORD='x'", "CHANGE REPLICATION SOURCE TO SOURCE_PASSWORD='***'"),
-            ("CREATE SERVER s FOREIGN DATA WRAPPER mysql OPTIONS (USER 'u', PASSWORD 'x')", "CREATE SERVER s FOREIGN DATA WRAPPER mysql OPTIONS (USER 'u', PASSWORD '***')"),
+            (
+                "CHANGE MASTER TO MASTER_HOST='h', MASTER_PASSWORD = 'x'",
+                "CHANGE MASTER TO MASTER_HOST='h', MASTER_PASSWORD = '***'",
+            ),
+            (
+                "CHANGE REPLICATION SOURCE TO SOURCE_PASSWORD='x'",
+                "CHANGE REPLICATION SOURCE TO SOURCE_PASSWORD='***'",
+            ),
+            (
+                "CREATE SERVER s FOREIGN DATA WRAPPER mysql OPTIONS (USER 'u', PASSWORD 'x')",
+                "CREATE SERVER s FOREIGN DATA WRAPPER mysql OPTIONS (USER 'u', PASSWORD '***')",
+            ),
             ("SELECT old_password('x')", "SELECT old_password('***')"),
             ("CREATE USER a IDENTIFIED BY /* why */ 'x'", "CREATE USER a IDENTIFIED BY /* why */ '***'"),
             ("/*!50003 CREATE USER a IDENTIFIED BY 'x' */", "/*!50003 CREATE USER a IDENTIFIED BY '***' */"),
