@@ -11,6 +11,8 @@ test=(nginx-light=nginx redis-server=redis-server redis-tools=redis-cli curl=cur
     tshark=tshark tcpdump=tcpdump python3=python3 iproute2=ip zstd=zstd chromium=chromium nghttp2-client=h2load
     nghttp2-server=nghttpd nghttp2-proxy=nghttpx python3-grpcio=/usr/lib/python3/dist-packages/grpc/__init__.py
     postgresql=/usr/lib/postgresql postgresql-client=psql
+    mariadb-server=mariadbd mariadb-client=mariadb libmariadb-dev=/usr/include/mariadb/mysql.h
+    python3-pymysql=/usr/lib/python3/dist-packages/pymysql/__init__.py
     nats-server=nats-server python3-psycopg=/usr/lib/python3/dist-packages/psycopg/__init__.py)
 bench=(wrk=wrk)
 
@@ -88,6 +90,7 @@ disable_services() {
         nghttp2-proxy) systemctl disable --now nghttpx ;;
         nats-server) systemctl disable --now nats-server ;;
         postgresql) systemctl disable --now postgresql ;;
+        mariadb-server) systemctl disable --now mariadb ;;
         esac
     done
 }
