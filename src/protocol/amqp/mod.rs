@@ -279,8 +279,9 @@ impl Amqp {
             return exchange::lone(NAME, half, self.is_client(direction), out);
         };
         match method.sender {
-            Sender::Client => _ = self.client.get_or_insert(direction),
-            Sender::Server => _ = self.client.get_or_insert(direction.reverse()),
+            // Surer than the role, which is a guess where the beginning was not seen.
+            Sender::Client => self.client = Some(direction),
+            Sender::Server => self.client = Some(direction.reverse()),
             Sender::Both => {}
         }
         self.end_greeting(out);

@@ -1,7 +1,7 @@
 //! What is said, and what belongs together.
 
 use super::*;
-use crate::event::{Cause, Direction};
+use crate::event::{Cause, Direction, Role};
 use crate::protocol::testing::{recv, run, send};
 
 const HEARTBEAT: &[u8] = b"\x08\x00\x00\x00\x00\x00\x00\xce";
@@ -289,4 +289,20 @@ fn a_server_that_closes_tells_which_method_it_refuses() {
 fn methods_that_nobody_knows_are_named_by_number() {
     let outcome = check(&[send(method(1, 70, 10, b"abc"))], &["class 70 method 10"]);
     assert_eq!(outcome.records[0].causes(), [Cause::Unsupported]);
+}
+
+#[test]
+fn which_end_is_the_client_is_told_by_content() {
+    let steps = [
+        send([method(1, 85, 10, b"\x01"), publish(1), header(1, 0, b"\x00\x00")].concat()),
+        recv(method(1, 60, 80, b"\x00\x00\x00\x00\x00\x00\x00\x01\x00")),
+    ];
+    for role in [Role::Client, Role::Server, Role::Unknown] {
+        let options = Options { role, ..setup().options };
+        let outcome = run(&PROTOCOL, &steps, Setup { options, ..setup() });
+        let expected =
+            ["confirm.select", "basic.publish exchange=x routing_key=k 0 bytes -> basic.ack delivery_tag=1"];
+        assert_eq!(outcome.summaries(), expected, "{role:?}");
+        assert!(outcome.records[0].request.is_some(), "the client's");
+    }
 }
