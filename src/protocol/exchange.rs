@@ -101,6 +101,11 @@ impl<K: PartialEq> Pending<K> {
         self.waiting.remove(at)
     }
 
+    /// The keys of those that wait, the oldest first.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.waiting.iter().map(|(of, _)| of)
+    }
+
     /// The oldest request and its key.
     pub fn pop(&mut self) -> Option<(K, Half)> {
         self.waiting.pop_front()

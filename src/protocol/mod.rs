@@ -29,7 +29,7 @@ macro_rules! protocols {
     };
 }
 
-protocols! { amqp http1 http2 nats postgres redis }
+protocols! { amqp http1 http2 kafka nats postgres redis }
 
 /// What both ends may agree to speak from some byte on, as [`Then::Switched`] names it, and the protocol whose parser
 /// goes on there.
