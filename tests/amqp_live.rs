@@ -22,9 +22,8 @@ struct Rabbit {
     registry: Child,
     /// The script that starts the server, and waits for it.
     script: Child,
-    pid: Option<i32>,
     address: SocketAddr,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Rabbit {
@@ -59,20 +58,25 @@ impl Rabbit {
             .env("RABBITMQ_PID_FILE", path("pid"));
         let script = quiet(&mut command).expect("rabbitmq-server is installed");
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let pid = path("pid");
-        let mut rabbit = Rabbit { registry, script, pid: None, address, _folder: folder };
+        let rabbit = Rabbit { registry, script, address, folder };
         eventually("the server listens", || TcpStream::connect(address).is_ok());
-        let pid = fs::read_to_string(pid).expect("the server writes its number");
-        rabbit.pid = Some(pid.trim().parse().expect("a number"));
         rabbit
     }
 
+    /// The server's own number, which it writes once it runs.
+    fn written_pid(&self) -> Option<i32> {
+        fs::read_to_string(self.folder.path().join("pid")).ok()?.trim().parse().ok()
+    }
+
     fn pid(&self) -> u32 {
-        self.pid.expect("started").unsigned_abs()
+        self.written_pid().expect("the server writes its number").unsigned_abs()
     }
 
     fn stop(&mut self) {
-        if let Some(pid) = self.pid.take() {
+        if let Ok(None) = self.script.try_wait()
+            && let Some(pid) = self.written_pid()
+        {
+            // The script waits for it, so the number is still the server's.
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             let _ = self.script.wait();
         }

@@ -181,10 +181,8 @@ impl<'a> Decoder<'a> {
             }
             (_, "group_id", Value::Bytes(_)) => add(&mut notes.groups, shown(value)),
             (_, "acks", Value::Number(acks)) => notes.acks = Some(*acks),
-            (_, "error_code" | "topic_config_error_code", Value::Number(code)) => {
-                if *code != 0 {
-                    add(&mut notes.errors, error_name(*code));
-                }
+            (_, "error_code" | "topic_config_error_code", Value::Number(code)) if *code != 0 => {
+                add(&mut notes.errors, error_name(*code));
             }
             _ => {}
         }

@@ -69,6 +69,7 @@ fn judge(sample: &Sample<'_>, client: Direction) -> Verdict {
         {
             Verdict::No("what the other side says is no response")
         }
+        _ if sure < 60 => Verdict::No("a request that others could send as well, without a response"),
         _ => Verdict::Match(sure),
     }
 }

@@ -278,10 +278,15 @@ fn body(
     match api {
         Some(api @ Api { schemas: Some(schemas), newest, .. }) if version <= *newest => {
             decoder.body(schemas[side], version, api.is_flexible(version), fields)?;
-            match api.ends(version, decoder.cursor.rest()) {
-                true => Ok(()),
-                false => Err(Stop::Bad("bytes behind its last field")),
+            // Whoever receives it passes over what follows, and so is it told.
+            if !api.ends(version, decoder.cursor.rest()) {
+                let count = decoder.cursor.len() + decoder.beyond;
+                fields.push(Field::new(
+                    "trailing_bytes",
+                    Value::Number(i64::try_from(count).unwrap_or(i64::MAX)),
+                ));
             }
+            Ok(())
         }
         Some(Api { schemas: Some(_), .. }) => {
             fields.push(Field::new("undecoded", Value::Text("a newer version".into())));
@@ -296,7 +301,8 @@ fn body(
 
 /// Notes what a message lacks.
 fn finish(half: &mut Half, read: Result<(), Stop>, decoder: &Decoder<'_>, notes: &Notes, frame: &Frame<'_>) {
-    if is_undecoded(&half.message.fields) || notes.is_packed {
+    let has_more = half.message.fields.iter().any(|field| field.name == "trailing_bytes");
+    if is_undecoded(&half.message.fields) || has_more || notes.is_packed {
         half.add_cause(Cause::Unsupported);
     }
     match read {

@@ -160,7 +160,7 @@ fn what_is_kept_is_bounded() {
     let outcome = run(&PROTOCOL, &[send(calls)], setup());
     let limited = outcome.records.iter().filter(|record| record.causes().contains(&Cause::Limit)).count();
     assert_eq!((outcome.records.len(), limited), (5000, 5000 - crate::protocol::exchange::PENDING_MAX));
-    let messages: Vec<u8> = (1..=2000).flat_map(|channel| publish(channel)).collect();
+    let messages: Vec<u8> = (1..=2000).flat_map(publish).collect();
     let outcome = run(&PROTOCOL, &[send(messages)], setup());
     let limited = outcome.records.iter().filter(|record| record.causes().contains(&Cause::Limit)).count();
     assert_eq!((outcome.records.len(), limited), (2000, 2000 - super::super::CONTENTS_MAX));
