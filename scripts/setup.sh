@@ -11,9 +11,11 @@ test=(nginx-light=nginx redis-server=redis-server redis-tools=redis-cli curl=cur
     tshark=tshark tcpdump=tcpdump python3=python3 iproute2=ip zstd=zstd chromium=chromium nghttp2-client=h2load
     nghttp2-server=nghttpd nghttp2-proxy=nghttpx python3-grpcio=/usr/lib/python3/dist-packages/grpc/__init__.py
     postgresql=/usr/lib/postgresql postgresql-client=psql
-    mariadb-server=mariadbd mariadb-client=mariadb libmariadb-dev=/usr/include/mariadb/mysql.h
-    python3-pymysql=/usr/lib/python3/dist-packages/pymysql/__init__.py
-    nats-server=nats-server python3-psycopg=/usr/lib/python3/dist-packages/psycopg/__init__.py)
+     mariadb-server=mariadbd mariadb-client=mariadb libmariadb-dev=/usr/include/mariadb/mysql.h
+     python3-pymysql=/usr/lib/python3/dist-packages/pymysql/__init__.py nats-server=nats-server
+     python3-psycopg=/usr/lib/python3/dist-packages/psycopg/__init__.py
+     rabbitmq-server=/usr/lib/rabbitmq/bin/rabbitmq-server
+     python3-pika=/usr/lib/python3/dist-packages/pika/__init__.py kcat=kcat)
 bench=(wrk=wrk)
 
 main() {
@@ -89,6 +91,7 @@ disable_services() {
         redis-server) systemctl disable --now redis-server ;;
         nghttp2-proxy) systemctl disable --now nghttpx ;;
         nats-server) systemctl disable --now nats-server ;;
+        rabbitmq-server) systemctl disable --now rabbitmq-server epmd.socket epmd ;;
         postgresql) systemctl disable --now postgresql ;;
         mariadb-server) systemctl disable --now mariadb ;;
         esac

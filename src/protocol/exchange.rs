@@ -95,6 +95,17 @@ impl<K: PartialEq> Pending<K> {
         self.waiting.remove(at).map(|(_, request)| request)
     }
 
+    /// The oldest request whose key `fits`, and its key.
+    pub fn take_if(&mut self, fits: impl Fn(&K) -> bool) -> Option<(K, Half)> {
+        let at = self.waiting.iter().position(|(of, _)| fits(of))?;
+        self.waiting.remove(at)
+    }
+
+    /// The keys of those that wait, the oldest first.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.waiting.iter().map(|(of, _)| of)
+    }
+
     /// The oldest request and its key.
     pub fn pop(&mut self) -> Option<(K, Half)> {
         self.waiting.pop_front()

@@ -31,7 +31,7 @@ macro_rules! protocols {
     };
 }
 
-protocols! { http1 http2 mysql nats postgres redis }
+protocols! { amqp http1 http2 kafka mysql nats postgres redis }
 
 /// What both ends may agree to speak from some byte on, as [`Then::Switched`] names it, and the protocol whose parser
 /// goes on there.
