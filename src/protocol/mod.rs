@@ -29,7 +29,7 @@ macro_rules! protocols {
     };
 }
 
-protocols! { http1 http2 nats postgres redis }
+protocols! { http1 http2 mongodb nats postgres redis }
 
 /// What both ends may agree to speak from some byte on, as [`Then::Switched`] names it, and the protocol whose parser
 /// goes on there.
@@ -114,7 +114,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// The other verdict where it says more for the protocol than this one.
-    fn or_better(self, other: Verdict) -> Verdict {
+    pub fn or_better(self, other: Verdict) -> Verdict {
         let rank = |verdict: &Verdict| match verdict {
             Verdict::Match(confidence) => 2 + u16::from(*confidence),
             Verdict::Maybe(_) => 1,
