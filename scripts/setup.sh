@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages that are missing for the given jobs (build, test, bench; by
-# default build and test). Calls neither apt nor sudo where nothing is missing, and leaves no service
+# default build and test), and what the tests need of Python, in target/python. Calls neither apt nor sudo where nothing is missing, and leaves no service
 # running that it installed.
 set -euo pipefail
 
@@ -14,6 +14,10 @@ test=(nginx-light=nginx redis-server=redis-server redis-tools=redis-cli curl=cur
     nats-server=nats-server python3-psycopg=/usr/lib/python3/dist-packages/psycopg/__init__.py)
 bench=(wrk=wrk)
 
+# Python packages of the tests, from PyPI; in a folder of their own, since distributions keep theirs to themselves.
+python_packages=(pymongo secantusdb)
+python_folder="$(cd "$(dirname "$0")/.." && pwd)/target/python"
+
 main() {
     if [ "${1-}" = --as-root ]; then
         shift
@@ -22,9 +26,25 @@ main() {
     fi
     local missing
     missing=$(missing_packages "$@")
-    [ -n "$missing" ] || return 0
     # shellcheck disable=SC2086 # one word per package
-    install_packages $missing
+    [ -z "$missing" ] || install_packages $missing
+    case " ${*:-test} " in
+    *" test "*) install_python ;;
+    esac
+}
+
+# Installs what is missing of the tests' Python packages.
+install_python() {
+    local package missing=()
+    for package in "${python_packages[@]}"; do
+        compgen -G "$python_folder/lib/python3*/site-packages/$package-*.dist-info" >/dev/null || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    echo "setup: installing ${missing[*]} from PyPI" >&2
+    # Debian and Ubuntu leave this part of Python out.
+    python3 -c 'import ensurepip' 2>/dev/null || install_packages python3-venv
+    [ -x "$python_folder/bin/pip" ] || python3 -m venv "$python_folder"
+    "$python_folder/bin/pip" install --quiet --disable-pip-version-check "${missing[@]}"
 }
 
 missing_packages() {

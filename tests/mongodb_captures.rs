@@ -6,6 +6,7 @@ mod common;
 use common::captures::{assert_robust, count, expected, field, files, folder, histogram, run, text, try_run};
 use sockdbg::record::{Record, Status, Value};
 use std::collections::BTreeMap;
+use std::fs;
 
 fn operations(records: &[&Record]) -> BTreeMap<String, usize> {
     let messages = records.iter().flat_map(|record| record.messages());
@@ -51,25 +52,34 @@ fn deepflow_counts_as_many_requests_and_answers() {
     assert_eq!(format!("{requests}/{responses}/0"), *figure);
 }
 
-/// What packetbeat's tests assert of these captures (`packetbeat/tests/system/test_0025_mongodb_basic.py`).
+/// Collections as OP_QUERY names them, in the files that tshark wrote beside the captures.
+fn namespaces_of_tshark(file: &str) -> BTreeMap<String, usize> {
+    let table = folder().join(format!("{file}.mongo.tshark.tsv"));
+    let table = fs::read_to_string(table).expect("what tshark decoded");
+    let column = table
+        .lines()
+        .next()
+        .expect("names")
+        .split('\t')
+        .position(|name| name == "mongo.full_collection_name");
+    let column = column.expect("the column");
+    let cells = table.lines().skip(1).filter_map(|line| line.split('\t').nth(column));
+    count(cells.flat_map(|cell| cell.split('|')).filter(|name| !name.is_empty()).map(str::to_owned))
+}
+
 #[test]
-fn packetbeat_finds_the_same_methods_and_collections() {
-    let check = |file: &str, command: &str, collection: &str| {
-        let seen = run(&format!("mongodb/packetbeat--{file}.pcap"));
-        let found = seen.of("mongodb").iter().filter_map(|record| record.request.as_ref()).any(|request| {
-            let is = |name: &str, value: &str| text(request, name).is_some_and(|text| text == value);
-            if command.is_empty() {
-                is("fullCollectionName", collection)
-            } else {
-                is("command", command) && is("collection", collection)
-            }
-        });
-        assert!(found, "{file}: {command} {collection}");
-    };
-    check("mongodb_create_collection", "create", "test");
-    check("mongodb_find", "", "test.restaurants");
-    check("mongodb_inserts", "insert", "restaurants");
-    check("mongo_3.0_session", "insert", "testData");
+fn collections_are_those_that_tshark_found() {
+    for file in files("mongodb") {
+        let seen = run(&file);
+        let records = seen.of("mongodb");
+        let requests = records.iter().filter_map(|record| record.request.as_ref());
+        let queries = requests.filter(|request| text(request, "opCode").as_deref() == Some("OP_QUERY"));
+        let ours = count(queries.map(|request| match text(request, "fullCollectionName") {
+            Some(name) => name,
+            None => format!("{}.$cmd", text(request, "db").expect("a command has a database")),
+        }));
+        assert_eq!(ours, namespaces_of_tshark(&file), "{file}");
+    }
 }
 
 #[test]

@@ -378,9 +378,10 @@ impl Shower {
                 named("$regularExpression", map(pairs))
             }),
             DB_POINTER => self.pointer(&mut cursor),
-            CODE => element.value.get(4..).map(|code| {
-                named("$code", self.text(code.strip_suffix(b"\0").unwrap_or(code)))
-            }),
+            CODE => element
+                .value
+                .get(4..)
+                .map(|code| named("$code", self.text(code.strip_suffix(b"\0").unwrap_or(code)))),
             CODE_WITH_SCOPE => self.code(&mut cursor, depth),
             INT32 => cursor.i32_le().map(|number| Value::Number(number.into())),
             TIMESTAMP => cursor.u32_le().and_then(|increment| {
@@ -389,9 +390,9 @@ impl Shower {
                 Some(named("$timestamp", map(pairs)))
             }),
             INT64 => cursor.i64_le().map(Value::Number),
-            DECIMAL128 => cursor
-                .array()
-                .map(|bytes| named("$numberDecimal", Value::Text(decimal::text(bytes).into()))),
+            DECIMAL128 => {
+                cursor.array().map(|bytes| named("$numberDecimal", Value::Text(decimal::text(bytes).into())))
+            }
             MIN_KEY => Some(named("$minKey", Value::Number(1))),
             MAX_KEY => Some(named("$maxKey", Value::Number(1))),
             _ => None,
@@ -421,10 +422,8 @@ impl Shower {
         let length = cursor.u32_le()? as usize;
         let name = cursor.bytes(length)?;
         let id = cursor.array::<12>()?;
-        let pairs = [
-            ("$ref", self.text(name.strip_suffix(b"\0").unwrap_or(name))),
-            ("$id", named("$oid", hex(&id))),
-        ];
+        let pairs =
+            [("$ref", self.text(name.strip_suffix(b"\0").unwrap_or(name))), ("$id", named("$oid", hex(&id)))];
         Some(named("$dbPointer", map(pairs)))
     }
 
@@ -476,8 +475,7 @@ fn date(milliseconds: i64) -> String {
     let from_march = days + 719_468;
     let era = from_march.div_euclid(146_097);
     let day_of_era = from_march.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
@@ -541,10 +539,11 @@ mod tests {
         check("1400000007610056E1FC72E0C917E9C471416100", named("$oid", text("56e1fc72e0c917e9c4714161")));
         check("090000000862000100", Value::Flag(true));
         check("10000000096100C5D8D6CC3B01000000", named("$date", text("2012-12-24T12:15:30.501Z")));
-        check("10000000096100C33CE7B9BDFFFFFF00", named("$date", text("-284643869501")));
+        check("10000000096100C33CE7B9BDFFFFFF00", named("$date", text("1960-12-24T12:15:30.499Z")));
         check("080000000A610000", Value::Null);
         check("0F0000000B610061626300696D0000", {
-            let pairs = [("pattern", Value::Bytes(b"abc".to_vec())), ("options", Value::Bytes(b"im".to_vec()))];
+            let pairs =
+                [("pattern", Value::Bytes(b"abc".to_vec())), ("options", Value::Bytes(b"im".to_vec()))];
             named("$regularExpression", map(pairs))
         });
         check("1A0000000C610002000000620056E1FC72E0C917E9C471416100", {

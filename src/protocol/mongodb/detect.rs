@@ -76,20 +76,30 @@ pub fn look(data: &[u8]) -> Look {
 
 /// Names of members and collections are text.
 fn is_name(name: &[u8]) -> bool {
-    !name.is_empty() && name.len() <= 255 && std::str::from_utf8(name).is_ok_and(|name| !name.contains(char::is_control))
+    !name.is_empty()
+        && name.len() <= 255
+        && std::str::from_utf8(name).is_ok_and(|name| !name.contains(char::is_control))
 }
 
 /// Looks at what an operation that is not known says: messages have a document, at their beginning or behind flags.
 fn unknown(bytes: &[u8], is_cut: bool) -> Look {
     if is_cut {
-        return if bytes.len() < WINDOW - HEADER { Look::Short } else { Look::No("an operation that is not known") };
+        return if bytes.len() < WINDOW - HEADER {
+            Look::Short
+        } else {
+            Look::No("an operation that is not known")
+        };
     }
     let has_document = |at: usize| {
         let document = bytes.get(at..).map(|bytes| Document::take(&mut Cursor::new(bytes)));
         let Some(Ok(document)) = document else { return false };
         !document.is_cut && !document.is_empty() && document.check().is_ok()
     };
-    if [0, 4, 5].into_iter().any(has_document) { Look::Unknown } else { Look::No("an operation that is not known") }
+    if [0, 4, 5].into_iter().any(has_document) {
+        Look::Unknown
+    } else {
+        Look::No("an operation that is not known")
+    }
 }
 
 fn compressed(bytes: &[u8], is_cut: bool) -> Look {

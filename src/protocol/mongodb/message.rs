@@ -162,7 +162,11 @@ impl Body<'_> {
     /// The names of its flags.
     pub fn flag_names(&self, op_code: i32) -> Vec<&'static str> {
         let known: &[(u32, &str)] = match op_code {
-            OP_MSG => &[(CHECKSUM_PRESENT, "checksumPresent"), (MORE_TO_COME, "moreToCome"), (1 << 16, "exhaustAllowed")],
+            OP_MSG => &[
+                (CHECKSUM_PRESENT, "checksumPresent"),
+                (MORE_TO_COME, "moreToCome"),
+                (1 << 16, "exhaustAllowed"),
+            ],
             OP_QUERY => &[
                 (1 << 1, "tailableCursor"),
                 (1 << 2, "slaveOk"),

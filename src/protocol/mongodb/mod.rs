@@ -99,10 +99,11 @@ impl Framed for MongoDb {
             Some(inner) => within(header, inner, &mut causes)?,
             None => {
                 let body = message::body(header.op_code, bytes, !frame.is_all())?;
-                let checksum = body.checksum.map(|sum| match CHECKSUM.checksum(&frame.data[..frame.data.len() - 4]) {
-                    right if right == sum => "right",
-                    _ => "wrong",
-                });
+                let checksum =
+                    body.checksum.map(|sum| match CHECKSUM.checksum(&frame.data[..frame.data.len() - 4]) {
+                        right if right == sum => "right",
+                        _ => "wrong",
+                    });
                 Message { header, op_code: header.op_code, compressor: None, body, checksum }
             }
         };
@@ -174,7 +175,8 @@ impl MongoDb {
         if self.is_request(message, frame.direction) {
             let mut shown = message.request(self.options);
             if let Some(id) = message.continued() {
-                let opened = self.cursors.iter().find(|(of, _)| *of == id).map(|(_, summary)| summary.clone());
+                let opened =
+                    self.cursors.iter().find(|(of, _)| *of == id).map(|(_, summary)| summary.clone());
                 // It can have been opened on another connection, as well.
                 let by = opened.map_or(Value::Text("unknown".into()), |by| Value::Bytes(by.into_bytes()));
                 shown.fields.push(Field::new("cursorOpenedBy", by));

@@ -2,8 +2,8 @@
 
 use super::bson::{Document, Place, Shower};
 use super::message::{
-    self, Body, Header, OP_COMMAND, OP_COMMANDREPLY, OP_DELETE, OP_GET_MORE, OP_INSERT, OP_KILL_CURSORS, OP_MSG,
-    OP_QUERY, OP_REPLY, OP_UPDATE,
+    self, Body, Header, OP_COMMAND, OP_COMMANDREPLY, OP_DELETE, OP_GET_MORE, OP_INSERT, OP_KILL_CURSORS,
+    OP_MSG, OP_QUERY, OP_REPLY, OP_UPDATE,
 };
 use crate::protocol::Options;
 use crate::record::{Field, Value};
@@ -167,7 +167,8 @@ impl<'a> Message<'a> {
     /// An operation that is no command.
     fn operation(&self, options: Options, shown: &mut Shown) {
         let body = &self.body;
-        let mut words = vec![message::name(self.op_code).map_or(format!("opCode {}", self.op_code), str::to_owned)];
+        let mut words =
+            vec![message::name(self.op_code).map_or(format!("opCode {}", self.op_code), str::to_owned)];
         if let Some(namespace) = body.namespace {
             words.push(text(namespace));
             shown.fields.push(Field::new("fullCollectionName", Value::Bytes(short(namespace).to_vec())));
@@ -241,7 +242,8 @@ impl<'a> Message<'a> {
             _ if flags.contains(&"cursorNotFound") => "error: cursor not found".to_owned(),
             _ => {
                 let more = if body.cursor.is_some_and(|cursor| cursor != 0) { ", more" } else { "" };
-                let count = body.number.map_or_else(|| "documents".to_owned(), |n| plural(n.into(), "document", ""));
+                let count =
+                    body.number.map_or_else(|| "documents".to_owned(), |n| plural(n.into(), "document", ""));
                 format!("{count}{more}")
             }
         };
@@ -304,14 +306,14 @@ impl<'a> Command<'a> {
 
     fn collection(&self) -> Option<&'a [u8]> {
         if self.name == b"getMore" {
-            return self.document.get("collection")?.text();
+            return self.document.get("collection").filter(|name| !name.is_cut)?.text();
         }
         self.argument().filter(|_| !OF_NO_COLLECTION.contains(&self.name))
     }
 
     /// The value of the first member, where it is text.
     fn argument(&self) -> Option<&'a [u8]> {
-        self.document.first()?.text()
+        self.document.first().filter(|first| !first.is_cut)?.text()
     }
 
     fn fields(&self, fields: &mut Vec<Field>) {
@@ -341,7 +343,9 @@ impl<'a> Command<'a> {
             return words.join(" ");
         }
         if self.name == b"getMore" {
-            words.extend(self.document.first().and_then(|member| member.number()).map(|id| format!("cursor {id}")));
+            words.extend(
+                self.document.first().and_then(|member| member.number()).map(|id| format!("cursor {id}")),
+            );
         }
         if self.name == b"distinct" {
             words.extend(self.document.get("key").and_then(|member| member.text()).map(text));
