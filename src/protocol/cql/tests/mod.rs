@@ -1,0 +1,1 @@
+//! The parser under whole conversations, written by hand from the specification.
