@@ -26,7 +26,9 @@ fn opcodes_are_those_that_tshark_found() {
 
 /// A column of the table that tshark wrote beside a capture, one cell a message that has it.
 fn column(file: &str, name: &str) -> Vec<String> {
-    let Ok(table) = fs::read_to_string(folder().join(format!("{file}.cql.tshark.tsv"))) else { return Vec::new() };
+    let Ok(table) = fs::read_to_string(folder().join(format!("{file}.cql.tshark.tsv"))) else {
+        return Vec::new();
+    };
     let names = table.lines().next().expect("names");
     let at = names.split('\t').position(|column| column == name).expect("the column");
     let cells = table.lines().skip(1).filter_map(|line| line.split('\t').nth(at));

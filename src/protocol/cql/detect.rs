@@ -72,7 +72,9 @@ fn envelope(header: &Header, rest: &[u8]) -> Look {
         }
         let inflated = super::lz4(body).or_else(|_| super::snappy(body));
         return match inflated {
-            Ok(body) => weigh(header, &body, true).map_or(Look::No, |weight| Look::Whole(weight, HEADER + length)),
+            Ok(body) => {
+                weigh(header, &body, true).map_or(Look::No, |weight| Look::Whole(weight, HEADER + length))
+            }
             Err(_) => Look::No,
         };
     }
@@ -92,7 +94,8 @@ fn weigh(header: &Header, body: &[u8], is_whole: bool) -> Option<u8> {
     let read = Front::take(header, &mut cursor).and_then(|_| {
         let shown = &mut shown;
         if header.from_client {
-            request::Reader { header: *header, options, statements: &statements, shown, asked: None }.read(&mut cursor)
+            request::Reader { header: *header, options, statements: &statements, shown, asked: None }
+                .read(&mut cursor)
         } else {
             let statements = &statements;
             response::Reader { header: *header, options, statements, asked: None, shown, prepared: None }
@@ -108,7 +111,8 @@ fn weigh(header: &Header, body: &[u8], is_whole: bool) -> Option<u8> {
         Some(crate::record::Value::Text(text)) => Some(text.as_ref()),
         _ => None,
     };
-    let begins_with_word = |text: &str| text.trim_start().chars().next().is_some_and(|c| c.is_ascii_alphabetic());
+    let begins_with_word =
+        |text: &str| text.trim_start().chars().next().is_some_and(|c| c.is_ascii_alphabetic());
     // Without its end, what was read so far has to say something.
     let weight = match header.opcode {
         Opcode::Startup => match field("options") {
@@ -125,7 +129,13 @@ fn weigh(header: &Header, body: &[u8], is_whole: bool) -> Option<u8> {
         Opcode::Ready if cursor.is_empty() => 75,
         Opcode::Options | Opcode::Ready => return None,
         Opcode::Supported => 95,
-        Opcode::Authenticate => if text("authenticator").is_some_and(|class| class.contains('.')) { 97 } else { return None },
+        Opcode::Authenticate => {
+            if text("authenticator").is_some_and(|class| class.contains('.')) {
+                97
+            } else {
+                return None;
+            }
+        }
         Opcode::Error => match text("error") {
             Some("unknown") => return None,
             Some(_) if text("message").is_some_and(|message| !message.contains(char::is_control)) => 95,
@@ -133,7 +143,7 @@ fn weigh(header: &Header, body: &[u8], is_whole: bool) -> Option<u8> {
         },
         Opcode::Result => match text("kind") {
             Some("unknown") => return None,
-            Some("Void") if cursor.is_empty() => 90,
+            Some("Void") if cursor.is_empty() => SURE,
             Some("Void") => return None,
             Some("Rows") if field("rows_count").is_some() => 95,
             Some("Rows") => 80,
@@ -146,13 +156,23 @@ fn weigh(header: &Header, body: &[u8], is_whole: bool) -> Option<u8> {
             None => 60,
         },
         Opcode::Register => 90,
-        Opcode::Execute => if is_whole { 90 } else { 60 },
+        Opcode::Execute => {
+            if is_whole {
+                90
+            } else {
+                60
+            }
+        }
         Opcode::Batch => match text("type") {
             Some("unknown") => return None,
             _ if is_whole => 95,
             _ => 60,
         },
-        Opcode::AuthChallenge | Opcode::AuthResponse | Opcode::AuthSuccess if is_whole && cursor.is_empty() => 85,
+        Opcode::AuthChallenge | Opcode::AuthResponse | Opcode::AuthSuccess
+            if is_whole && cursor.is_empty() =>
+        {
+            85
+        }
         Opcode::AuthChallenge | Opcode::AuthResponse | Opcode::AuthSuccess if is_whole => return None,
         Opcode::AuthChallenge | Opcode::AuthResponse | Opcode::AuthSuccess => 60,
     };
@@ -189,7 +209,8 @@ pub fn boundary(
         match look(rest, formats, framing, from_client) {
             Look::Whole(weight, end) => {
                 let next = || look(&rest[end..], formats, framing, from_client);
-                let is_sure = weight >= SURE || is_first || matches!(next(), Look::Whole(..) | Look::Begun(_));
+                let is_sure =
+                    weight >= SURE || is_first || matches!(next(), Look::Whole(..) | Look::Begun(_));
                 if is_sure {
                     return Resync::Found(at);
                 }
@@ -210,6 +231,19 @@ pub fn detect(sample: &Sample<'_>) -> Verdict {
     one.or_better(other)
 }
 
+/// Whether a connection can begin with such a message, in its direction.
+fn is_first(opcode: Opcode) -> bool {
+    let first = [
+        Opcode::Options,
+        Opcode::Startup,
+        Opcode::Supported,
+        Opcode::Ready,
+        Opcode::Authenticate,
+        Opcode::Error,
+    ];
+    first.contains(&opcode)
+}
+
 fn verdict(data: &[u8], from_start: bool) -> Verdict {
     const FORMATS: &[Format] = &[Format::Uncompressed, Format::Compressed];
     if data.is_empty() {
@@ -225,6 +259,9 @@ fn verdict(data: &[u8], from_start: bool) -> Verdict {
             Resync::Skip(_) => return Verdict::No("no message begins here"),
         },
     };
+    if from_start && Header::read(data).is_some_and(|header| !is_first(header.opcode)) {
+        return Verdict::No("no connection begins with this message");
+    }
     match look(&data[at..], formats, Framing::Unknown, None) {
         Look::Whole(weight, _) | Look::Begun(weight) => Verdict::Match(weight),
         Look::Short => Verdict::Maybe("more of a message"),

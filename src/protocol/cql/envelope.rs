@@ -101,8 +101,16 @@ impl Header {
         let is_empty = self.length == 0 && self.flags & (TRACING | WARNING | CUSTOM_PAYLOAD) == 0;
         let flags = self.flags & !(COMPRESSED | TRACING | CUSTOM_PAYLOAD | WARNING | USE_BETA) == 0;
         let version = (3..=5).contains(&self.version);
+        // What agrees on a compression can't be compressed, and in v5 segments are compressed instead.
+        let first = matches!(self.opcode, Opcode::Startup | Opcode::Options | Opcode::Supported);
+        let compressed = !self.is_compressed() || self.version < 5 && !first;
         // A body of an OPTIONS or READY is empty; a proxy may add what stands in front of one.
-        version && flags && stream && self.length <= BODY_MAX && (!empty || is_empty || self.flags & !USE_BETA != 0)
+        version
+            && flags
+            && compressed
+            && stream
+            && self.length <= BODY_MAX
+            && (!empty || is_empty || self.flags & !USE_BETA != 0)
     }
 
     /// Whether a message can begin like this, so far as bytes are there.
@@ -117,7 +125,11 @@ impl Header {
         let opcode = rest.get(3).is_none_or(|&number| Opcode::of(number, from_client).is_some());
         let length = rest.get(4).is_none_or(|&high| high <= 0x10);
         let event = !from_client && stream == 0xff;
-        (3..=5).contains(&(version & 0x7f)) && flags & 0xe0 == 0 && (stream < 0x80 || event) && opcode && length
+        (3..=5).contains(&(version & 0x7f))
+            && flags & 0xe0 == 0
+            && (stream < 0x80 || event)
+            && opcode
+            && length
     }
 
     /// Bytes of the whole message.

@@ -209,12 +209,8 @@ impl Cql {
             }
             false => return Err("a compressed segment that is cut".to_owned()),
         };
-        let place = Place {
-            direction,
-            ranges: vec![frame.range],
-            times: frame.times,
-            causes: frame.causes.clone(),
-        };
+        let place =
+            Place { direction, ranges: vec![frame.range], times: frame.times, causes: frame.causes.clone() };
         if !segment.is_self_contained {
             return self.part(&payload, segment, place, frame, out);
         }
@@ -375,8 +371,14 @@ impl Cql {
                     (read, reader.asked)
                 } else {
                     let statements = &self.statements;
-                    let mut reader =
-                        response::Reader { header, options, statements, asked: is_answered, shown, prepared: None };
+                    let mut reader = response::Reader {
+                        header,
+                        options,
+                        statements,
+                        asked: is_answered,
+                        shown,
+                        prepared: None,
+                    };
                     let read = reader.read(&mut cursor);
                     if let Some(prepared) = reader.prepared {
                         self.statements.add(prepared);

@@ -161,7 +161,8 @@ pub struct Metadata<'a> {
 /// the partition key in front.
 pub fn metadata<'a>(cursor: &mut Cursor<'a>, of_variables: bool, version: u8) -> Option<Metadata<'a>> {
     let flags = cursor.u32()?;
-    let mut metadata = Metadata { has_more_pages: flags & 2 != 0, count: cursor.u32()?, ..Metadata::default() };
+    let mut metadata =
+        Metadata { has_more_pages: flags & 2 != 0, count: cursor.u32()?, ..Metadata::default() };
     if of_variables {
         if version >= 4 {
             let count = usize::try_from(cursor.u32()?).ok()?;

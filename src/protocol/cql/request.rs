@@ -82,7 +82,8 @@ impl Reader<'_> {
                 _ => {}
             }
         }
-        let pair = |(name, value): &(&[u8], &[u8])| (Value::Bytes(name.to_vec()), Value::Bytes(value.to_vec()));
+        let pair =
+            |(name, value): &(&[u8], &[u8])| (Value::Bytes(name.to_vec()), Value::Bytes(value.to_vec()));
         self.shown.fields.push(Field::new("options", Value::Map(pairs.iter().map(pair).collect())));
         self.asked = Some(Asked::Startup(compression));
         Some(())
@@ -135,7 +136,9 @@ impl Reader<'_> {
         };
         self.shown.word("id", hex);
         match statement {
-            Some(statement) => self.shown.fields.push(Field::new("query", Value::Bytes(statement.into_bytes()))),
+            Some(statement) => {
+                self.shown.fields.push(Field::new("query", Value::Bytes(statement.into_bytes())))
+            }
             None => self.shown.word("statement", "unknown"),
         }
         if self.header.version >= 5 {

@@ -70,7 +70,8 @@ impl Reader<'_> {
                 let list = |values: Vec<&[u8]>| {
                     Value::List(values.into_iter().map(|value| Value::Bytes(value.to_vec())).collect())
                 };
-                let pairs = options.into_iter().map(|(name, values)| (Value::Bytes(name.to_vec()), list(values)));
+                let pairs =
+                    options.into_iter().map(|(name, values)| (Value::Bytes(name.to_vec()), list(values)));
                 self.shown.fields.push(Field::new("options", Value::Map(pairs.collect())));
                 Some(())
             }
@@ -297,7 +298,9 @@ impl Reader<'_> {
             let port = cursor.i32()?;
             let address = match length {
                 4 => <[u8; 4]>::try_from(address).ok().map(|bytes| std::net::IpAddr::from(bytes).to_string()),
-                _ => <[u8; 16]>::try_from(address).ok().map(|bytes| format!("[{}]", std::net::IpAddr::from(bytes))),
+                _ => <[u8; 16]>::try_from(address)
+                    .ok()
+                    .map(|bytes| format!("[{}]", std::net::IpAddr::from(bytes))),
             };
             let address = format!("{}:{port}", address.unwrap_or_default());
             self.shown.word("address", address.clone());

@@ -80,7 +80,8 @@ impl Shown {
 
     /// Descriptions of columns, as `name type`.
     pub fn columns(&mut self, name: &'static str, columns: &[Column]) {
-        let line = |column: &Column| Value::Bytes(format!("{} {}", column.name, column.kind.text).into_bytes());
+        let line =
+            |column: &Column| Value::Bytes(format!("{} {}", column.name, column.kind.text).into_bytes());
         if !columns.is_empty() {
             self.list(name, columns.iter().map(line).collect());
         }

@@ -106,7 +106,10 @@ mod tests {
 
     #[test]
     fn passwords_are_masked() {
-        check("CREATE ROLE a WITH PASSWORD = 'x' AND LOGIN = true", "CREATE ROLE a WITH PASSWORD = '***' AND LOGIN = true");
+        check(
+            "CREATE ROLE a WITH PASSWORD = 'x' AND LOGIN = true",
+            "CREATE ROLE a WITH PASSWORD = '***' AND LOGIN = true",
+        );
         check("alter user a with password 'it''s'", "alter user a with password '***'");
         check("ALTER USER a WITH HASHED PASSWORD='$2a", "ALTER USER a WITH HASHED PASSWORD='***'");
         check("SELECT password FROM t WHERE \u{130} = 'x'", "SELECT password FROM t WHERE \u{130} = 'x'");
