@@ -29,7 +29,7 @@ macro_rules! protocols {
     };
 }
 
-protocols! { cql http1 http2 mongodb nats postgres redis }
+protocols! { cql http1 http2 mongodb mux nats postgres redis }
 
 /// What both ends may agree to speak from some byte on, as [`Then::Switched`] names it, and the protocol whose parser
 /// goes on there.
