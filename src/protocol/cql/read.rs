@@ -39,8 +39,11 @@ pub fn string_map<'a>(cursor: &mut Cursor<'a>) -> Option<Vec<(&'a [u8], &'a [u8]
     (0..cursor.u16()?).map(|_| Some((string(cursor)?, string(cursor)?))).collect()
 }
 
+/// Names, each with its values.
+pub type Multimap<'a> = Vec<(&'a [u8], Vec<&'a [u8]>)>;
+
 /// `[string multimap]`.
-pub fn string_multimap<'a>(cursor: &mut Cursor<'a>) -> Option<Vec<(&'a [u8], Vec<&'a [u8]>)>> {
+pub fn string_multimap<'a>(cursor: &mut Cursor<'a>) -> Option<Multimap<'a>> {
     (0..cursor.u16()?).map(|_| Some((string(cursor)?, string_list(cursor)?))).collect()
 }
 

@@ -228,7 +228,7 @@ impl MongoDb {
         }
         let is_exhaust_query = message.op_code == message::OP_REPLY
             && message.cursor().is_some_and(|id| id != 0)
-            && request.is_none_or(|request| is_exhaust(request));
+            && request.is_none_or(is_exhaust);
         if message.body.more_to_come(message.op_code) || is_exhaust_query {
             if self.streams.len() >= STREAMS_MAX {
                 self.streams.pop_front();

@@ -7,6 +7,8 @@ use flate2::Compression;
 use flate2::read::ZlibEncoder;
 use std::io::Read;
 
+type Compress = fn(&[u8]) -> Vec<u8>;
+
 /// OP_COMPRESSED around a message.
 fn compressed(message_within: &[u8], id: u8, size: usize, compress: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
     let (header, body) = message_within.split_at(16);
@@ -32,7 +34,7 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn every_compressor_is_undone() {
-    let compressors: [(u8, &str, fn(&[u8]) -> Vec<u8>); 4] =
+    let compressors: [(u8, &str, Compress); 4] =
         [(0, "noop", |bytes| bytes.to_vec()), (1, "snappy", snappy), (2, "zlib", zlib), (3, "zstd", zstd)];
     for (id, name, compress) in compressors {
         let (ask, answer) = (ping(1), ok(2, 1));
@@ -81,7 +83,7 @@ fn a_bomb_is_looked_at_only_as_far_as_its_bound() {
     let whole =
         msg([1, 0], 0, &doc(&[text("insert", "big"), text("$db", "d")]), &sequence("documents", &rows));
     for (id, compress, summary, cause) in [
-        (2, zlib as fn(&[u8]) -> Vec<u8>, "insert d.big 2+ documents -> ok", Cause::FieldTruncated),
+        (2, zlib as Compress, "insert d.big 2+ documents -> ok", Cause::FieldTruncated),
         (3, zstd, "insert d.big 2+ documents -> ok", Cause::FieldTruncated),
     ] {
         let steps = [send(compressed(&whole, id, whole.len() - 16, compress)), recv(ok(2, 1))];
