@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages that are missing for the given jobs (build, test, bench; by
-# default build and test), and what the tests need of Python, in target/python. Calls neither apt nor sudo where nothing is missing, and leaves no service
-# running that it installed.
+# default build and test), and what the tests need of Python, in target/python. Calls neither apt nor sudo
+# where nothing is missing, and leaves no service running that it installed.
 set -euo pipefail
 
 # PACKAGE=PROOF: the package counts as there when the command, or the file (with a slash), exists.
@@ -15,7 +15,7 @@ test=(nginx-light=nginx redis-server=redis-server redis-tools=redis-cli curl=cur
 bench=(wrk=wrk)
 
 # Python packages of the tests, from PyPI; in a folder of their own, since distributions keep theirs to themselves.
-python_packages=(pymongo secantusdb)
+python_packages=(pymongo==4.20.1 secantusdb==0.7.0b3)
 python_folder="$(cd "$(dirname "$0")/.." && pwd)/target/python"
 
 main() {
@@ -37,7 +37,7 @@ main() {
 install_python() {
     local package missing=()
     for package in "${python_packages[@]}"; do
-        compgen -G "$python_folder/lib/python3*/site-packages/$package-*.dist-info" >/dev/null || missing+=("$package")
+        compgen -G "$python_folder/lib/python3*/site-packages/${package/==/-}.dist-info" >/dev/null || missing+=("$package")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
     echo "setup: installing ${missing[*]} from PyPI" >&2

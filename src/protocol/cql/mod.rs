@@ -100,6 +100,23 @@ struct Place {
     causes: Vec<Cause>,
 }
 
+impl Place {
+    /// Takes in a further segment. Segments that follow each other are one range, so hostile ones that hold hardly
+    /// anything do not make the list long.
+    fn extend(&mut self, range: Range, ended: Timestamp, causes: &[Cause]) {
+        match self.ranges.last_mut() {
+            Some(last) if last.to == range.from => last.to = range.to,
+            _ => self.ranges.push(range),
+        }
+        self.times[1] = ended;
+        for &cause in causes {
+            if !self.causes.contains(&cause) {
+                self.causes.push(cause);
+            }
+        }
+    }
+}
+
 /// An envelope that goes over several segments.
 struct Partial {
     header: Header,
@@ -241,9 +258,7 @@ impl Cql {
                 let kept = if is_whole { payload.len().min(room) } else { 0 };
                 partial.body.extend_from_slice(&payload[..kept]);
                 partial.seen += length;
-                partial.place.ranges.push(frame.range);
-                partial.place.times[1] = place.times[1];
-                place.causes.iter().for_each(|&cause| partial.place.causes.push(cause));
+                partial.place.extend(frame.range, place.times[1], &place.causes);
             }
             (None, Some(header)) => {
                 let body = payload.get(HEADER..).unwrap_or_default().to_vec();
@@ -415,6 +430,10 @@ impl Cql {
             self.asked.remove(&stream);
             if let Some(asked) = asked.filter(|_| self.asked.len() < PENDING_MAX) {
                 self.asked.insert(stream, asked);
+            }
+            if self.requests.is_empty() {
+                // What was lost before can't be the answer to this.
+                self.lost = None;
             }
             return self.requests.push(stream, half, out);
         }

@@ -11,6 +11,9 @@ use crate::record::{Field, Value};
 /// How many statements of a batch are looked at.
 const BATCH_MAX: u16 = 1024;
 
+/// The longest id of a prepared statement that is remembered.
+const ID_MAX: usize = 256;
+
 const VALUES: u32 = 0x01;
 const SKIP_METADATA: u32 = 0x02;
 const PAGE_SIZE: u32 = 0x04;
@@ -127,7 +130,8 @@ impl Reader<'_> {
 
     fn execute(&mut self, cursor: &mut Cursor<'_>) -> Option<()> {
         let id = read::string(cursor)?;
-        self.asked = Some(Asked::Execute(id.to_vec()));
+        // Servers take a digest of 16 bytes; others are not worth remembering.
+        self.asked = (id.len() <= ID_MAX).then(|| Asked::Execute(id.to_vec()));
         let (hex, statement, variables) = self.prepared(id);
         let short = &hex[..hex.len().min(8)];
         self.shown.summary = match &statement {

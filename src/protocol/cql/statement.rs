@@ -15,6 +15,12 @@ const STATEMENT_MAX: usize = 4096;
 /// How many prepared statements of one connection are remembered.
 const PREPARED_MAX: usize = 1024;
 
+/// How many bytes all of them may take, about.
+const PREPARED_BYTES_MAX: usize = 4 << 20;
+
+/// What a column takes besides its name and type.
+const COLUMN_COST: usize = 64;
+
 /// A statement as it is shown: passwords masked, and whether it is all of it.
 pub fn shown(statement: &[u8], max_field: usize, show_secrets: bool) -> (String, bool) {
     let most = statement.len().min(max_field.max(STATEMENT_MAX));
@@ -76,22 +82,41 @@ pub struct Prepared {
     pub columns: Vec<Column>,
 }
 
-/// Those of one connection, oldest first.
+impl Prepared {
+    /// How many bytes it takes, about.
+    fn size(&self) -> usize {
+        let columns = self.variables.iter().chain(&self.columns);
+        let columns = columns.map(|column| COLUMN_COST + column.name.len() + column.kind.text.len());
+        self.id.len() + self.statement.as_ref().map_or(0, String::len) + columns.sum::<usize>()
+    }
+}
+
+/// Those of one connection.
 #[derive(Debug, Default)]
-pub struct Statements(VecDeque<Prepared>);
+pub struct Statements {
+    /// Oldest first.
+    prepared: VecDeque<Prepared>,
+    bytes: usize,
+}
 
 impl Statements {
     pub fn get(&self, id: &[u8]) -> Option<&Prepared> {
-        self.0.iter().rev().find(|one| one.id == id)
+        self.prepared.iter().rev().find(|one| one.id == id)
     }
 
-    /// Takes the place of an older one with the same id. At the bound the oldest is forgotten.
+    /// Takes the place of an older one with the same id. At the bounds the oldest are forgotten.
     pub fn add(&mut self, prepared: Prepared) {
-        self.0.retain(|one| one.id != prepared.id);
-        if self.0.len() >= PREPARED_MAX {
-            self.0.pop_front();
+        if let Some(at) = self.prepared.iter().position(|one| one.id == prepared.id)
+            && let Some(older) = self.prepared.remove(at)
+        {
+            self.bytes -= older.size();
         }
-        self.0.push_back(prepared);
+        self.bytes += prepared.size();
+        self.prepared.push_back(prepared);
+        while self.prepared.len() > PREPARED_MAX || self.bytes > PREPARED_BYTES_MAX {
+            let Some(oldest) = self.prepared.pop_front() else { break };
+            self.bytes -= oldest.size();
+        }
     }
 }
 
@@ -124,5 +149,12 @@ mod tests {
         }
         assert!(statements.get(&0usize.to_be_bytes()).is_none());
         assert!(statements.get(&1usize.to_be_bytes()).is_some());
+        let large = |id: u8| Prepared { id: vec![id], statement: Some("x".repeat(3 << 20)), ..Prepared::default() };
+        statements.add(large(1));
+        statements.add(large(2));
+        assert!(statements.get(&[1]).is_none() && statements.get(&[2]).is_some());
+        // In the place of itself it takes no more.
+        statements.add(large(2));
+        assert!(statements.get(&[2]).is_some());
     }
 }

@@ -182,6 +182,10 @@ impl MongoDb {
                 shown.fields.push(Field::new("cursorOpenedBy", by));
             }
             let half = half(frame, shown, causes);
+            if self.requests.is_empty() {
+                // What was lost before can't be the answer to this.
+                self.lost = None;
+            }
             match message.wants_answer() {
                 true => self.requests.push(header.request_id, half, out),
                 false => exchange::lone(NAME, half, true, out),

@@ -15,7 +15,7 @@ mod show;
 mod tests;
 
 use super::exchange::{self, Half, Pending};
-use super::framed::{Driver, Frame, Framed, Head};
+use super::framed::{Driver, Frame, Framed, Head, KEEP_MAX};
 use super::{End, Input, Options, Output, Parser, Protocol, Resync};
 use crate::event::{Cause, Direction, Timestamp};
 use message::{Body, CAN_TINIT, HEADER, Header, Kind};
@@ -29,7 +29,7 @@ const NAME: &str = "mux";
 const LOOKED_AT: usize = 256 << 10;
 
 /// How many messages of one direction may wait for their next fragment.
-const PARTIALS_MAX: usize = 256;
+const PARTIALS_MAX: usize = 64;
 
 /// The table's row.
 pub static PROTOCOL: Protocol = Protocol { name: NAME, detect: detect::detect, parser, datagrams: None };
@@ -80,7 +80,7 @@ impl Framed for Mux {
             return Head::Malformed { length: data.len().min(HEADER), reason };
         }
         match Header::read(data) {
-            Some(header) => Head::Frame { length: header.whole, keep: LOOKED_AT + self.options.max_field },
+            Some(header) => Head::Frame { length: header.whole, keep: self.most() },
             None => Head::More("the header of a message"),
         }
     }
@@ -127,6 +127,11 @@ impl Framed for Mux {
 }
 
 impl Mux {
+    /// How many bytes of one message are kept.
+    fn most(&self) -> usize {
+        LOOKED_AT.saturating_add(self.options.max_field).min(KEEP_MAX)
+    }
+
     /// Whether fragments of a message with this tag came.
     fn is_begun(&self, direction: Direction, tag: u32) -> bool {
         self.partials[direction.index()].iter().any(|partial| partial.header.tag == tag)
@@ -134,7 +139,7 @@ impl Mux {
 
     /// A frame: a whole message, a fragment, or what ends a message in fragments.
     fn part(&mut self, part: Partial, out: &mut dyn Output) {
-        let most = LOOKED_AT + self.options.max_field;
+        let most = self.most();
         let slot = part.half.message.direction.index();
         let partials = &mut self.partials[slot];
         let begun = partials.iter().position(|partial| partial.header.tag == part.header.tag);
@@ -232,6 +237,10 @@ impl Mux {
         // A tag is free again once its answer came: it was lost.
         if let Some(older) = requests.take(&tag) {
             exchange::unanswered_because(NAME, older, self.lost[direction.reverse().index()], out);
+        }
+        if self.requests[direction.index()].is_empty() {
+            // What was lost before can't be the answer to this.
+            self.lost[direction.reverse().index()] = None;
         }
         self.requests[direction.index()].push(tag, half, out);
     }
