@@ -149,7 +149,8 @@ mod tests {
         }
         assert!(statements.get(&0usize.to_be_bytes()).is_none());
         assert!(statements.get(&1usize.to_be_bytes()).is_some());
-        let large = |id: u8| Prepared { id: vec![id], statement: Some("x".repeat(3 << 20)), ..Prepared::default() };
+        let large =
+            |id: u8| Prepared { id: vec![id], statement: Some("x".repeat(3 << 20)), ..Prepared::default() };
         statements.add(large(1));
         statements.add(large(2));
         assert!(statements.get(&[1]).is_none() && statements.get(&[2]).is_some());
