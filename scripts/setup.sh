@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages that are missing for the given jobs (build, test, bench; by
-# default build and test). Calls neither apt nor sudo where nothing is missing, and leaves no service
-# running that it installed.
+# default build and test), and what the tests need of Python, in target/python. Calls neither apt nor sudo
+# where nothing is missing, and leaves no service running that it installed.
 set -euo pipefail
 
 # PACKAGE=PROOF: the package counts as there when the command, or the file (with a slash), exists.
@@ -11,12 +11,16 @@ test=(nginx-light=nginx redis-server=redis-server redis-tools=redis-cli curl=cur
     tshark=tshark tcpdump=tcpdump python3=python3 iproute2=ip zstd=zstd chromium=chromium nghttp2-client=h2load
     nghttp2-server=nghttpd nghttp2-proxy=nghttpx python3-grpcio=/usr/lib/python3/dist-packages/grpc/__init__.py
     postgresql=/usr/lib/postgresql postgresql-client=psql
-     mariadb-server=mariadbd mariadb-client=mariadb libmariadb-dev=/usr/include/mariadb/mysql.h
-     python3-pymysql=/usr/lib/python3/dist-packages/pymysql/__init__.py nats-server=nats-server
-     python3-psycopg=/usr/lib/python3/dist-packages/psycopg/__init__.py
-     rabbitmq-server=/usr/lib/rabbitmq/bin/rabbitmq-server
-     python3-pika=/usr/lib/python3/dist-packages/pika/__init__.py kcat=kcat)
+    mariadb-server=mariadbd mariadb-client=mariadb libmariadb-dev=/usr/include/mariadb/mysql.h
+    python3-pymysql=/usr/lib/python3/dist-packages/pymysql/__init__.py nats-server=nats-server
+    python3-psycopg=/usr/lib/python3/dist-packages/psycopg/__init__.py
+    rabbitmq-server=/usr/lib/rabbitmq/bin/rabbitmq-server
+    python3-pika=/usr/lib/python3/dist-packages/pika/__init__.py kcat=kcat)
 bench=(wrk=wrk)
+
+# Python packages of the tests, from PyPI; in a folder of their own, since distributions keep theirs to themselves.
+python_packages=(pymongo==4.20.1 secantusdb==0.7.0b3)
+python_folder="$(cd "$(dirname "$0")/.." && pwd)/target/python"
 
 main() {
     if [ "${1-}" = --as-root ]; then
@@ -26,9 +30,25 @@ main() {
     fi
     local missing
     missing=$(missing_packages "$@")
-    [ -n "$missing" ] || return 0
     # shellcheck disable=SC2086 # one word per package
-    install_packages $missing
+    [ -z "$missing" ] || install_packages $missing
+    case " ${*:-test} " in
+    *" test "*) install_python ;;
+    esac
+}
+
+# Installs what is missing of the tests' Python packages.
+install_python() {
+    local package missing=()
+    for package in "${python_packages[@]}"; do
+        compgen -G "$python_folder/lib/python3*/site-packages/${package/==/-}.dist-info" >/dev/null || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    echo "setup: installing ${missing[*]} from PyPI" >&2
+    # Debian and Ubuntu leave this part of Python out.
+    python3 -c 'import ensurepip' 2>/dev/null || install_packages python3-venv
+    [ -x "$python_folder/bin/pip" ] || python3 -m venv "$python_folder"
+    "$python_folder/bin/pip" install --quiet --disable-pip-version-check "${missing[@]}"
 }
 
 missing_packages() {

@@ -31,7 +31,7 @@ macro_rules! protocols {
     };
 }
 
-protocols! { amqp http1 http2 kafka mysql nats postgres redis }
+protocols! { amqp cql http1 http2 kafka mongodb mux mysql nats postgres redis }
 
 /// What both ends may agree to speak from some byte on, as [`Then::Switched`] names it, and the protocol whose parser
 /// goes on there.
@@ -118,7 +118,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// The other verdict where it says more for the protocol than this one.
-    fn or_better(self, other: Verdict) -> Verdict {
+    pub fn or_better(self, other: Verdict) -> Verdict {
         let rank = |verdict: &Verdict| match verdict {
             Verdict::Match(confidence) => 2 + u16::from(*confidence),
             Verdict::Maybe(_) => 1,

@@ -13,6 +13,7 @@ pub mod packets;
 pub mod peer;
 pub mod postgres;
 pub mod puppet;
+pub mod python;
 pub mod random;
 pub mod report;
 pub mod trace;
