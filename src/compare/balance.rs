@@ -6,7 +6,7 @@
 use super::{Coverage, Finding};
 use crate::event::{Cause, CloseReason, Direction, Opened, Range, Stage, Total, Transport, Vantage};
 use crate::ledger::{Account, Ledger, RangeSet};
-use crate::protocol::End;
+use crate::protocol::{End, tls};
 
 /// How many bytes of a direction passed each stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +65,7 @@ impl Direct<'_> {
         }
         residual += self.missing_at_process(&everything, findings);
         residual += self.missing_on_wire(&everything, findings);
+        self.encrypted(findings);
         Balance {
             wire: self.wire.as_ref().map_or(0, |(_, wire)| wire.delivered.len()),
             syscall: stages.moved,
@@ -176,6 +177,23 @@ impl Direct<'_> {
             }
         }
         unexplained
+    }
+
+    /// What both have of TLS agrees byte for byte, as ciphertext: there is no plaintext to compare.
+    fn encrypted(&self, findings: &mut Vec<Finding>) {
+        let Some((_, wire)) = self.wire.as_ref().filter(|_| !self.other.vantage.is_process()) else { return };
+        let info = &self.process.info;
+        if info.protocol != Some(tls::PROTOCOL.name) {
+            return;
+        }
+        let from = info.protocol_from[self.direction.index()];
+        for range in self.account().delivered.iter() {
+            let (_, range) = split(range, from);
+            for both in wire.delivered.within(range) {
+                let detail = "TLS: compared as ciphertext, byte for byte";
+                self.find(both, Cause::WireEncrypted, detail, findings);
+            }
+        }
     }
 
     /// The first byte that the capture could have: of a flow found open the first one it saw, or, where it
