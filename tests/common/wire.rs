@@ -47,16 +47,18 @@ impl Wire {
     }
 }
 
-/// TCP segments with RST (RFC 9293, section 3.1) in a pcap file of Ethernet and IPv4.
+/// TCP segments with RST and sequence number 0 in a pcap file of Ethernet and IPv4: what a port answers at which nobody
+/// listens (RFC 9293, section 3.10.7.1), other than those that end a connection.
 fn resets(file: &[u8]) -> usize {
     const FILE_HEADER: usize = 24;
     const RECORD_HEADER: usize = 16;
-    const FLAGS: usize = 14 + 20 + 13;
+    const TCP: usize = 14 + 20;
     let (mut rest, mut count) = (file.get(FILE_HEADER..).unwrap_or_default(), 0);
     while let Some(length) = rest.get(8..12) {
         let length = u32::from_le_bytes(length.try_into().unwrap()) as usize;
         let Some(packet) = rest.get(RECORD_HEADER..RECORD_HEADER + length) else { break };
-        count += usize::from(packet.get(FLAGS).is_some_and(|flags| flags & 4 != 0));
+        let is_reset = packet.get(TCP + 13).is_some_and(|flags| flags & 4 != 0);
+        count += usize::from(is_reset && packet[TCP + 4..TCP + 8] == [0; 4]);
         rest = &rest[RECORD_HEADER + length..];
     }
     count

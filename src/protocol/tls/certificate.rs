@@ -116,7 +116,8 @@ impl Fields {
 
     fn extensions(&mut self, mut list: Cursor<'_>) {
         while let Some(mut extension) = expect(&mut list, tag::SEQUENCE) {
-            let is_names = expect(&mut extension, tag::OID).is_some_and(|oid| oid.rest() == ALTERNATIVE_NAMES);
+            let is_names =
+                expect(&mut extension, tag::OID).is_some_and(|oid| oid.rest() == ALTERNATIVE_NAMES);
             while let Some((tag, mut value)) = element(&mut extension) {
                 if is_names && tag == tag::OCTET_STRING {
                     self.alternative_names(expect(&mut value, tag::SEQUENCE).unwrap_or(value));
@@ -175,7 +176,11 @@ fn name(mut sequence: Cursor<'_>) -> String {
         while let Some((_, mut attribute)) = element(&mut set) {
             let Some(kind) = expect(&mut attribute, tag::OID) else { continue };
             let (tag, value) = element(&mut attribute).unwrap_or((0, Cursor::new(&[])));
-            attributes.push(format!("{}={}", attribute_name(kind.rest()), escape(&string(tag, value.rest()))));
+            attributes.push(format!(
+                "{}={}",
+                attribute_name(kind.rest()),
+                escape(&string(tag, value.rest()))
+            ));
         }
         parts.push(attributes.join("+"));
     }
@@ -211,7 +216,9 @@ fn string(tag: u8, value: &[u8]) -> String {
     match tag {
         tag::BMP_STRING => char::decode_utf16(pairs()).map(|one| one.unwrap_or('\u{fffd}')).collect(),
         tag::UNIVERSAL_STRING => fours().map(|one| char::from_u32(one).unwrap_or('\u{fffd}')).collect(),
-        tag::T61_STRING if str::from_utf8(value).is_err() => value.iter().map(|&byte| char::from(byte)).collect(),
+        tag::T61_STRING if str::from_utf8(value).is_err() => {
+            value.iter().map(|&byte| char::from(byte)).collect()
+        }
         _ => String::from_utf8_lossy(value).into_owned(),
     }
 }
@@ -338,7 +345,8 @@ mod tests {
             let all = parts.concat();
             [&[0x31, all.len() as u8], &all[..]].concat()
         };
-        let der = [set(&[part(6, "DE")]), set(&[part(10, "A, B")]), set(&[part(3, "x"), part(5, "1")])].concat();
+        let der =
+            [set(&[part(6, "DE")]), set(&[part(10, "A, B")]), set(&[part(3, "x"), part(5, "1")])].concat();
         assert_eq!(name(Cursor::new(&der)), "CN=x+serialNumber=1,O=A\\, B,C=DE");
     }
 

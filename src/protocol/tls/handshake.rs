@@ -90,7 +90,10 @@ mod tests {
     fn messages_are_the_same_however_records_cut_them() {
         let stream = [message(2, b"hello"), message(14, b""), message(11, &[7; 300])].concat();
         let whole = Assembler::default().add(&stream);
-        assert_eq!(whole.iter().map(|one| (one.kind, one.body.len())).collect::<Vec<_>>(), [(2, 5), (14, 0), (11, 300)]);
+        assert_eq!(
+            whole.iter().map(|one| (one.kind, one.body.len())).collect::<Vec<_>>(),
+            [(2, 5), (14, 0), (11, 300)]
+        );
         for length in [1, 2, 3, 7, 100] {
             let mut assembler = Assembler::default();
             let pieces = stream.chunks(length).flat_map(|piece| assembler.add(piece));

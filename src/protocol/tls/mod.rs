@@ -122,7 +122,11 @@ impl Framed for Tls {
         };
         let what = self.record(header, frame);
         let (version, length) = (names::version(header.version), header.length);
-        out.frame(frame.direction, frame.range, format_args!("{} {version} {length}{what}", header.content.name()));
+        out.frame(
+            frame.direction,
+            frame.range,
+            format_args!("{} {version} {length}{what}", header.content.name()),
+        );
         if header.content == Content::Alert {
             self.tell_stray_alert(frame, out);
         }
@@ -171,7 +175,8 @@ impl Framed for Tls {
 }
 
 fn malformed(data: &[u8], reason: &str) -> Head {
-    let is_text = data.iter().take(8).all(|byte| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\r' | b'\n'));
+    let is_text =
+        data.iter().take(8).all(|byte| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\r' | b'\n'));
     let but = if is_text { ": it looks like text" } else { "" };
     Head::Malformed { length: 1, reason: format!("{reason}{but}") }
 }
@@ -233,7 +238,8 @@ impl Tls {
         lane.uncertain = false;
         let messages = lane.assembler.add(payload);
         // Who sends which hello is known before the record is anybody's.
-        let first = messages.first().map(|message| message.kind).or(payload.first().copied().filter(|_| begins));
+        let first =
+            messages.first().map(|message| message.kind).or(payload.first().copied().filter(|_| begins));
         match first {
             Some(1) => self.client = Some(direction),
             Some(2) => self.client = Some(direction.reverse()),
@@ -293,7 +299,9 @@ impl Tls {
         let direction = frame.direction;
         let lane = &mut self.lanes[direction.index()];
         let readable = match payload {
-            [level @ 1..=2, description] if header.length == 2 && !lane.encrypted => Some((*level, *description)),
+            [level @ 1..=2, description] if header.length == 2 && !lane.encrypted => {
+                Some((*level, *description))
+            }
             _ => None,
         };
         if readable.is_none() || self.handshake.is_none() {
@@ -301,7 +309,8 @@ impl Tls {
                 if readable.is_none() {
                     self.lanes[direction.index()].protected.take_in(frame, Content::Alert);
                 }
-                return readable.map_or(" encrypted".to_owned(), |alert| format!(" {}", session::alert_name(alert)));
+                return readable
+                    .map_or(" encrypted".to_owned(), |alert| format!(" {}", session::alert_name(alert)));
             };
             side.take_in(frame);
             side.protected_alert = true;
@@ -376,7 +385,12 @@ impl Tls {
             1 => {
                 if let Some(hello) = Hello::client(body) {
                     handshake.early_data |= hello.extension(extension::EARLY_DATA).is_some();
-                    side.hello(show::client_hello(&hello), show::client_line(&hello), "second_client_hello", time);
+                    side.hello(
+                        show::client_hello(&hello),
+                        show::client_line(&hello),
+                        "second_client_hello",
+                        time,
+                    );
                 }
             }
             4 => {
@@ -421,8 +435,14 @@ impl Tls {
 
     fn ssl2_frame(&mut self, frame: &Frame<'_>, out: &mut dyn Output) -> Result<(), String> {
         let direction = frame.direction;
-        if let Some((version, fields)) = ssl2::describe_client(frame.data).filter(|_| !self.is_ssl2 && frame.data[2] == 1) {
-            out.frame(direction, frame.range, format_args!("SSL 2 ClientHello for {}", names::version(version)));
+        if let Some((version, fields)) =
+            ssl2::describe_client(frame.data).filter(|_| !self.is_ssl2 && frame.data[2] == 1)
+        {
+            out.frame(
+                direction,
+                frame.range,
+                format_args!("SSL 2 ClientHello for {}", names::version(version)),
+            );
             self.client = Some(direction);
             self.is_seen = true;
             let handshake = self.handshake.get_or_insert_default();
@@ -433,7 +453,9 @@ impl Tls {
             handshake.client.message("ClientHello (SSL 2.0)");
             return Ok(());
         }
-        if let Some(fields) = ssl2::describe_server(frame.data).filter(|_| !self.is_ssl2 && frame.data[2] == 4) {
+        if let Some(fields) =
+            ssl2::describe_server(frame.data).filter(|_| !self.is_ssl2 && frame.data[2] == 4)
+        {
             out.frame(direction, frame.range, format_args!("SSL 2 ServerHello"));
             self.client = Some(direction.reverse());
             (self.is_seen, self.is_ssl2, self.version) = (true, true, Some(0x0002));

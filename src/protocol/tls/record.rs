@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn headers_are_read_by_type_version_and_length() {
-        let read = |data: &[u8]| header(data).map(|found| found.map(|one| (one.content, one.version, one.length)));
+        let read =
+            |data: &[u8]| header(data).map(|found| found.map(|one| (one.content, one.version, one.length)));
         assert_eq!(read(&[22, 3, 1, 2, 0, 1]), Ok(Some((Content::Handshake, 0x0301, 512))));
         assert_eq!(read(&[23, 3, 3, 0x48, 0]), Ok(Some((Content::ApplicationData, 0x0303, PAYLOAD_MAX))));
         assert_eq!(read(&[23, 3, 3, 0, 0]), Ok(Some((Content::ApplicationData, 0x0303, 0))));

@@ -272,7 +272,8 @@ impl Protected {
             1 => format!("1 record {}", size(self.bytes)),
             records => format!("{records} records {}", size(self.bytes)),
         };
-        let others = [(self.alerts, "alert"), (self.handshakes, "handshake message"), (self.heartbeats, "heartbeat")];
+        let others =
+            [(self.alerts, "alert"), (self.handshakes, "handshake message"), (self.heartbeats, "heartbeat")];
         for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {
             let plural = if count == 1 { "" } else { "s" };
             half.summary.push_str(&format!(", {count} {what}{plural}"));

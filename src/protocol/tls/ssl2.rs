@@ -52,7 +52,8 @@ pub fn client_hello(data: &[u8]) -> Shape {
 /// Judges whether a ServerHello of SSL 2 begins here.
 pub fn server_hello(data: &[u8]) -> Shape {
     let Some(head) = data.first_chunk::<13>() else {
-        let is_begun = data.first().is_none_or(|byte| byte & 0x80 != 0) && data.get(2).is_none_or(|&kind| kind == 4);
+        let is_begun =
+            data.first().is_none_or(|byte| byte & 0x80 != 0) && data.get(2).is_none_or(|&kind| kind == 4);
         return if is_begun { Shape::Begun } else { Shape::No };
     };
     let at = |index: usize| usize::from(u16::from_be_bytes([head[index], head[index + 1]]));

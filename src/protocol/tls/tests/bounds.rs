@@ -50,7 +50,11 @@ fn a_chain_of_very_many_certificates_is_read_up_to_a_bound() {
 #[test]
 fn bytes_under_protection_are_counted_and_not_kept() {
     let record = data(16_384);
-    let mut steps = vec![send(handshake(hello13("x"))), recv([handshake(answer13(&[])), data(9)].concat()), send(data(53))];
+    let mut steps = vec![
+        send(handshake(hello13("x"))),
+        recv([handshake(answer13(&[])), data(9)].concat()),
+        send(data(53)),
+    ];
     steps.extend((0..2000).map(|_| recv(&record)));
     let outcome = run(&PROTOCOL, &steps, Setup::default());
     assert_eq!(outcome.summaries()[1], "application data: 1 record 53 B -> 2001 records 32.8 MB");

@@ -23,7 +23,8 @@ fn tls_13_is_one_handshake_and_what_follows_under_protection() {
     assert_eq!(*value(hello, "server_name"), Value::Bytes(b"example.org".to_vec()));
     assert_eq!(*value(hello, "supported_versions"), words(&["TLS 1.3", "TLS 1.2"]));
     assert_eq!(*value(hello, "key_share"), words(&["x25519"]));
-    let suites = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"];
+    let suites =
+        ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"];
     assert_eq!(*value(hello, "cipher_suites"), words(&suites));
     let answer = response(&outcome.records[0]);
     assert_eq!(*value(answer, "version"), Value::Text("TLS 1.3".into()));
@@ -70,7 +71,9 @@ fn tls_12_shows_its_certificates_however_messages_lie_in_records() {
         let Value::List(chain) = value(answer, "certificates") else { panic!("no list") };
         let Value::Map(first) = &chain[0] else { panic!("no map") };
         let text = |text: &str| Value::Bytes(text.as_bytes().to_vec());
-        let of = |name: &'static str| first.iter().find(|pair| pair.0 == Value::Text(name.into())).map(|pair| &pair.1);
+        let of = |name: &'static str| {
+            first.iter().find(|pair| pair.0 == Value::Text(name.into())).map(|pair| &pair.1)
+        };
         assert_eq!(chain.len(), 2);
         assert_eq!(of("subject"), Some(&text("CN=example.org")));
         assert_eq!(of("issuer"), Some(&text("CN=Test CA")));
@@ -92,7 +95,9 @@ fn a_client_that_does_not_wait_for_the_servers_finished_is_followed() {
     let steps = [
         send(handshake(hello12())),
         recv(handshake(flight12(0x009c, &[]).concat())),
-        send([handshake(message(16, [4; 33])), change_cipher(), handshake(ciphertext(40)), data(77)].concat()),
+        send(
+            [handshake(message(16, [4; 33])), change_cipher(), handshake(ciphertext(40)), data(77)].concat(),
+        ),
         recv([change_cipher(), handshake(ciphertext(40)), data(10)].concat()),
     ];
     let expected = [
@@ -138,7 +143,8 @@ fn a_session_that_goes_on_is_said_to() {
 
 #[test]
 fn a_server_that_asks_for_another_hello_has_one_handshake() {
-    let retry = server_hello(&retry_random(), &[0xaa; 32], 0x1302, &[(51, numbers(&[23])), (43, numbers(&[0x0304]))]);
+    let retry =
+        server_hello(&retry_random(), &[0xaa; 32], 0x1302, &[(51, numbers(&[23])), (43, numbers(&[0x0304]))]);
     let steps = [
         send(cut(22, TLS10, hello13("example.org"))),
         recv([handshake(retry), change_cipher()].concat()),
@@ -152,8 +158,13 @@ fn a_server_that_asks_for_another_hello_has_one_handshake() {
         "application data: 2 records 83 B -> 1 record 900 B",
     ];
     assert_eq!(outcome.summaries(), expected);
-    let Value::Map(retried) = value(response(&outcome.records[0]), "hello_retry_request") else { panic!("no map") };
-    assert!(retried.contains(&(Value::Text("key_share".into()), Value::Text("secp256r1".into()))), "{retried:?}");
+    let Value::Map(retried) = value(response(&outcome.records[0]), "hello_retry_request") else {
+        panic!("no map")
+    };
+    assert!(
+        retried.contains(&(Value::Text("key_share".into()), Value::Text("secp256r1".into()))),
+        "{retried:?}"
+    );
     let said = ["ClientHello", "change_cipher_spec", "ClientHello"];
     assert_eq!(*value(request(&outcome.records[0]), "messages"), words(&said));
     assert!(matches!(value(request(&outcome.records[0]), "second_client_hello"), Value::Map(_)));
@@ -167,12 +178,10 @@ fn a_handshake_that_fails_names_the_alert_and_who_sent_it() {
         outcome.summaries(),
         ["ClientHello example.org (h2, http/1.1) -> server: fatal protocol_version"]
     );
-    let unknown = [
-        send(handshake(hello12())),
-        recv(handshake(flight12(0xc02f, &[]).concat())),
-        send(alert(2, 48)),
-    ];
-    let line = "ClientHello example.org -> TLS 1.2 TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256; client: fatal unknown_ca";
+    let unknown =
+        [send(handshake(hello12())), recv(handshake(flight12(0xc02f, &[]).concat())), send(alert(2, 48))];
+    let line =
+        "ClientHello example.org -> TLS 1.2 TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256; client: fatal unknown_ca";
     assert_eq!(talk(&unknown).summaries(), [line]);
     // A warning that ends nothing.
     let mut warned = unknown.to_vec();
@@ -201,10 +210,7 @@ fn a_handshake_without_end_or_answer_says_so() {
     let line = "ClientHello example.org -> TLS 1.2 TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256; not finished";
     assert_eq!(talk(&half).summaries(), [line]);
     assert_eq!(talk(&half[..1]).summaries(), ["ClientHello example.org [no-response]"]);
-    assert_eq!(
-        talk(&half[1..]).summaries(),
-        ["TLS 1.2 TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 [no-request]"]
-    );
+    assert_eq!(talk(&half[1..]).summaries(), ["TLS 1.2 TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 [no-request]"]);
 }
 
 #[test]
@@ -277,11 +283,14 @@ fn a_connection_can_stay_with_ssl_2() {
         recv([&[0x80, 30][..], &ciphertext(30)].concat()),
     ];
     let outcome = talk(&steps);
-    let expected = [
-        "ClientHello of SSL 2 for SSL 2.0 -> SSL 2.0",
-        "application data: 1 record 17 B -> 1 record 27 B",
-    ];
+    let expected =
+        ["ClientHello of SSL 2 for SSL 2.0 -> SSL 2.0", "application data: 1 record 17 B -> 1 record 27 B"];
     assert_eq!(outcome.summaries(), expected);
-    assert_eq!(*value(request(&outcome.records[0]), "messages"), words(&["ClientHello (SSL 2.0)", "ClientMasterKey"]));
-    assert!(matches!(value(response(&outcome.records[0]), "certificates"), Value::List(chain) if chain.len() == 1));
+    assert_eq!(
+        *value(request(&outcome.records[0]), "messages"),
+        words(&["ClientHello (SSL 2.0)", "ClientMasterKey"])
+    );
+    assert!(
+        matches!(value(response(&outcome.records[0]), "certificates"), Value::List(chain) if chain.len() == 1)
+    );
 }

@@ -85,12 +85,7 @@ fn encrypted_messages_behind_a_gap_are_not_taken_for_clear_ones() {
 fn a_hello_that_a_gap_cuts_is_shown_as_far_as_it_came() {
     let hello = handshake(hello13("example.org"));
     let server = [handshake(answer13(&[])), data(900)].concat();
-    let steps = [
-        send(&hello[..hello.len() - 20]),
-        gap(Direction::Send, 20),
-        recv(server),
-        send(data(53)),
-    ];
+    let steps = [send(&hello[..hello.len() - 20]), gap(Direction::Send, 20), recv(server), send(data(53))];
     let outcome = run(&PROTOCOL, &steps, Setup::default());
     let line = "ClientHello example.org (h2, http/1.1) -> TLS 1.3 TLS_AES_256_GCM_SHA384 [truncated]";
     assert_eq!(outcome.summaries()[0], line);

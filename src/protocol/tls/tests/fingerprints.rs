@@ -8,8 +8,8 @@ use super::*;
 #[test]
 fn a_published_hello_has_the_published_fingerprints() {
     let suites = [
-        0x3a3a, 0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013, 0xc014, 0x009c,
-        0x009d, 0x002f, 0x0035,
+        0x3a3a, 0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013, 0xc014,
+        0x009c, 0x009d, 0x002f, 0x0035,
     ];
     let signatures = [0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601];
     let empty = |number: u16| (number, Vec::new());
@@ -49,6 +49,9 @@ fn what_a_hello_lacks_has_its_sign() {
     assert!(ja4_of(&[], &[alpn(&["h"])]).starts_with("t12i0001hh_"));
     // Not a letter at an end: hexadecimal digits of both ends.
     assert!(ja4_of(&[], &[alpn(&["\u{1}2-"])]).starts_with("t12i00010d_"));
-    assert!(ja4_of(&[0x0a0a, 0x1301], &[server_name("x"), (43, list8(numbers(&[0x0302])))]).starts_with("t11d0102"));
+    assert!(
+        ja4_of(&[0x0a0a, 0x1301], &[server_name("x"), (43, list8(numbers(&[0x0302])))])
+            .starts_with("t11d0102")
+    );
     assert!(ja4_of(&(0..120).collect::<Vec<u16>>(), &[]).starts_with("t12i9900"));
 }

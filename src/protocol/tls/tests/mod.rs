@@ -134,7 +134,11 @@ fn answer13(more: &[(u16, Vec<u8>)]) -> Vec<u8> {
 fn der(tag: u8, content: impl AsRef<[u8]>) -> Vec<u8> {
     let content = content.as_ref();
     let length = content.len();
-    let head = if length < 128 { vec![tag, length as u8] } else { [&[tag, 0x82], &(length as u16).to_be_bytes()[..]].concat() };
+    let head = if length < 128 {
+        vec![tag, length as u8]
+    } else {
+        [&[tag, 0x82], &(length as u16).to_be_bytes()[..]].concat()
+    };
     [&head[..], content].concat()
 }
 
@@ -145,7 +149,8 @@ fn certificate(host: &str) -> Vec<u8> {
         der(0x30, der(0x31, attribute))
     };
     let algorithm = der(0x30, der(0x06, [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]));
-    let curve = [der(0x06, [0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1]), der(0x06, [0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7])];
+    let curve =
+        [der(0x06, [0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1]), der(0x06, [0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7])];
     let key = der(0x30, [der(0x30, curve.concat()), der(0x03, [0, 4, 1, 2])].concat());
     let names = der(0x30, [der(0x82, host), der(0x82, "*.example.net"), der(0x87, [192, 0, 2, 1])].concat());
     let alternative = der(0x30, [der(0x06, [0x55, 0x1d, 0x11]), der(0x04, names)].concat());
