@@ -403,12 +403,7 @@ const SKIPPED: &[(&str, &[Cause], &str)] = &[
     (
         "tls/ndpi--tls_certificate_too_long.pcap",
         &[Cause::ProtocolUnknown],
-        "connections that begin amid a record",
-    ),
-    (
-        "tls/ndpi--tls_change_cipher.pcap",
-        &[Cause::ProtocolUnknown],
-        "no TLS: another version and other lengths",
+        "one connection speaks something else",
     ),
     ("tls/ndpi--tls_false_positives.pcapng", &[Cause::ProtocolUnknown], "no TLS, as its name says"),
     ("tls/ndpi--tls_heur__shadowsocks-tcp.pcapng", &[Cause::ProtocolUnknown], BEHIND),

@@ -352,6 +352,33 @@ mod tests {
     }
 
     #[test]
+    fn of_tls_what_both_have_is_noted_from_where_it_begins() {
+        let process = account(&[(0, 50), (60, 100)], &[(50, 60, Cause::RingFull)]);
+        let wire = account(&[(0, 90)], &[(90, 100, Cause::WireNotCaptured)]);
+        let closed = Some((CloseReason::Closed, 0));
+        let (mut process, wire) = (ledger(&process, None, closed), ledger(&wire, None, closed));
+        process.info.protocol = Some("tls");
+        process.info.protocol_from = [8, 1];
+        for (direction, from) in [(Direction::Send, 8), (Direction::Recv, 1)] {
+            let expected = [
+                (Cause::RingFull, 50, 60),
+                (Cause::WireNotCaptured, 90, 100),
+                (Cause::WireEncrypted, from, 50),
+                (Cause::WireEncrypted, 60, 90),
+            ];
+            check(direction, &process, Some(&wire), 0, &expected, 0);
+        }
+        check(
+            Direction::Send,
+            &process,
+            None,
+            0,
+            &[(Cause::RingFull, 50, 60), (Cause::WireNoVantage, 0, 100)],
+            0,
+        );
+    }
+
+    #[test]
     fn two_causes_at_the_same_bytes_are_both_named() {
         let process = account(&[(0, 50)], &[(50, 100, Cause::RingFull)]);
         let wire = account(&[(0, 40), (60, 100)], &[(40, 60, Cause::WireNotCaptured)]);

@@ -297,8 +297,8 @@ fn text(cause: Cause) -> Text {
             meaning: "No protocol was recognised on this connection, so its bytes were not cut into frames.",
             detection: "Every detector answered no, or could not decide within the bytes it is given. conn-trace \
                         -v 1 shows each one's reason.",
-            remedy: "Look at the first bytes. TLS and protocols outside the table end here; a connection found \
-                     already open is recognised at its next message.",
+            remedy: "Look at the first bytes. Protocols outside the table end here; a connection found already \
+                     open is recognised at its next message.",
             command: Some("sockdbg conn-trace -v 1 -r FILE"),
         },
         Cause::ParseError => Text {

@@ -75,16 +75,17 @@ fn begins(data: &[u8], from_start: bool) -> Verdict {
             },
         },
         Err(_) => Verdict::No("no record begins here"),
-        Ok(None) if from_start && !matches!(data[0], 21 | 22) => {
-            Verdict::No("no connection begins with such a record")
-        }
         Ok(None) => Verdict::Maybe("the header of a record"),
         Ok(Some(header)) => {
             let payload = &data[HEADER..];
             match header.content {
                 Content::Handshake => hello(data, header.length, from_start),
                 Content::Alert if from_start => alert(payload, header.length),
-                _ if from_start => Verdict::No("no connection begins with such a record"),
+                // The hello can have gone another way: by a connection of Multipath TCP that began before.
+                _ if from_start => match by_chain(data) {
+                    Verdict::Match(0..85) => Verdict::Maybe("a second record"),
+                    verdict => verdict,
+                },
                 _ => by_chain(data),
             }
         }

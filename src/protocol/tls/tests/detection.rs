@@ -37,6 +37,20 @@ fn records_in_a_row_are_enough_in_the_middle_wherever_it_is() {
 }
 
 #[test]
+fn a_connection_can_begin_without_hello() {
+    // As the further connections of Multipath TCP do.
+    let stream = [change_cipher(), data(48)].concat();
+    for length in 1..stream.len() {
+        let verdict = judge([&stream[..length], &[]], true);
+        match length {
+            // A record, and the whole header of the next one.
+            6 | 11.. => assert!(matches!(verdict, Verdict::Match(85..)), "{length}: {verdict:?}"),
+            _ => assert!(matches!(verdict, Verdict::Maybe(_)), "{length}: {verdict:?}"),
+        }
+    }
+}
+
+#[test]
 fn other_protocols_are_none() {
     let others: [&[u8]; 9] = [
         b"GET / HTTP/1.1\r\n\r\n",
