@@ -5,7 +5,7 @@ mod common;
 
 use common::events::{records, text};
 use common::observed::{Observed, essence, records_of};
-use common::peer::{Server, noise};
+use common::peer::{Python, Server, noise};
 use common::postgres::{Held, Postgres};
 use common::report::Report;
 use common::trace::require_bpf;
@@ -250,6 +250,50 @@ fn a_comparison_says_that_it_compared_ciphertext() {
     for direction in ["send", "recv"] {
         assert_eq!(connection[direction]["wire"], connection[direction]["recorded"]);
     }
+}
+
+/// Asks twice on one connection, the second time when it is told to.
+const TWICE: &str = r#"
+import ssl
+context = ssl.create_default_context()
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+context.minimum_version = ssl.TLSVersion.TLSv1_3
+s = context.wrap_socket(connect(), server_hostname="tls.test")
+def ask(more):
+    s.sendall(b"HEAD /body HTTP/1.1\r\nHost: tls.test\r\n%s\r\n" % more)
+    answer = b""
+    while b"\r\n\r\n" not in answer: answer += s.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+ask(b"")
+pause()
+ask(b"Connection: close\r\n")
+assert receive(s) == b""
+s.close()
+"#;
+
+#[test]
+fn of_a_connection_that_is_open_before_the_trace_ciphertext_is_counted() {
+    if !require_bpf() {
+        return;
+    }
+    let identity = Identity::new();
+    let nginx = identity.nginx();
+    let mut client = Python::start(TWICE, nginx.address.port());
+    client.paused();
+    let trace = Watcher::conn_trace(nginx.pid());
+    client.go();
+    client.ended();
+    nginx.end();
+    let seen = records(&trace.end().stdout);
+    assert_eq!(seen.len(), 1, "{seen:#?}");
+    // One byte for the type, and a tag of 16 (RFC 8446, section 5.2).
+    let asked = "HEAD /body HTTP/1.1\r\nHost: tls.test\r\nConnection: close\r\n\r\n".len() + 17;
+    let request = json!({"handshake": "unseen", "records": 1, "bytes": asked});
+    assert_eq!((&seen[0]["request"], &seen[0]["status"]), (&request, &json!("complete")));
+    // The answer's head, and the alert that closes.
+    assert_eq!(seen[0]["response"]["records"], 2, "{seen:#?}");
+    let line = seen[0]["summary"].as_str().expect("a summary");
+    assert!(line.starts_with("application data (handshake unseen): 1 record"), "{line}");
 }
 
 const QUERY: &str = r#"
