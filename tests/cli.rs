@@ -10,7 +10,7 @@ use predicates::prelude::*;
 use predicates::str::{contains, is_empty, is_match, starts_with};
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 fn sockdbg(args: &[&str]) -> Command {
     let mut command = Command::cargo_bin("sockdbg").unwrap();

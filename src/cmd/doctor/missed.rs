@@ -92,7 +92,8 @@ impl Subject {
             add(Some(Cause::NotThisProcess), what);
         }
         if !self.tls().is_empty() {
-            let what = "what encrypted connections carry: of TLS the handshake is told, and ciphertext counted";
+            let what =
+                "what encrypted connections carry: of TLS the handshake is told, and ciphertext counted";
             add(Some(Cause::WireEncrypted), what.into());
         }
         if self.sharing.unreadable > 0 {

@@ -29,13 +29,12 @@ pub fn detect(sample: &Sample<'_>) -> Verdict {
         judge(sample.data[index], sample.from_start[index])
     });
     let [first, second] = judged;
+    let begins_otherwise = |index: usize| sample.from_start[index] && !sample.data[index].is_empty();
     match (&first, &second) {
-        // What both directions say weighs more than what one does, but one that can't be TLS refutes weak evidence.
         (Verdict::Match(one), Verdict::Match(other)) => Verdict::Match((*one).max(*other)),
-        (Verdict::Match(100), _) => first,
-        (_, Verdict::Match(100)) => second,
-        (Verdict::Match(_), Verdict::No(_)) if !sample.data[1].is_empty() => weaker(first),
-        (Verdict::No(_), Verdict::Match(_)) if !sample.data[0].is_empty() => weaker(second),
+        // A direction that begins with something else refutes weak evidence; one that is seen from amid a record does not.
+        (Verdict::Match(_), Verdict::No(_)) if begins_otherwise(1) => weaker(first),
+        (Verdict::No(_), Verdict::Match(_)) if begins_otherwise(0) => weaker(second),
         _ => first.or_better(second),
     }
 }

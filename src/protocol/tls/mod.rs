@@ -101,7 +101,7 @@ impl Framed for Tls {
             Ok(Some(header)) => {
                 let length = usize::from(header.length);
                 let wanted = match header.content {
-                    Content::Handshake if !lane.encrypted => length,
+                    Content::Handshake if !lane.encrypted || self.handshake.is_some() => length,
                     Content::Handshake | Content::Alert => length.min(4),
                     Content::ChangeCipherSpec => length.min(1),
                     Content::ApplicationData | Content::Heartbeat => 0,
@@ -140,9 +140,12 @@ impl Framed for Tls {
     }
 
     fn resync(&mut self, _: Direction, data: &[u8], at_event: bool) -> Resync {
-        // Versions below it are those of first hellos.
-        let version = self.version.map(|version| if names::is_13(version) { 0x0303 } else { version });
-        detect::boundary(data, at_event, version.filter(|_| self.is_seen))
+        // Records of TLS 1.3 have the version of TLS 1.2; those of its drafts, one or another.
+        let version = match self.version {
+            Some(0x0304) => Some(0x0303),
+            version => version.filter(|&version| !names::is_13(version)),
+        };
+        detect::boundary(data, at_event, version)
     }
 
     fn lost(&mut self, direction: Direction, cause: Cause, _: &mut dyn Output) {
@@ -166,7 +169,7 @@ impl Framed for Tls {
         if let Some(handshake) = self.handshake.take() {
             handshake.tell(out);
         }
-        let client = self.client.unwrap_or(Direction::Send);
+        let client = self.client_or_first();
         let protected = [client, client.reverse()]
             .map(|direction| std::mem::take(&mut self.lanes[direction.index()].protected));
         let [client, server] = protected;
@@ -194,9 +197,14 @@ impl Tls {
         malformed(data, reason)
     }
 
+    /// The direction of the client; where nothing tells which it is, that of the end that is observed.
+    fn client_or_first(&self) -> Direction {
+        self.client.unwrap_or(Direction::Send)
+    }
+
     /// The side of the handshake under way that sends in a direction.
     fn side(&mut self, direction: Direction) -> Option<&mut Side> {
-        let is_client = self.client.unwrap_or(Direction::Send) == direction;
+        let is_client = self.client_or_first() == direction;
         let handshake = self.handshake.as_mut()?;
         Some(if is_client { &mut handshake.client } else { &mut handshake.server })
     }
@@ -243,6 +251,9 @@ impl Tls {
         match first {
             Some(1) => self.client = Some(direction),
             Some(2) => self.client = Some(direction.reverse()),
+            // Less sure, where neither hello was seen: the others that only one side sends.
+            Some(16) => self.client = self.client.or(Some(direction)),
+            Some(4 | 12..=14 | 22) => self.client = self.client.or(Some(direction.reverse())),
             _ => {}
         }
         self.handshake.get_or_insert_default();
@@ -280,7 +291,7 @@ impl Tls {
     fn change_cipher(&mut self, frame: &Frame<'_>) {
         let direction = frame.direction;
         let is_13 = self.handshake.as_ref().is_some_and(Handshake::is_13);
-        let is_client = self.client == Some(direction);
+        let is_client = self.client_or_first() == direction;
         self.lanes[direction.index()].encrypted |= !is_13;
         let Some(side) = self.side(direction).filter(|side| !side.finished) else {
             return self.lanes[direction.index()].protected.take_in(frame, Content::ChangeCipherSpec);
@@ -332,13 +343,13 @@ impl Tls {
         let name = session::alert_name((level, description));
         let fields = vec![Field::new("alerts", Value::List(vec![Value::Text(name.clone().into())]))];
         let half = Half::new(frame.direction, frame.range, frame.times, format!("alert {name}"), fields);
-        let is_client = self.client.unwrap_or(Direction::Send) == frame.direction;
+        let is_client = self.client_or_first() == frame.direction;
         exchange::lone(NAME, half, is_client, out);
     }
 
     fn data(&mut self, header: record::Header, frame: &Frame<'_>) {
         let direction = frame.direction;
-        let is_client = self.client == Some(direction);
+        let is_client = self.client_or_first() == direction;
         if let Some(handshake) = &mut self.handshake {
             // The first record of the client behind the ServerHello is its Finished, or an alert (RFC 8446, section
             // 5.2: two bytes, one for the type, and a tag of 16, or of 8); no other message is that short.
@@ -370,7 +381,7 @@ impl Tls {
 
     /// A handshake message came, whole or in part.
     fn message(&mut self, direction: Direction, message: &Message, time: Timestamp) {
-        let is_client = self.client.unwrap_or(Direction::Send) == direction;
+        let is_client = self.client_or_first() == direction;
         let handshake = self.handshake.get_or_insert_default();
         let body = &message.body;
         if message.kind == 2 || message.kind == 6 {

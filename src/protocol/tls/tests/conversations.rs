@@ -171,6 +171,30 @@ fn a_server_that_asks_for_another_hello_has_one_handshake() {
 }
 
 #[test]
+fn data_before_another_hello_hides_it_not() {
+    let retry = server_hello(&retry_random(), &[0xaa; 32], 0x1302, &[(43, numbers(&[0x0304]))]);
+    let list = [(42, Vec::new()), (43, list8(numbers(&[0x0304])))];
+    let steps = [
+        // The client goes on as if its key were taken: what it sends till the answer comes is lost to the server.
+        send([handshake(client_hello(&[], &[0x1302], &list)), change_cipher(), data(300)].concat()),
+        recv([handshake(retry), change_cipher()].concat()),
+        send(handshake(hello13("example.org"))),
+        recv([handshake(answer13(&[])), data(900)].concat()),
+        send(data(53)),
+    ];
+    let outcome = talk(&steps);
+    let expected = [
+        "ClientHello -> TLS 1.3 TLS_AES_256_GCM_SHA384",
+        "application data: 2 records 353 B -> 1 record 900 B",
+    ];
+    assert_eq!(outcome.summaries(), expected);
+    let Value::Map(second) = value(request(&outcome.records[0]), "second_client_hello") else {
+        panic!("no map")
+    };
+    assert!(second.contains(&(Value::Text("server_name".into()), Value::Bytes(b"example.org".to_vec()))));
+}
+
+#[test]
 fn a_handshake_that_fails_names_the_alert_and_who_sent_it() {
     let refused = [send(handshake(hello13("example.org"))), recv(alert(2, 70))];
     let outcome = talk(&refused);

@@ -34,6 +34,9 @@ fn records_in_a_row_are_enough_in_the_middle_wherever_it_is() {
     // A client reads the header by itself.
     assert!(matches!(judge([&data(300)[..5], &[]], false), Verdict::Match(60)));
     assert!(matches!(judge([&ciphertext(9000), &[]], false), Verdict::No(_)));
+    // Of a direction that begins amid a long record there is nothing to tell yet.
+    assert_eq!(judge([&ciphertext(9000), &data(300)], false), Verdict::Match(85));
+    assert!(matches!(judge([b"220 mail.example.org ESMTP\r\n", &alert(2, 40)], true), Verdict::No(_)));
 }
 
 #[test]
