@@ -7,7 +7,7 @@ set -euo pipefail
 # PACKAGE=PROOF: the package counts as there when the command, or the file (with a slash), exists.
 build=(clang=clang llvm=llvm-strip make=make pkg-config=pkg-config libelf-dev=/usr/include/libelf.h
     zlib1g-dev=/usr/include/zlib.h libpcap-dev=/usr/include/pcap/pcap.h)
-test=(nginx-light=nginx redis-server=redis-server redis-tools=redis-cli curl=curl strace=strace
+test=(nginx-light=nginx openssl=openssl redis-server=redis-server redis-tools=redis-cli curl=curl strace=strace
     tshark=tshark tcpdump=tcpdump python3=python3 iproute2=ip zstd=zstd chromium=chromium nghttp2-client=h2load
     nghttp2-server=nghttpd nghttp2-proxy=nghttpx python3-grpcio=/usr/lib/python3/dist-packages/grpc/__init__.py
     postgresql=/usr/lib/postgresql postgresql-client=psql

@@ -536,6 +536,7 @@ causes! {
     WireNoVantage = 5 "wire-no-vantage" Wire,
     WireUnsent = 6 "wire-unsent" Wire,
     WireNotCompared = 7 "wire-not-compared" Wire,
+    WireEncrypted = 8 "wire-encrypted" Wire,
     WirePayloadLeftOut = 9 "wire-payload-left-out" Wire,
     BeforeAttach = 10 "before-attach" Syscall,
     AfterDetach = 11 "after-detach" Syscall,

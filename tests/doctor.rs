@@ -295,7 +295,7 @@ fn a_mapped_tls_library_is_named_with_its_file() {
     let lines = process(&python.pid().to_string());
     let expected = json!([{"name": "OpenSSL", "file": library, "linked": false}]);
     assert_eq!(only(&lines, "process")["tls"], expected);
-    assert!(causes(&lines).contains(&"protocol-unknown"));
+    assert!(causes(&lines).contains(&"wire-encrypted"));
     python.go();
     python.ended();
 }

@@ -240,7 +240,7 @@ fn cuts_change_nothing_and_losses_are_accounted_for() {
 }
 
 /// Files of which not every byte becomes a frame, for these causes.
-const SKIPPED: [(&str, Cause, &str); 4] = [
+const SKIPPED: [(&str, Cause, &str); 3] = [
     (
         "postgres/suricata--pgsql--pgsql-events--UnknownMessage.pcap",
         Cause::ProtocolUnknown,
@@ -255,11 +255,6 @@ const SKIPPED: [(&str, Cause, &str); 4] = [
         "postgres/zeek--postgresql--bad-startup-message-1.pcap",
         Cause::ProtocolUnknown,
         "the packet says to be 3 bytes long, and the server's error lacks its SQLSTATE",
-    ),
-    (
-        "postgres/zeek--postgresql--psql-aws-ssl-preferred.pcap",
-        Cause::Unsupported,
-        "TLS, as the server's answer says",
     ),
 ];
 

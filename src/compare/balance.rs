@@ -6,7 +6,7 @@
 use super::{Coverage, Finding};
 use crate::event::{Cause, CloseReason, Direction, Opened, Range, Stage, Total, Transport, Vantage};
 use crate::ledger::{Account, Ledger, RangeSet};
-use crate::protocol::End;
+use crate::protocol::{End, tls};
 
 /// How many bytes of a direction passed each stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +65,7 @@ impl Direct<'_> {
         }
         residual += self.missing_at_process(&everything, findings);
         residual += self.missing_on_wire(&everything, findings);
+        self.encrypted(findings);
         Balance {
             wire: self.wire.as_ref().map_or(0, |(_, wire)| wire.delivered.len()),
             syscall: stages.moved,
@@ -176,6 +177,23 @@ impl Direct<'_> {
             }
         }
         unexplained
+    }
+
+    /// What both have of TLS agrees byte for byte, as ciphertext: there is no plaintext to compare.
+    fn encrypted(&self, findings: &mut Vec<Finding>) {
+        let Some((_, wire)) = self.wire.as_ref().filter(|_| !self.other.vantage.is_process()) else { return };
+        let info = &self.process.info;
+        if info.protocol != Some(tls::PROTOCOL.name) {
+            return;
+        }
+        let from = info.protocol_from[self.direction.index()];
+        for range in self.account().delivered.iter() {
+            let (_, range) = split(range, from);
+            for both in wire.delivered.within(range) {
+                let detail = "TLS: compared as ciphertext, byte for byte";
+                self.find(both, Cause::WireEncrypted, detail, findings);
+            }
+        }
     }
 
     /// The first byte that the capture could have: of a flow found open the first one it saw, or, where it
@@ -331,6 +349,33 @@ mod tests {
     fn what_both_have_is_no_finding() {
         let whole = ledger(&account(&[(0, 100)], &[]), None, Some((CloseReason::Closed, 0)));
         check(Direction::Send, &whole, Some(&whole), 0, &[], 0);
+    }
+
+    #[test]
+    fn of_tls_what_both_have_is_noted_from_where_it_begins() {
+        let process = account(&[(0, 50), (60, 100)], &[(50, 60, Cause::RingFull)]);
+        let wire = account(&[(0, 90)], &[(90, 100, Cause::WireNotCaptured)]);
+        let closed = Some((CloseReason::Closed, 0));
+        let (mut process, wire) = (ledger(&process, None, closed), ledger(&wire, None, closed));
+        process.info.protocol = Some("tls");
+        process.info.protocol_from = [8, 1];
+        for (direction, from) in [(Direction::Send, 8), (Direction::Recv, 1)] {
+            let expected = [
+                (Cause::RingFull, 50, 60),
+                (Cause::WireNotCaptured, 90, 100),
+                (Cause::WireEncrypted, from, 50),
+                (Cause::WireEncrypted, 60, 90),
+            ];
+            check(direction, &process, Some(&wire), 0, &expected, 0);
+        }
+        check(
+            Direction::Send,
+            &process,
+            None,
+            0,
+            &[(Cause::RingFull, 50, 60), (Cause::WireNoVantage, 0, 100)],
+            0,
+        );
     }
 
     #[test]

@@ -89,10 +89,12 @@ impl Finding {
     }
 
     /// True where it describes the limits of the comparison, not a difference: traffic of others, what came after
-    /// the trace, and what can't be compared or parsed for being of this `transport`.
+    /// the trace, what agrees but is encrypted, and what can't be compared or parsed for being of this `transport`.
     pub fn is_note(&self, transport: Transport) -> bool {
         match self.cause {
-            Cause::NotThisProcess | Cause::AfterDetach | Cause::WireNotCompared => true,
+            Cause::NotThisProcess | Cause::AfterDetach | Cause::WireNotCompared | Cause::WireEncrypted => {
+                true
+            }
             Cause::WireNoVantage => transport.is_unix(),
             Cause::ProtocolUnknown => !transport.is_stream(),
             _ => false,

@@ -40,6 +40,8 @@ pub struct Info {
     pub last: Timestamp,
     /// The protocol that it was found to speak.
     pub protocol: Option<&'static str>,
+    /// From which offset on each direction speaks it, by [`Direction::index`].
+    pub protocol_from: [u64; 2],
 }
 
 /// What became of bytes of one direction. Ranges of one kind never overlap.
@@ -215,5 +217,6 @@ fn info_of(event: &Event<'_>, open: Open) -> Info {
         first: event.time,
         last: event.time,
         protocol: None,
+        protocol_from: [0; 2],
     }
 }

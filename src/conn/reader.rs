@@ -335,6 +335,7 @@ impl Reader {
         };
         let kept = detector.take();
         self.place_lanes(&kept, detector.begins_at_start());
+        cx.info.protocol_from = self.lanes.each_ref().map(|lane| lane.offset);
         let on_trial = !is_proven(protocol, verdicts);
         cx.held = on_trial.then(Vec::new);
         self.replay(&kept, cx);
@@ -559,6 +560,7 @@ impl Reader {
         cx: &mut Context<'_>,
     ) -> Box<dyn Parser + Send> {
         cx.info.protocol = Some(protocol.name);
+        cx.info.protocol_from = self.lanes.each_ref().map(|lane| lane.offset);
         let mut parser = self.parser(protocol, cx);
         if let Some(asked) = asked {
             parser.take_over(asked);

@@ -130,6 +130,15 @@ fn text(cause: Cause) -> Text {
             remedy: "Hold the datagrams of the recording against those of the capture in another tool.",
             command: Some("tshark -r FILE -Y udp"),
         },
+        Cause::WireEncrypted => Text {
+            meaning: "The capture and the process agree on these bytes, and they are TLS: what was compared is \
+                      ciphertext. Nothing is missing of it; what it means was not seen anywhere.",
+            detection: "The connection speaks TLS, and both vantages have the bytes.",
+            remedy: "For the plaintext, let the process write its keys (SSLKEYLOGFILE, where its TLS library or program \
+                     has such a setting) and have tshark decrypt the capture with them; or end TLS at a proxy in front \
+                     of the process, and trace the connection behind it.",
+            command: Some("tshark -r FILE -o tls.keylog_file:KEYS"),
+        },
         // The socket calls of the process.
         Cause::BeforeAttach => Text {
             meaning: "These bytes moved before sockdbg's probes were in place.",
@@ -288,8 +297,8 @@ fn text(cause: Cause) -> Text {
             meaning: "No protocol was recognised on this connection, so its bytes were not cut into frames.",
             detection: "Every detector answered no, or could not decide within the bytes it is given. conn-trace \
                         -v 1 shows each one's reason.",
-            remedy: "Look at the first bytes. TLS and protocols outside the table end here; a connection found \
-                     already open is recognised at its next message.",
+            remedy: "Look at the first bytes. Protocols outside the table end here; a connection found already \
+                     open is recognised at its next message.",
             command: Some("sockdbg conn-trace -v 1 -r FILE"),
         },
         Cause::ParseError => Text {

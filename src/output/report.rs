@@ -7,7 +7,7 @@ use super::paint::Paint;
 use super::text::gap;
 use super::time::Clock;
 use crate::compare::{Balance, Comparison, Finding, Missing, Report, Verdict};
-use crate::event::{Direction, Transport, Vantage};
+use crate::event::{Cause, Direction, Transport, Vantage};
 use crate::ledger::catalogue;
 use std::io::{self, Write};
 
@@ -37,8 +37,10 @@ impl TextReport {
         self.verdict(report, out)?;
         self.causes(report, out)?;
         let (ours, others): (Vec<_>, Vec<_>) = report.connections.iter().partition(|one| one.of_process);
-        let (differing, clean): (Vec<_>, Vec<_>) =
-            ours.into_iter().partition(|one| one.residual() > 0 || !one.findings.is_empty());
+        // Of connections that are just encrypted there would be nothing to read.
+        let (differing, clean): (Vec<_>, Vec<_>) = ours.into_iter().partition(|one| {
+            one.residual() > 0 || one.findings.iter().any(|finding| finding.cause != Cause::WireEncrypted)
+        });
         for comparison in differing {
             self.connection(comparison, report.vantages[1], out)?;
         }

@@ -31,11 +31,11 @@ macro_rules! protocols {
     };
 }
 
-protocols! { amqp cql http1 http2 kafka mongodb mux mysql nats postgres redis }
+protocols! { amqp cql http1 http2 kafka mongodb mux mysql nats postgres redis tls }
 
 /// What both ends may agree to speak from some byte on, as [`Then::Switched`] names it, and the protocol whose parser
 /// goes on there.
-const UPGRADES: [(&str, &str); 1] = [("h2c", http2::PROTOCOL.name)];
+const UPGRADES: [(&str, &str); 2] = [("h2c", http2::PROTOCOL.name), ("TLS", tls::PROTOCOL.name)];
 
 /// The protocol of `known` that goes on after a switch to `name`.
 pub fn successor(name: &str, known: &[&'static Protocol]) -> Option<&'static Protocol> {

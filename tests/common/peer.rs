@@ -5,7 +5,7 @@
 pub use super::noise::noise;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -175,6 +175,30 @@ impl Server {
              root {root}; }} client_body_temp_path {root}/a; proxy_temp_path {root}/b; fastcgi_temp_path {root}/c; \
              uwsgi_temp_path {root}/d; scgi_temp_path {root}/e; }}\n",
             if sendfile { "on" } else { "off" }
+        );
+        let path = files.path().join("conf");
+        std::fs::write(&path, configuration).expect("room for files");
+        let mut command = Command::new("nginx");
+        command.args(["-p", &root, "-e", &format!("{root}/error"), "-c"]).arg(path);
+        Server::start(command, port, files)
+    }
+
+    /// nginx likewise, over TLS 1.2 and 1.3, with the certificate and key in these files of PEM; speaks HTTP/2 with who
+    /// wants that, and keeps sessions.
+    pub fn nginx_tls(body: &[u8], certificate: &Path, key: &Path) -> Server {
+        let files = tempfile::tempdir().expect("room for files");
+        let root = files.path().to_str().expect("a UTF-8 path").to_string();
+        let port = free_port();
+        std::fs::write(files.path().join("body"), body).expect("room for files");
+        let (certificate, key) = (certificate.display(), key.display());
+        let configuration = format!(
+            "daemon off; master_process off; user root; pid {root}/pid; error_log {root}/error;\n\
+             events {{ worker_connections 256; }}\n\
+             http {{ access_log off; ssl_certificate {certificate}; ssl_certificate_key {key}; \
+             ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:a:1m; \
+             server {{ listen 127.0.0.1:{port} ssl http2; root {root}; }} client_body_temp_path {root}/a; \
+             proxy_temp_path {root}/b; fastcgi_temp_path {root}/c; uwsgi_temp_path {root}/d; \
+             scgi_temp_path {root}/e; }}\n"
         );
         let path = files.path().join("conf");
         std::fs::write(&path, configuration).expect("room for files");

@@ -22,6 +22,11 @@ pub struct Postgres {
 
 impl Postgres {
     pub fn start() -> Postgres {
+        Postgres::start_with(None)
+    }
+
+    /// With TLS, if there is a certificate and a key for it, in files of PEM.
+    pub fn start_with(tls: Option<[&Path; 2]>) -> Postgres {
         let files = tempfile::tempdir().expect("room for files");
         let port = free_port();
         // The server refuses to run as root: it has a user of its own, who has to reach its files.
@@ -37,6 +42,16 @@ impl Postgres {
         let mut serve = as_postgres("postgres", files.path());
         serve.arg("-D").arg(&data).arg("-k").arg(files.path());
         serve.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-F", "-c", "wal_level=logical"]);
+        if let Some(pair) = tls {
+            serve.args(["-c", "ssl=on"]);
+            for (name, from) in ["ssl_cert_file", "ssl_key_file"].into_iter().zip(pair) {
+                let to = files.path().join(name);
+                std::fs::copy(from, &to).expect("room for files");
+                run(Command::new("chown").arg("postgres:postgres").arg(&to));
+                run(Command::new("chmod").arg("600").arg(&to));
+                serve.arg("-c").arg(format!("{name}={}", to.display()));
+            }
+        }
         let child = serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let server = Postgres {
             child: child.expect("postgres is installed"),

@@ -94,8 +94,9 @@ impl Subject {
             add(Some(Cause::NotThisProcess), what);
         }
         if !self.tls().is_empty() {
-            let what = "records on encrypted connections: their payload is ciphertext".to_owned();
-            add(Some(Cause::ProtocolUnknown), what);
+            let what =
+                "what encrypted connections carry: of TLS the handshake is told, and ciphertext counted";
+            add(Some(Cause::WireEncrypted), what.into());
         }
         if self.sharing.unreadable > 0 {
             let count = self.sharing.unreadable;

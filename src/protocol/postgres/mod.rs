@@ -9,7 +9,8 @@
 //! extended protocol up to an Execute, a Flush or a Sync; a step of the login; while a connection streams replication,
 //! each message by itself.
 //!
-//! Left out: protocol 2, which servers since 14 do not speak; what follows an agreed encryption is TLS or GSSAPI.
+//! Left out: protocol 2, which servers since 14 do not speak; what follows an agreed encryption is GSSAPI or the business of
+//! [`super::tls`].
 
 mod answer;
 mod client;
