@@ -201,7 +201,8 @@ impl Report {
             connections.push(compare(ledger, wire, alignment, coverage, other));
         }
         connections.retain(|comparison| !is_silent(comparison));
-        let others = wire.ledgers.iter().zip(used).filter(|&(_, used)| !used);
+        let is_packets = |flow: &Ledger| !other.is_process() && flow.info.open.transport == Transport::Udp;
+        let others = wire.ledgers.iter().zip(used).filter(|&(flow, used)| !used && !is_packets(flow));
         connections.extend(others.map(|(flow, _)| unmatched(flow, process, other)));
         Report { connections, vantages }
     }
