@@ -97,7 +97,8 @@ impl Connection {
             cx.lost(direction, Range::new(captured.to, range.to), cause);
         }
         if let Some(datagrams) = self.datagrams.as_mut().filter(|_| !captured.is_empty()) {
-            let datagram = Datagram { direction, range, time, data: data.payload, cause, peer: data.peer };
+            let (local, peer) = (cx.info.open.local, data.peer.or(cx.info.open.remote));
+            let datagram = Datagram { direction, range, time, data: data.payload, cause, local, peer };
             datagrams.take(datagram, &mut cx);
         }
     }

@@ -1,0 +1,1 @@
+//! Conversations written by hand from the RFCs.
