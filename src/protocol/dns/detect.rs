@@ -4,12 +4,12 @@
 //! lengths have to agree. Ports are asked about damaged datagrams alone.
 
 use super::message::{Ending, HEADER, Header, Message, opcode};
-use super::{MDNS_PORT, is_at};
+use super::{LLMNR_PORT, MDNS_PORT, PORT, is_at};
 use crate::event::Direction;
 use crate::protocol::{Datagram, Resync, Sample, Verdict};
 
 /// Ports where DNS is spoken in datagrams: also by multicast (RFC 6762), and link-local (LLMNR, RFC 4795).
-const PORTS: [u16; 3] = [53, MDNS_PORT, super::LLMNR_PORT];
+const PORTS: [u16; 3] = [PORT, MDNS_PORT, LLMNR_PORT];
 
 /// The longest label of a name of NetBIOS, whose name service has the same messages (RFC 1002, section 4.2.1).
 const NETBIOS_LABEL: u8 = 32;

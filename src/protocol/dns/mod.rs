@@ -30,6 +30,9 @@ use pairing::{Pairing, Told};
 /// The name in records, filters and traces.
 const NAME: &str = "dns";
 
+/// Where DNS is spoken.
+const PORT: u16 = 53;
+
 /// Where mDNS is spoken (RFC 6762, section 3).
 const MDNS_PORT: u16 = 5353;
 
@@ -57,6 +60,7 @@ enum Variant {
 impl Variant {
     fn of(datagram: &Datagram<'_>) -> Option<Variant> {
         match datagram {
+            _ if is_at(datagram, PORT) => None,
             _ if is_at(datagram, MDNS_PORT) => Some(Variant::Mdns),
             _ if is_at(datagram, LLMNR_PORT) => Some(Variant::Llmnr),
             _ => None,

@@ -27,7 +27,7 @@ const IDLE_TIME: u64 = 300_000_000_000;
 
 /// Within how long, in nanoseconds of capture time, the same datagram is a copy made on its way: seen at the next
 /// interface, or mirrored. A sender repeats itself later than that, or with another identification.
-const COPY_TIME: u64 = 100_000_000;
+const COPY_TIME: u64 = 5_000_000;
 
 /// Datagrams of one direction that are remembered to recognise copies.
 const MAX_RECENT: usize = 16;
