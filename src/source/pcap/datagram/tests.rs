@@ -1,3 +1,5 @@
+//! UDP flows by their events.
+
 use super::*;
 use crate::event::Range;
 
