@@ -11,7 +11,7 @@ test=(nginx-light=nginx redis-server=redis-server redis-tools=redis-cli curl=cur
     tshark=tshark tcpdump=tcpdump python3=python3 iproute2=ip zstd=zstd chromium=chromium nghttp2-client=h2load
     nghttp2-server=nghttpd nghttp2-proxy=nghttpx python3-grpcio=/usr/lib/python3/dist-packages/grpc/__init__.py
     postgresql=/usr/lib/postgresql postgresql-client=psql
-    nats-server=nats-server python3-psycopg=/usr/lib/python3/dist-packages/psycopg/__init__.py)
+    nats-server=nats-server bind9=named bind9-dnsutils=dig python3-psycopg=/usr/lib/python3/dist-packages/psycopg/__init__.py)
 bench=(wrk=wrk)
 
 main() {
@@ -87,6 +87,7 @@ disable_services() {
         redis-server) systemctl disable --now redis-server ;;
         nghttp2-proxy) systemctl disable --now nghttpx ;;
         nats-server) systemctl disable --now nats-server ;;
+        bind9) systemctl disable --now named ;;
         postgresql) systemctl disable --now postgresql ;;
         esac
     done

@@ -189,6 +189,10 @@ impl<'a> Datagrams<'a> {
         let matched = self.matched.get(&number).map(|lists| lists[way.index()].clone()).unwrap_or_default();
         for (print, place) in prints.iter().zip(matched) {
             let Some(place) = place else {
+                if self.take_parts(socket, way, print) {
+                    account.delivered.insert(print.range);
+                    continue;
+                }
                 let (cause, detail) = absent(print.time, coverage);
                 account.lost.push(stopped(print.range, cause, detail));
                 continue;
@@ -214,6 +218,33 @@ impl<'a> Datagrams<'a> {
         }
         account.lost.sort_by_key(|lost| lost.range);
         account
+    }
+
+    /// One call may move several datagrams, which the kernel splits and joins (UDP_SEGMENT, UDP_GRO): takes those that
+    /// together are as long. False where there are none.
+    fn take_parts(&mut self, socket: &Ledger, way: Direction, print: &Print) -> bool {
+        let Some(mut queue) = self.by_port.remove(&(port(socket), way)) else { return false };
+        while queue.front().is_some_and(|&place| *self.is_found(place, way)) {
+            queue.pop_front();
+        }
+        let (peer, length) = (peer(socket, print), print.range.len());
+        let (mut parts, mut total): (Vec<Place>, u64) = (Vec::new(), 0);
+        for &place in queue.iter().take(LOOK_MAX) {
+            let part = self.print(place);
+            let begins = !parts.is_empty() || part.begins(print);
+            if *self.is_found(place, way) || !self.is_between(place, socket, way, peer) || !begins {
+                continue;
+            }
+            total += part.range.len();
+            parts.push(place);
+            if total >= length {
+                break;
+            }
+        }
+        self.by_port.insert((port(socket), way), queue);
+        let fits = total == length && parts.len() > 1;
+        parts.into_iter().filter(|_| fits).for_each(|place| *self.is_found(place, way) = true);
+        fits
     }
 
     /// Takes datagrams that nobody has claimed, in order, up to so many bytes. Gives how many they have.

@@ -7,6 +7,9 @@ use std::hash::{DefaultHasher, Hasher};
 /// How many first bytes of a datagram have a digest of their own: what a snap length leaves tells that much.
 pub const HEAD: usize = 32;
 
+/// How many first bytes are kept themselves: they are compared where a datagram was cut within its head.
+const FIRST: usize = 8;
+
 /// Datagrams that one book remembers. It takes less than 128 MiB.
 pub const PRINTS_MAX: usize = 1 << 20;
 
@@ -22,6 +25,8 @@ pub struct Print {
     pub time: Timestamp,
     /// How many of its bytes were captured.
     pub captured: u64,
+    /// Its first captured bytes.
+    first: [u8; FIRST],
     /// The digest of its first [`HEAD`] bytes, or of all where it has fewer; absent where not all of them were captured.
     pub head: Option<u64>,
     /// The digest of what was captured.
@@ -36,14 +41,24 @@ impl Print {
         let (range, data) = (datagram.range, datagram.data);
         let wanted = HEAD.min(usize::try_from(range.len()).unwrap_or(HEAD));
         let head = data.get(..wanted).map(digest);
-        Print { range, time: datagram.time, captured: data.len() as u64, head, whole: digest(data), peer }
+        let mut first = [0; FIRST];
+        first.iter_mut().zip(data).for_each(|(kept, &byte)| *kept = byte);
+        let captured = data.len() as u64;
+        Print { range, time: datagram.time, captured, first, head, whole: digest(data), peer }
+    }
+
+    /// True where another one, which is longer, can begin with it.
+    pub fn begins(&self, other: &Print) -> bool {
+        let both = usize::try_from(self.captured.min(other.captured)).unwrap_or(FIRST).min(FIRST);
+        self.range.len() < other.range.len() && self.first[..both] == other.first[..both]
     }
 
     /// True where nothing speaks against two prints being of one datagram: same length, same bytes as far as both tell.
     pub fn is_like(&self, other: &Print) -> bool {
+        let both = usize::try_from(self.captured.min(other.captured)).unwrap_or(FIRST).min(FIRST);
         let heads = self.head.zip(other.head).is_none_or(|(one, other)| one == other);
         let wholes = self.captured != other.captured || self.whole == other.whole;
-        self.range.len() == other.range.len() && heads && wholes
+        self.range.len() == other.range.len() && self.first[..both] == other.first[..both] && heads && wholes
     }
 }
 
