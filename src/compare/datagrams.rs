@@ -30,6 +30,8 @@ type Key = (u16, Direction, SocketAddr, u64, u64);
 /// Which datagrams of a capture are whose.
 pub struct Datagrams<'a> {
     wire: &'a [Ledger],
+    /// The process's sockets, by port.
+    sockets: FxHashMap<u16, Vec<&'a Ledger>>,
     by_content: FxHashMap<Key, VecDeque<Place>>,
     by_length: FxHashMap<(u16, Direction, u64), VecDeque<Place>>,
     by_port: FxHashMap<(u16, Direction), VecDeque<Place>>,
@@ -65,13 +67,18 @@ fn peer(ledger: &Ledger, print: &Print) -> Option<SocketAddr> {
 
 impl<'a> Datagrams<'a> {
     /// Finds the datagrams of the process's sockets in the capture.
-    pub fn new(process: &[Ledger], wire: &'a [Ledger]) -> Datagrams<'a> {
+    pub fn new(process: &'a [Ledger], wire: &'a [Ledger]) -> Datagrams<'a> {
+        let mut sockets_by_port: FxHashMap<u16, Vec<&Ledger>> = FxHashMap::default();
+        for socket in process.iter().filter(|ledger| is_udp(ledger)) {
+            sockets_by_port.entry(port(socket)).or_default().push(socket);
+        }
         let (by_content, by_length, by_port) = Default::default();
         let found =
             wire.iter().map(|flow| flow.prints.lists.each_ref().map(|list| vec![[false; 2]; list.len()]));
         let found = found.collect();
         let (matched, own) = Default::default();
-        let mut all = Datagrams { wire, by_content, by_length, by_port, found, matched, own };
+        let mut all =
+            Datagrams { wire, sockets: sockets_by_port, by_content, by_length, by_port, found, matched, own };
         all.index();
         let sockets = || process.iter().enumerate().filter(|(_, ledger)| is_udp(ledger));
         for (number, socket) in sockets() {
@@ -86,6 +93,7 @@ impl<'a> Datagrams<'a> {
         all
     }
 
+    /// Sorts what may be of the process's sockets.
     fn index(&mut self) {
         for (flow, ledger) in (0u32..).zip(self.wire).filter(|(_, ledger)| is_udp(ledger)) {
             for direction in Direction::BOTH {
@@ -96,11 +104,16 @@ impl<'a> Datagrams<'a> {
                     for (way, own, peer) in
                         [(Direction::Send, source, destination), (Direction::Recv, destination, source)]
                     {
+                        let ports =
+                            [own.port(), 0].into_iter().filter(|port| self.sockets.contains_key(port));
                         if let Some(head) = print.head {
-                            for port in [own.port(), 0] {
+                            for port in ports {
                                 let key = (port, way, peer, length, head);
                                 self.by_content.entry(key).or_default().push_back(place);
                             }
+                        }
+                        if !self.sockets.contains_key(&own.port()) {
+                            continue;
                         }
                         self.by_length.entry((own.port(), way, length)).or_default().push_back(place);
                         self.by_port.entry((own.port(), way)).or_default().push_back(place);
@@ -294,7 +307,7 @@ impl<'a> Datagrams<'a> {
 
     /// What a flow of the capture has beyond the datagrams that were found, where it is one of the process's sockets.
     /// Absent where none of its datagrams is.
-    pub fn rest(&self, number: usize, process: &Side) -> Option<Comparison> {
+    pub fn rest(&self, number: usize, process: &Coverage) -> Option<Comparison> {
         let flow = &self.wire[number];
         let (mut findings, mut left, mut ours) = (Vec::new(), [0; 2], false);
         for direction in Direction::BOTH {
@@ -305,12 +318,12 @@ impl<'a> Datagrams<'a> {
                 for way in Direction::BOTH.into_iter().filter(|way| !found[way.index()]) {
                     let Some(end) = ends(flow, direction).map(|ends| ends[way.index()]) else { continue };
                     let other = ends(flow, direction).map(|ends| ends[way.reverse().index()]);
-                    let is_its = |socket: &&Ledger| self.is_at(socket, end, other, print.time);
-                    if !process.ledgers.iter().filter(|ledger| is_udp(ledger)).any(|socket| is_its(&socket)) {
+                    let sockets = self.sockets.get(&end.port()).into_iter().flatten();
+                    if !sockets.into_iter().any(|socket| self.is_at(socket, end, other, print.time)) {
                         continue;
                     }
                     ours = true;
-                    let (cause, detail) = unseen(way, print.time, &process.coverage);
+                    let (cause, detail) = unseen(way, print.time, process);
                     extend(&mut findings, direction, print.range, cause, detail);
                     left[direction.index()] += print.range.len();
                 }

@@ -232,7 +232,7 @@ impl Report {
         connections.retain(|comparison| !is_silent(comparison));
         for (number, flow) in wire.ledgers.iter().enumerate().filter(|&(number, _)| !used[number]) {
             let datagrams = datagrams.as_ref().filter(|_| is_udp(flow));
-            match datagrams.and_then(|datagrams| datagrams.rest(number, process)) {
+            match datagrams.and_then(|datagrams| datagrams.rest(number, &process.coverage)) {
                 None => connections.push(unmatched(flow, process, other)),
                 Some(rest) if rest.findings.is_empty() => {}
                 Some(rest) => connections.push(rest),

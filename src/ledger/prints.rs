@@ -10,8 +10,8 @@ pub const HEAD: usize = 32;
 /// How many first bytes are kept themselves: they are compared where a datagram was cut within its head.
 const FIRST: usize = 8;
 
-/// Datagrams that one book remembers. It takes less than 128 MiB.
-pub const PRINTS_MAX: usize = 1 << 20;
+/// Datagrams that one book remembers; each takes 72 bytes.
+pub const PRINTS_MAX: usize = 1 << 19;
 
 /// Peers that are looked through before one counts as new.
 const PEERS_LOOK: usize = 64;

@@ -150,7 +150,7 @@ fn date(seconds: u32) -> String {
     // The days of a year that begins in March follow one rule in every four of them (2100 lies in reach, and is none of
     // its leap years).
     let (mut year, mut rest) = (1970, days);
-    let is_leap = |year: u32| year % 4 == 0 && year != 2100;
+    let is_leap = |year: u32| year.is_multiple_of(4) && year != 2100;
     while rest >= 365 + u32::from(is_leap(year)) {
         rest -= 365 + u32::from(is_leap(year));
         year += 1;

@@ -70,7 +70,7 @@ impl Transfer {
             _ if is_soa && !self.changes => self.done = true,
             // Each change is what goes behind its old SOA, and what comes behind its new one. The last SOA is the
             // first one again, where a change would begin.
-            _ if is_soa && self.soas % 2 == 0 => self.done = serial == self.serial,
+            _ if is_soa && self.soas.is_multiple_of(2) => self.done = serial == self.serial,
             _ => {}
         }
     }
