@@ -15,7 +15,7 @@ test=(nginx-light=nginx openssl=openssl redis-server=redis-server redis-tools=re
     python3-pymysql=/usr/lib/python3/dist-packages/pymysql/__init__.py nats-server=nats-server
     python3-psycopg=/usr/lib/python3/dist-packages/psycopg/__init__.py
     rabbitmq-server=/usr/lib/rabbitmq/bin/rabbitmq-server
-    python3-pika=/usr/lib/python3/dist-packages/pika/__init__.py kcat=kcat)
+    python3-pika=/usr/lib/python3/dist-packages/pika/__init__.py kcat=kcat bind9=named bind9-dnsutils=dig)
 bench=(wrk=wrk)
 
 # Python packages of the tests, from PyPI; in a folder of their own, since distributions keep theirs to themselves.
@@ -112,6 +112,7 @@ disable_services() {
         nghttp2-proxy) systemctl disable --now nghttpx ;;
         nats-server) systemctl disable --now nats-server ;;
         rabbitmq-server) systemctl disable --now rabbitmq-server epmd.socket epmd ;;
+        bind9) systemctl disable --now named ;;
         postgresql) systemctl disable --now postgresql ;;
         mariadb-server) systemctl disable --now mariadb ;;
         esac

@@ -67,8 +67,9 @@ fn track<O: Observer>(vantage: Vantage, case: &Case<'_>, observer: O) -> O {
 fn compare(case: &Case<'_>) -> (Report, Vec<(ConnId, [Range; 2])>) {
     let process = track(Vantage::Syscall, case, Watch::default());
     let wire = track(Vantage::Wire, case, Book::default());
-    let process_side = Side { ledgers: process.book.into_ledgers(), coverage: case.coverage[0] };
-    let wire_side = Side { ledgers: wire.into_ledgers(), coverage: case.coverage[1] };
+    let process_side =
+        Side { ledgers: process.book.into_ledgers(), coverage: case.coverage[0], ..Side::default() };
+    let wire_side = Side { ledgers: wire.into_ledgers(), coverage: case.coverage[1], ..Side::default() };
     let mut report = Report::new(&process_side, &wire_side);
     let collector = track(Vantage::Wire, case, Collector::new(report.wanted()));
     report.name_missing(collector);

@@ -70,7 +70,7 @@ pub fn side(source: &mut dyn Source) -> Result<Side, source::Error> {
 /// The side of the comparison that a book and its source's summary make.
 pub fn side_of(book: Book, summary: &Summary) -> Side {
     let coverage = Coverage { first: summary.first, last: summary.last, cut: summary.cut.is_some() };
-    Side { ledgers: book.into_ledgers(), coverage }
+    Side { ledgers: book.into_ledgers(), coverage, streams_only: summary.streams_only }
 }
 
 /// Compares the process's side with a capture, and names the records that are missing. `span` tells when

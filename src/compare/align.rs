@@ -76,6 +76,9 @@ impl<'a> Flows<'a> {
         let mut by_ends: FxHashMap<Ends, Vec<usize>> = FxHashMap::default();
         let mut by_socket: FxHashMap<SocketOf, Vec<usize>> = FxHashMap::default();
         for (index, flow) in flows.iter().enumerate() {
+            if flow.info.open.transport == Transport::Udp && flow.info.task.is_none() {
+                continue; // datagrams of a capture have no offsets of their own
+            }
             if let Some(ends) = ends_of(flow) {
                 by_ends.entry(ends).or_default().push(index);
             } else if flow.info.task.is_some() {

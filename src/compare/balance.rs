@@ -4,7 +4,7 @@
 //! part of the residual. All offsets are the process's.
 
 use super::{Coverage, Finding};
-use crate::event::{Cause, CloseReason, Direction, Opened, Range, Stage, Total, Transport, Vantage};
+use crate::event::{Cause, CloseReason, Direction, Opened, Range, Stage, Total, Vantage};
 use crate::ledger::{Account, Ledger, RangeSet};
 use crate::protocol::{End, tls};
 
@@ -210,9 +210,6 @@ impl Direct<'_> {
         let (process, capture) = (&self.process.info, self.coverage[1]);
         if self.other.vantage.is_process() {
             return self.no_calls();
-        }
-        if process.open.transport == Transport::Udp {
-            return (Cause::WireNotCompared, "datagrams are not compared with captures");
         }
         if process.open.transport.is_unix() {
             return (Cause::WireNoVantage, "a Unix socket: no network carries its bytes");

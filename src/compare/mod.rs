@@ -5,6 +5,7 @@
 mod align;
 pub mod anchor;
 mod balance;
+mod datagrams;
 mod edges;
 mod missing;
 
@@ -17,6 +18,7 @@ use crate::event::{Cause, ConnId, Direction, Range, Role, Timestamp, Transport, 
 use crate::ledger::Ledger;
 use align::{Alignment, Flows};
 use balance::{Direct, Other};
+use datagrams::{Datagrams, is_udp};
 use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
 
@@ -41,6 +43,8 @@ pub struct Side {
     pub ledgers: Vec<Ledger>,
     /// When it was watching.
     pub coverage: Coverage,
+    /// It has streams alone: what it lacks of datagrams means nothing.
+    pub streams_only: bool,
 }
 
 /// A record of the other vantage that these bytes would have become.
@@ -126,6 +130,25 @@ impl Comparison {
         self.balances.iter().map(|balance| balance.residual).sum()
     }
 
+    /// Without alignment.
+    fn of(
+        ledger: &Ledger,
+        of_process: bool,
+        balances: [Balance; 2],
+        mut findings: Vec<Finding>,
+    ) -> Comparison {
+        findings.sort_by_key(|finding| (finding.direction, finding.cause.stage(), finding.range));
+        findings.iter_mut().for_each(|finding| finding.place_in_time(ledger));
+        let (info, records) = (ledger.info.clone(), ledger.records);
+        Comparison { info, flow: None, of_process, balances, findings, records, alignment: None }
+    }
+
+    /// True where a capture could have it.
+    fn is_comparable(&self) -> bool {
+        let not_compared = self.findings.iter().any(|finding| finding.cause == Cause::WireNotCompared);
+        !self.info.open.transport.is_unix() && !not_compared
+    }
+
     /// True where something is missing or unexplained.
     pub fn differs(&self) -> bool {
         let transport = self.info.open.transport;
@@ -192,19 +215,31 @@ impl Report {
         let coverage = [&process.coverage, &wire.coverage];
         let pids: FxHashSet<Option<u32>> = wire.ledgers.iter().map(pid_of).collect();
         let mut used = vec![false; wire.ledgers.len()];
+        let mut datagrams = (!other.is_process()).then(|| Datagrams::new(&process.ledgers, &wire.ledgers));
         let mut connections = Vec::new();
-        for (ledger, alignment) in process.ledgers.iter().zip(flows.align(&process.ledgers)) {
+        let aligned = process.ledgers.iter().zip(flows.align(&process.ledgers));
+        for (number, (ledger, alignment)) in aligned.enumerate() {
             if let Some(alignment) = &alignment {
                 used[alignment.flow] = true;
             }
             // A log of strace without -f does not tell whose it is.
             let has_process = pids.contains(&pid_of(ledger)) || pids.contains(&None);
             let other = Other { vantage: other, has_process };
+            if let Some(datagrams) = datagrams.as_mut().filter(|_| is_udp(ledger)) {
+                connections.push(datagrams.compare(number, ledger, wire, coverage, other));
+                continue;
+            }
             connections.push(compare(ledger, wire, alignment, coverage, other));
         }
         connections.retain(|comparison| !is_silent(comparison));
-        let others = wire.ledgers.iter().zip(used).filter(|&(_, used)| !used);
-        connections.extend(others.map(|(flow, _)| unmatched(flow, process, other)));
+        for (number, flow) in wire.ledgers.iter().enumerate().filter(|&(number, _)| !used[number]) {
+            let datagrams = datagrams.as_ref().filter(|_| is_udp(flow));
+            match datagrams.and_then(|datagrams| datagrams.rest(number, &process.coverage)) {
+                None => connections.push(unmatched(flow, process, other)),
+                Some(rest) if rest.findings.is_empty() => {}
+                Some(rest) => connections.push(rest),
+            }
+        }
         Report { connections, vantages }
     }
 
@@ -212,7 +247,7 @@ impl Report {
     pub fn verdict(&self) -> Verdict {
         let (residual, differs, compared) = self.connections.iter().fold((0, false, false), |sum, one| {
             let both_processes = self.vantages[1].is_process();
-            let comparable = one.of_process && (one.info.open.transport == Transport::Tcp || both_processes);
+            let comparable = one.of_process && (one.is_comparable() || both_processes);
             (sum.0 + one.residual(), sum.1 || one.differs(), sum.2 || comparable)
         });
         match (residual, differs, compared) {

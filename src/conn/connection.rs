@@ -96,8 +96,10 @@ impl Connection {
         if let Some(cause) = cause {
             cx.lost(direction, Range::new(captured.to, range.to), cause);
         }
+        let (local, peer) = (cx.info.open.local, data.peer.or(cx.info.open.remote));
+        let datagram = Datagram { direction, range, time, data: data.payload, cause, local, peer };
+        cx.observer.datagram(cx.info, &datagram);
         if let Some(datagrams) = self.datagrams.as_mut().filter(|_| !captured.is_empty()) {
-            let datagram = Datagram { direction, range, time, data: data.payload, cause, peer: data.peer };
             datagrams.take(datagram, &mut cx);
         }
     }

@@ -17,7 +17,7 @@ mod trial;
 use crate::event::{
     Cause, Close, ConnId, Data, Direction, Event, Kind, Open, Opened, Range, Start, Task, Timestamp, Vantage,
 };
-use crate::protocol::{self, End, Protocol};
+use crate::protocol::{self, Datagram, End, Protocol};
 use crate::record::Record;
 use connection::Connection;
 use rustc_hash::FxHashMap;
@@ -83,6 +83,11 @@ pub trait Observer {
     /// Bytes reached a stage, or stopped there.
     fn account(&mut self, info: &Info, direction: Direction, entry: Entry<'_>) {
         let _ = (info, direction, entry);
+    }
+
+    /// A datagram moved, which is not empty.
+    fn datagram(&mut self, info: &Info, datagram: &Datagram<'_>) {
+        let _ = (info, datagram);
     }
 
     /// The connection is over, or the trace is (`end`). `close` has the totals where the vantage gave them.

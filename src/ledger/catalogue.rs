@@ -124,11 +124,11 @@ fn text(cause: Cause) -> Text {
             command: Some("ss -tinp"),
         },
         Cause::WireNotCompared => Text {
-            meaning: "The capture may have these datagrams; sockdbg compares only TCP with captures, so it does not \
-                      say whether they were on the wire.",
-            detection: "The socket's transport is UDP.",
-            remedy: "Hold the datagrams of the recording against those of the capture in another tool.",
-            command: Some("tshark -r FILE -Y udp"),
+            meaning: "The capture may have these datagrams; sockdbg does not say whether they were on the wire.",
+            detection: "The capture is JSON of tshark, of which only TCP is read, or one side has more datagrams than \
+                        are remembered.",
+            remedy: "Compare with the capture itself (pcap or pcapng), or with a part of it.",
+            command: Some("editcap -A START -B STOP CAPTURE PART"),
         },
         Cause::WireEncrypted => Text {
             meaning: "The capture and the process agree on these bytes, and they are TLS: what was compared is \
@@ -196,11 +196,12 @@ fn text(cause: Cause) -> Text {
             command: Some("ss -tnp 'sport = :PORT or dport = :PORT'"),
         },
         Cause::Unread => Text {
-            meaning: "These bytes arrived and were acknowledged by the kernel; the application never read them.",
+            meaning: "These bytes arrived in the kernel; the application never read them. Of UDP the kernel may have \
+                      dropped them because the socket's buffer was full.",
             detection: "The socket's receive queue still held them when it was closed or the trace ended \
-                        (rcv_nxt against copied_seq).",
+                        (rcv_nxt against copied_seq); a datagram to the socket is in the capture, and no call read it.",
             remedy: "Look at the application: it closed early or is stuck before its read. Recv-Q shows sockets \
-                     that are stuck now.",
+                     that are stuck now, and d in the skmem field of UDP how many datagrams were dropped.",
             command: Some("ss -tnp"),
         },
         Cause::DatagramTruncated => Text {

@@ -7,16 +7,19 @@
 pub mod catalogue;
 #[cfg(test)]
 mod conservation;
+mod prints;
 mod ranges;
 mod timeline;
 
+pub use prints::{Print, Prints};
 pub use ranges::RangeSet;
 pub use timeline::Timeline;
 
 use crate::conn::{Entry, Info, Observer};
-use crate::event::{Cause, Close, ConnId, Direction, Range, Stage, Timestamp};
-use crate::protocol::End;
+use crate::event::{Cause, Close, ConnId, Direction, Range, Stage, Timestamp, Transport};
+use crate::protocol::{Datagram, End};
 use crate::record::{Record, Status};
+use prints::PRINTS_MAX;
 use rustc_hash::FxHashMap;
 
 /// A range of bytes that stopped at the stage of `cause`.
@@ -184,12 +187,16 @@ pub struct Ledger {
     pub close: Option<Close>,
     /// Records that came from it.
     pub records: u64,
+    /// Its datagrams, of UDP.
+    pub prints: Prints,
 }
 
 /// The ledgers of all connections of one vantage.
 #[derive(Debug, Default)]
 pub struct Book {
     ledgers: FxHashMap<ConnId, Ledger>,
+    /// Datagrams that are remembered.
+    prints: usize,
 }
 
 impl Book {
@@ -241,6 +248,19 @@ impl Observer for Book {
             Entry::Skipped(range, cause, reason) => {
                 extend(&mut account.skipped, range, cause, &reason.to_string());
             }
+        }
+    }
+
+    fn datagram(&mut self, info: &Info, datagram: &Datagram<'_>) {
+        if info.open.transport != Transport::Udp {
+            return;
+        }
+        let is_full = self.prints == PRINTS_MAX;
+        self.prints += usize::from(!is_full);
+        let prints = &mut self.ledger(info).prints;
+        match is_full {
+            true => prints.left_out += 1,
+            false => prints.add(datagram),
         }
     }
 

@@ -5,7 +5,7 @@
 //! carries a frame over a gap inside it (its end is known), and accounts for every byte. What frames mean is the
 //! business of the [`Framed`] protocol alone.
 
-use super::{AfterGap, End, Gap, Input, Output, Parser, Progress, Resync, Then};
+use super::{AfterGap, Datagram, End, Gap, Input, Output, Parser, Progress, Resync, Then};
 use crate::event::{Cause, Direction, Range, Timestamp};
 use crate::record::Message;
 
@@ -33,6 +33,11 @@ pub trait Framed {
     /// end has come. `at` counts from the first byte of the frame, and jumps where bytes are missing.
     fn beyond(&mut self, direction: Direction, at: u64, data: &[u8]) {
         let _ = (direction, at, data);
+    }
+
+    /// See [`Parser::datagram`]: needed where datagrams carry the same messages, each one in one.
+    fn datagram(&mut self, datagram: Datagram<'_>, out: &mut dyn Output) {
+        datagram.refuse(out);
     }
 
     /// See [`Parser::begin_inside`].
@@ -378,6 +383,10 @@ impl<P: Framed> Parser for Driver<P> {
 
     fn take_over(&mut self, asked: Message) {
         self.protocol.take_over(asked);
+    }
+
+    fn datagram(&mut self, datagram: Datagram<'_>, out: &mut dyn Output) {
+        self.protocol.datagram(datagram, out);
     }
 
     fn unblock(&mut self, direction: Direction) {

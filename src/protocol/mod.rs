@@ -31,7 +31,7 @@ macro_rules! protocols {
     };
 }
 
-protocols! { amqp cql http1 http2 kafka mongodb mux mysql nats postgres redis tls }
+protocols! { amqp cql dns http1 http2 kafka mongodb mux mysql nats postgres redis tls }
 
 /// What both ends may agree to speak from some byte on, as [`Then::Switched`] names it, and the protocol whose parser
 /// goes on there.
@@ -154,7 +154,10 @@ pub struct Datagram<'a> {
     pub data: &'a [u8],
     /// Why `data` is shorter than `range`; absent where it is not.
     pub cause: Option<Cause>,
-    /// The other end, where it is not the connection's.
+    /// The address of the observed end, where it is known. Of a socket that hears at all addresses of its host it has
+    /// just the port.
+    pub local: Option<Address>,
+    /// The other end, where it is known: that of the datagram, or of its connection.
     pub peer: Option<Address>,
 }
 
@@ -162,6 +165,12 @@ impl Datagram<'_> {
     /// The part of its range that was captured.
     pub fn captured(&self) -> Range {
         Range::new(self.range.from, self.range.from + self.data.len() as u64)
+    }
+
+    /// Says that no datagrams are expected.
+    fn refuse(&self, out: &mut dyn Output) {
+        let reason = format_args!("not a protocol of datagrams");
+        out.skip(self.direction, self.captured(), Cause::Unsupported, reason);
     }
 }
 
@@ -283,8 +292,7 @@ pub trait Parser {
     /// Takes a datagram that the protocol recognised ([`Protocol::datagrams`]); accounts for it by one [`Output::frame`]
     /// of its range, or by [`Output::skip`] of what was captured of it. A parser gets datagrams or streams, never both.
     fn datagram(&mut self, datagram: Datagram<'_>, out: &mut dyn Output) {
-        let reason = format_args!("not a protocol of datagrams");
-        out.skip(datagram.direction, datagram.captured(), Cause::Unsupported, reason);
+        datagram.refuse(out);
     }
 
     /// The connection or the trace ended, both directions are finished: what still waits for its other

@@ -336,6 +336,7 @@ impl Live {
             warnings,
             pace: Some(pace),
             undated: false,
+            streams_only: false,
         }
     }
 }

@@ -49,6 +49,8 @@ pub struct Summary {
     pub pace: Option<Pace>,
     /// Times are in order, but not those of a calendar: a log has none, or no dates.
     pub undated: bool,
+    /// Nothing but streams is read of this kind of source.
+    pub streams_only: bool,
 }
 
 /// How the probes and their reader kept up.

@@ -245,13 +245,19 @@ fn timeless(record: &Record) -> Record {
     record
 }
 
-/// The same events, each one's payload in pieces as long as `length` says.
+/// The same events, each one's payload in pieces as long as `length` says. Datagrams stay whole.
 fn cut(events: &[Kept], mut length: impl FnMut() -> usize) -> Vec<Kept> {
-    let mut pieces = Vec::new();
+    let (mut pieces, mut datagrams) = (Vec::new(), BTreeSet::new());
     for kept in events {
-        let Kind::Data(data) = &kept.event.kind else {
-            pieces.push(kept.clone());
-            continue;
+        if matches!(&kept.event.kind, Kind::Open(open) if !open.transport.is_stream()) {
+            datagrams.insert(kept.event.conn);
+        }
+        let data = match &kept.event.kind {
+            Kind::Data(data) if !datagrams.contains(&kept.event.conn) => data,
+            _ => {
+                pieces.push(kept.clone());
+                continue;
+            }
         };
         let (mut at, end) = (0, kept.payload.len());
         loop {

@@ -1,7 +1,7 @@
 //! Packets, captures of them, and what the capture source makes of one.
 
 use etherparse::PacketBuilder;
-use sockdbg::event::{Cause, CloseReason, ConnId, Event, Kind, Range};
+use sockdbg::event::{Cause, CloseReason, ConnId, Event, Kind, Range, Transport};
 use sockdbg::source::pcap::{Capture, Options};
 use sockdbg::source::{Error, Source, Summary};
 use std::collections::BTreeMap;
@@ -160,6 +160,7 @@ pub type Missing = (bool, Range, Cause);
 /// A connection as it was seen.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Conn {
+    pub transport: Transport,
     pub client: String,
     pub server: String,
     /// What the client and the server sent; the first to arrive stand, missing bytes are `?`.
@@ -224,6 +225,8 @@ pub fn try_read_file(path: &Path) -> Result<Seen, Error> {
         note(event, conn, streams);
         ControlFlow::Continue(())
     })?;
+    // A tunnel that is cut before what is in it is a datagram.
+    conns.retain(|_, (conn, _)| conn.transport == Transport::Tcp);
     let finish = |(mut conn, streams): (Conn, Streams)| {
         conn.sent = streams.map(|stream| stream.iter().map(|byte| byte.map_or('?', char::from)).collect());
         conn
@@ -242,6 +245,7 @@ fn note(event: &Event<'_>, conn: &mut Conn, streams: &mut Streams) {
     assert_eq!(conn.end, None, "after the end: {event:?}");
     match &event.kind {
         Kind::Open(open) => {
+            conn.transport = open.transport;
             conn.client = open.local.as_ref().unwrap().to_string();
             conn.server = open.remote.as_ref().unwrap().to_string();
         }

@@ -70,13 +70,25 @@ impl Ignored {
     }
 }
 
+/// Numbers the flows of a capture, whatever carries them, from 1.
+#[derive(Debug, Default)]
+pub struct Numbers(u64);
+
+impl Numbers {
+    /// The next flow.
+    pub fn next(&mut self) -> ConnId {
+        self.0 += 1;
+        ConnId { socket: self.0, opened: 0 }
+    }
+}
+
 /// The two ends of a flow, the smaller one first: as numbers, which are quicker to hash than addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Key([(u128, u32); 2]);
+pub(super) struct Key([(u128, u32); 2]);
 
 impl Key {
-    fn of(segment: &Segment<'_>) -> Key {
-        let (source, destination) = (Key::end(segment.source), Key::end(segment.destination));
+    pub(super) fn of(source: SocketAddr, destination: SocketAddr) -> Key {
+        let (source, destination) = (Key::end(source), Key::end(destination));
         Key(if source <= destination { [source, destination] } else { [destination, source] })
     }
 
@@ -99,7 +111,8 @@ pub struct Flows {
     closed: VecDeque<(Timestamp, Key)>,
     /// The latest time seen. Packets may be out of order; the clock here never goes back.
     now: Timestamp,
-    numbers: u64,
+    /// What the next flow is called.
+    pub numbers: Numbers,
     /// What was left out.
     pub ignored: Ignored,
     /// Retransmissions whose content differs.
@@ -142,7 +155,7 @@ impl Flows {
         if !(self.closing.is_empty() && self.closed.is_empty()) {
             self.expire(sink)?;
         }
-        let key = Key::of(segment);
+        let key = Key::of(segment.source, segment.destination);
         let known = self.table.get(&key);
         if known.is_none_or(|flow| flow.is_replaced_by(segment)) {
             if known.is_some() {
@@ -247,7 +260,7 @@ fn due(queue: &mut VecDeque<(Timestamp, Key)>, now: Timestamp) -> Option<Key> {
 /// What a flow needs to handle one segment.
 struct Step<'a, 'b> {
     time: Timestamp,
-    numbers: &'a mut u64,
+    numbers: &'a mut Numbers,
     ignored: &'a mut Ignored,
     overlaps: &'a mut Overlaps,
     sink: &'a mut Sink<'b>,
@@ -530,8 +543,7 @@ impl Flow {
             return ControlFlow::Continue(());
         }
         self.state = State::Open;
-        *step.numbers += 1;
-        self.conn = ConnId { socket: *step.numbers, opened: 0 };
+        self.conn = step.numbers.next();
         let start = [0, 1].map(|index: usize| Start { offset: 0, seq: self.halves[index].base });
         self.emit(
             step,

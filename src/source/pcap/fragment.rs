@@ -266,6 +266,7 @@ mod tests {
             source: "10.0.0.1".parse().unwrap(),
             destination: "10.0.0.2".parse().unwrap(),
             protocol: 6,
+            id,
             payload: Part { bytes: &piece[..captured.min(piece.len())], length: piece.len() },
             fragment: Some(Fragment { id, offset: at, more }),
         };

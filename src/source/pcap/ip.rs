@@ -28,6 +28,8 @@ pub struct Header<'a> {
     pub destination: IpAddr,
     /// What the payload is; in a fragment, what it is in the first one.
     pub protocol: u8,
+    /// The identification of an IPv4 packet; 0 in IPv6.
+    pub id: u32,
     pub payload: Part<'a>,
     /// Absent in a packet that is whole.
     pub fragment: Option<Fragment>,
@@ -61,6 +63,7 @@ pub fn version4(part: Part<'_>) -> Option<Header<'_>> {
         source: address(12),
         destination: address(16),
         protocol: head[9],
+        id,
         payload: whole.skip(length)?,
         fragment: (more || offset > 0).then_some(Fragment { id, offset, more }),
     };
@@ -88,6 +91,7 @@ pub fn version6(part: Part<'_>) -> Option<Header<'_>> {
         source: address(8),
         destination: address(24),
         protocol: head[6],
+        id: 0,
         payload: whole.skip(IPV6_HEADER)?,
         fragment: None,
     })
@@ -95,8 +99,8 @@ pub fn version6(part: Part<'_>) -> Option<Header<'_>> {
 
 /// The header of a packet that was put together: `payload` follows the header for fragments.
 pub fn behind_fragment<'a>(fragment: &Header<'_>, protocol: u8, payload: Part<'a>) -> Option<Header<'a>> {
-    let (source, destination) = (fragment.source, fragment.destination);
-    extensions(Header { source, destination, protocol, payload, fragment: None })
+    let (source, destination, id) = (fragment.source, fragment.destination, fragment.id);
+    extensions(Header { source, destination, protocol, id, payload, fragment: None })
 }
 
 /// Goes behind extension headers, up to one for fragments.

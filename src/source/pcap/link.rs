@@ -1,4 +1,4 @@
-//! From a captured packet down to its TCP segment: link layer, tags, tunnels, IP, TCP header.
+//! From a captured packet down to its TCP segment or UDP datagram: link layer, tags, tunnels, IP, their headers.
 //!
 //! In place, but for IP packets that came in fragments, which `fragment` puts together. Every length may be cut by
 //! a snap length, and the IP length may be absent (segmentation offload), so the true length of the payload is
@@ -44,6 +44,8 @@ mod protocol {
 
 /// Bytes of a TCP header that are needed: up to the flags.
 const TCP_NEEDED: usize = 14;
+
+const UDP_HEADER: usize = 8;
 
 /// TCP header flags.
 pub mod flag {
@@ -109,11 +111,25 @@ pub struct Segment<'a> {
     pub payload: &'a [u8],
 }
 
+/// A UDP datagram.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram<'a> {
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
+    /// The identification of its IPv4 packet; 0 where it has none.
+    pub id: u32,
+    /// Bytes of payload on the wire.
+    pub length: usize,
+    /// The captured ones of them.
+    pub payload: &'a [u8],
+}
+
 /// What a packet turned out to be.
 #[derive(Debug)]
 pub enum Content<'a> {
     Tcp(Segment<'a>),
-    /// Something other than TCP, or cut before the TCP header's flags.
+    Udp(Datagram<'a>),
+    /// Something other than TCP and UDP, or cut within their headers.
     Other,
     /// A fragment of an IP packet that is not complete with it.
     Fragment,
@@ -202,7 +218,10 @@ fn inside<'a>(header: &Header<'a>) -> Inside<'a> {
     let part = header.payload;
     let tunnel = match header.protocol {
         protocol::TCP => return Inside::Content(tcp(header.source, header.destination, part)),
-        protocol::UDP => tunnel::udp(part),
+        protocol::UDP => match tunnel::udp(part) {
+            None => return Inside::Content(udp(header)),
+            tunnel => tunnel,
+        },
         protocol::GRE => tunnel::gre(part),
         protocol::IPV4 => Some((Layer::Type(ethertype::IPV4), part)),
         protocol::IPV6 => Some((Layer::Type(ethertype::IPV6), part)),
@@ -272,6 +291,22 @@ pub fn ip_version(part: Part<'_>) -> Option<u16> {
         6 => Some(ethertype::IPV6),
         _ => None,
     }
+}
+
+/// RFC 768.
+fn udp<'a>(header: &Header<'a>) -> Content<'a> {
+    let part = header.payload;
+    let Some(head) = part.bytes.first_chunk::<UDP_HEADER>() else { return Content::Other };
+    let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
+    let length = tunnel::datagram_length(word(4), part);
+    let Some(payload) = part.limit(length).skip(UDP_HEADER) else { return Content::Other };
+    Content::Udp(Datagram {
+        source: SocketAddr::new(header.source, word(0)),
+        destination: SocketAddr::new(header.destination, word(2)),
+        id: header.id,
+        length: payload.length,
+        payload: payload.bytes,
+    })
 }
 
 fn tcp(source: IpAddr, destination: IpAddr, part: Part<'_>) -> Content<'_> {

@@ -1,9 +1,10 @@
 //! A packet capture as a source: pcap or pcapng, from a file, a file that still grows, or a pipe.
 //!
-//! `file` reads packets, `link` (with `linktype`, `ip`, `fragment`, `tunnel`) finds the TCP segment in them, `flow`
-//! (with `half`, `overlap`, `recent`) turns segments into events. Constant memory but for open flows; payload is
+//! `file` reads packets, `link` (with `linktype`, `ip`, `fragment`, `tunnel`) finds the TCP segment or UDP datagram in
+//! them, `flow` (with `half`, `overlap`, `recent`) and `datagram` turn those into events. Constant memory but for open flows; payload is
 //! handed on in place.
 
+mod datagram;
 mod file;
 pub(super) mod flow;
 mod fragment;
@@ -18,11 +19,14 @@ mod tunnel;
 use super::input::Input;
 use super::{Error, Sink, Source, Summary};
 use crate::event::{Timestamp, Vantage};
+use datagram::DatagramFlows;
 use file::{Packet, Reader, Unit};
 use flow::Flows;
 use link::{Content, Dissector};
 use linktype::describe;
+use rustc_hash::FxHasher;
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,7 +50,9 @@ pub struct Counts {
     pub packets: u64,
     /// TCP segments among them.
     pub tcp: u64,
-    /// Neither TCP nor any of the following.
+    /// UDP datagrams among them.
+    pub udp: u64,
+    /// Neither TCP nor UDP nor any of the following.
     pub other: u64,
     /// Fragments of IP packets that were not complete with them.
     pub fragments: u64,
@@ -57,6 +63,16 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Counts a packet that becomes no event.
+    fn leave(&mut self, content: &Content<'_>, packet: &Packet<'_>) {
+        match content {
+            Content::Other => self.other += 1,
+            Content::Fragment => self.fragments += 1,
+            Content::UnknownLink => self.leave_out(packet),
+            Content::Tcp(_) | Content::Udp(_) => {}
+        }
+    }
+
     fn leave_out(&mut self, packet: &Packet<'_>) {
         let mut key = (packet.link, packet.interface.unwrap_or_default().to_owned());
         if self.left_out.len() >= MAX_LEFT_OUT && !self.left_out.contains_key(&key) {
@@ -72,6 +88,7 @@ pub struct Capture {
     reader: Reader,
     dissector: Dissector,
     flows: Flows,
+    datagrams: DatagramFlows,
     counts: Counts,
 }
 
@@ -95,7 +112,7 @@ impl Capture {
         if let Some(again) = reader.again() {
             flows.overlaps.read_from(again);
         }
-        Ok(Capture { reader, dissector, flows, counts })
+        Ok(Capture { reader, dissector, flows, datagrams: DatagramFlows::default(), counts })
     }
 
     /// What the packets read so far were.
@@ -109,11 +126,24 @@ impl Capture {
             match self.reader.next()? {
                 Unit::Packet(packet) => {
                     let time = note_time(summary, packet.time);
-                    let (flows, counts) = (&mut self.flows, &mut self.counts);
+                    let (flows, counts) = ((&mut self.flows, &mut self.datagrams), &mut self.counts);
                     counts.packets += 1;
-                    flows.overlaps.begin(packet.data, packet.position);
-                    let step = self.dissector.packet(time, &packet, &mut |content| {
-                        take(&packet, &content, time, flows, counts, sink)
+                    flows.0.overlaps.begin(packet.data, packet.position);
+                    let (streams, datagrams) = flows;
+                    let step = self.dissector.packet(time, &packet, &mut |content| match content {
+                        Content::Tcp(segment) => {
+                            counts.tcp += 1;
+                            streams.segment(time, &segment, sink)
+                        }
+                        Content::Udp(datagram) => {
+                            counts.udp += 1;
+                            let numbers = &mut streams.numbers;
+                            datagrams.datagram(time, &datagram, place(&packet), numbers, sink)
+                        }
+                        other => {
+                            counts.leave(&other, &packet);
+                            ControlFlow::Continue(())
+                        }
                     });
                     if step.is_break() {
                         return Ok(ControlFlow::Break(()));
@@ -163,16 +193,16 @@ impl Capture {
         warn(counts.stray, "packets of interfaces that the file does not describe not read");
         warn(
             fragments.incomplete(),
-            "IP packets lack fragments; TCP data in them counts as not captured (a filter on ports lets only first \
+            "IP packets lack fragments; TCP data in them counts as not captured, UDP datagrams are left out (a filter on ports lets only first \
              fragments pass)",
         );
         warn(fragments.counts.contradicting, "IP fragments contradict others of their packet, which stand");
-        for (count, what) in flows.ignored.reasons() {
+        for (count, what) in flows.ignored.reasons().into_iter().chain(self.datagrams.ignored.reasons()) {
             warn(count, what);
         }
         warnings.extend(flows.overlaps.lines().map(|line| format!("{name}: {line}")));
-        if counts.packets > 0 && counts.tcp == 0 {
-            warnings.push(format!("{name}: no TCP segment among {} packets", counts.packets));
+        if counts.packets > 0 && counts.tcp + counts.udp == 0 {
+            warnings.push(format!("{name}: neither TCP nor UDP among {} packets", counts.packets));
         }
         warnings
     }
@@ -193,7 +223,7 @@ impl Source for Capture {
         let mut summary = Summary::default();
         if self.packets(&mut summary, sink)?.is_continue() {
             self.refuse_unreadable()?;
-            let _stopped = self.flows.end(sink);
+            let _stopped = self.flows.end(sink).is_break() || self.datagrams.end(sink).is_break();
         }
         summary.dropped = self.reader.dropped;
         summary.warnings = self.warnings();
@@ -201,24 +231,16 @@ impl Source for Capture {
     }
 }
 
-fn take(
-    packet: &Packet<'_>,
-    content: &Content<'_>,
-    time: Timestamp,
-    flows: &mut Flows,
-    counts: &mut Counts,
-    sink: &mut Sink<'_>,
-) -> ControlFlow<()> {
-    match content {
-        Content::Tcp(segment) => {
-            counts.tcp += 1;
-            return flows.segment(time, segment, sink);
-        }
-        Content::Other => counts.other += 1,
-        Content::Fragment => counts.fragments += 1,
-        Content::UnknownLink => counts.leave_out(packet),
-    }
-    ControlFlow::Continue(())
+/// Where a packet was seen: its interface, and what a Linux cooked header says of interface and direction.
+fn place(packet: &Packet<'_>) -> u64 {
+    let cooked = match packet.link {
+        113 => packet.data.get(..2),
+        276 => packet.data.get(4..11),
+        _ => None,
+    };
+    let mut hasher = FxHasher::default();
+    (packet.interface, cooked).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Gives the packet's time; where it has none, that of the latest packet before.

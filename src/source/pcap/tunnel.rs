@@ -71,7 +71,7 @@ pub fn udp(part: Part<'_>) -> Option<(Layer, Part<'_>)> {
 }
 
 /// The length is 0 where the network card does the segmentation.
-fn datagram_length(stated: u16, part: Part<'_>) -> usize {
+pub fn datagram_length(stated: u16, part: Part<'_>) -> usize {
     if stated == 0 { part.length } else { usize::from(stated) }
 }
 

@@ -162,7 +162,7 @@ impl Source for Capture {
     }
 
     fn run(&mut self, sink: &mut Sink<'_>) -> Result<Summary, Error> {
-        let mut summary = Summary::default();
+        let mut summary = Summary { streams_only: true, ..Summary::default() };
         if self.packets(&mut summary, sink)?.is_continue() {
             let Taker { counts, columns, .. } = &self.taker;
             if let Some(reason) = counts.refusal(columns) {
