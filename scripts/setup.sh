@@ -8,7 +8,7 @@ set -euo pipefail
 build=(clang=clang llvm=llvm-strip make=make pkg-config=pkg-config libelf-dev=/usr/include/libelf.h
     zlib1g-dev=/usr/include/zlib.h libpcap-dev=/usr/include/pcap/pcap.h)
 test=(nginx-light=nginx redis-server=redis-server redis-tools=redis-cli curl=curl strace=strace
-    tshark=tshark tcpdump=tcpdump python3=python3 iproute2=ip zstd=zstd chromium=chromium nghttp2-client=h2load
+    tshark=tshark tcpdump=tcpdump python3=python3 iproute2=ip nftables=nft zstd=zstd chromium=chromium nghttp2-client=h2load
     nghttp2-server=nghttpd nghttp2-proxy=nghttpx python3-grpcio=/usr/lib/python3/dist-packages/grpc/__init__.py
     postgresql=/usr/lib/postgresql postgresql-client=psql
     nats-server=nats-server python3-psycopg=/usr/lib/python3/dist-packages/psycopg/__init__.py)

@@ -506,7 +506,7 @@ macro_rules! causes {
     ($($variant:ident = $number:literal $slug:literal $stage:ident,)*) => {
         /// Why a byte did not become a record. `sockdbg explain` prints the catalogue. The discriminants
         /// are part of the recording format.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         #[allow(missing_docs)] // the catalogue (ledger::catalogue) says what each means
         pub enum Cause { $($variant = $number,)* }
@@ -536,7 +536,10 @@ causes! {
     WireNoVantage = 5 "wire-no-vantage" Wire,
     WireUnsent = 6 "wire-unsent" Wire,
     WireNotCompared = 7 "wire-not-compared" Wire,
+    WireAddressTranslated = 8 "wire-address-translated" Wire,
     WirePayloadLeftOut = 9 "wire-payload-left-out" Wire,
+    // The numbers from 80 on are the wire's, too.
+    WireAmbiguous = 80 "wire-ambiguous" Wire,
     BeforeAttach = 10 "before-attach" Syscall,
     AfterDetach = 11 "after-detach" Syscall,
     UntracedSyscall = 12 "untraced-syscall" Syscall,
@@ -565,6 +568,19 @@ causes! {
     NoRequest = 61 "no-request" Record,
     Limit = 62 "limit" Record,
     FieldTruncated = 70 "field-truncated" Output,
+}
+
+/// In pipeline order.
+impl Ord for Cause {
+    fn cmp(&self, other: &Cause) -> std::cmp::Ordering {
+        (self.stage(), *self as u8).cmp(&(other.stage(), *other as u8))
+    }
+}
+
+impl PartialOrd for Cause {
+    fn partial_cmp(&self, other: &Cause) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl Cause {

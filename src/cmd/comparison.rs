@@ -4,9 +4,10 @@
 use super::options::{Format, Output};
 use super::private;
 use super::screen::{Screen, say};
-use crate::compare::{Collector, Coverage, Edges, Report, Side, Verdict};
+use crate::compare::anchor::Outline;
+use crate::compare::{Collector, Coverage, Edges, Pairing, Report, Side, Verdict};
 use crate::conn::{Observer, Options, Tracker};
-use crate::event::{Event, Timestamp};
+use crate::event::{Event, Timestamp, Vantage};
 use crate::exit::Outcome;
 use crate::ledger::Book;
 use crate::output::paint::Paint;
@@ -67,19 +68,37 @@ pub fn side(source: &mut dyn Source) -> Result<Side, source::Error> {
     Ok(side_of(book, &summary))
 }
 
+/// As [`side`], of a process; with the outline of its content, by which it can be found in a capture.
+///
+/// # Errors
+/// Those of the source.
+pub fn process_side(source: &mut dyn Source) -> Result<(Side, Outline), source::Error> {
+    let mut outline = Outline::default();
+    let (book, summary) = observe(source, Book::default(), |event| {
+        outline.event(event);
+        ControlFlow::Continue(())
+    })?;
+    for warning in &summary.warnings {
+        say(&format!("warning: {warning}"));
+    }
+    Ok((side_of(book, &summary), outline))
+}
+
 /// The side of the comparison that a book and its source's summary make.
 pub fn side_of(book: Book, summary: &Summary) -> Side {
     let coverage = Coverage { first: summary.first, last: summary.last, cut: summary.cut.is_some() };
     Side { ledgers: book.into_ledgers(), coverage }
 }
 
-/// Compares the process's side with a capture, and names the records that are missing. `span` tells when
-/// the capture ran, where that is known better than by its first and last packet.
+/// Compares the process's side with a capture, and names the records that are missing. `outline` finds connections under
+/// other addresses. `span` tells when the capture ran, where that is known better than by its first and last packet: the
+/// two vantages have one clock then.
 ///
 /// # Errors
 /// The capture can't be read.
 pub fn compare(
     process: &Side,
+    outline: Outline,
     capture: &Path,
     span: Option<(Timestamp, Timestamp)>,
     how: &Show,
@@ -89,7 +108,18 @@ pub fn compare(
         wire.coverage.first = Some(began);
         wire.coverage.last = wire.coverage.last.max(Some(ended));
     }
-    let mut report = Report::new(process, &wire);
+    let mut pairing = Pairing::new(process, &wire, [Vantage::Syscall, Vantage::Wire]);
+    if span.is_some() {
+        pairing.of_one_host();
+    }
+    if let Some(mut finder) = pairing.finder(outline) {
+        source::open_capture(capture)?.run(&mut |event| {
+            finder.event(event);
+            ControlFlow::Continue(())
+        })?;
+        pairing.by_content(&finder.hits());
+    }
+    let mut report = pairing.report();
     name_missing(&mut report, how, || source::open_capture(capture))?;
     Ok(report)
 }

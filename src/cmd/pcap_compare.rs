@@ -60,10 +60,10 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         let (process, report) = anchored::compare(&args.recording, &args.capture, vantages, &args.show)?;
         return comparison::show(&report, &process, &title, &args.show);
     }
-    let process = comparison::side(&mut *recording)?;
+    let (process, outline) = comparison::process_side(&mut *recording)?;
     // It is read twice.
     let capture = Rereadable::new(&args.capture)?;
-    let report = comparison::compare(&process, capture.path(), None, &args.show)?;
+    let report = comparison::compare(&process, outline, capture.path(), None, &args.show)?;
     comparison::show(&report, &process, &title, &args.show)
 }
 

@@ -42,6 +42,8 @@ pub struct Direct<'a> {
     pub coverage: [&'a Coverage; 2],
     /// What the second vantage is.
     pub other: Other,
+    /// Where the connection could be one of several flows: which.
+    pub ambiguous: Option<&'a str>,
 }
 
 /// What the process's side is compared with.
@@ -147,7 +149,8 @@ impl Direct<'_> {
     fn missing_on_wire(&self, everything: &RangeSet, findings: &mut Vec<Finding>) -> u64 {
         let Some((flow, wire)) = &self.wire else {
             for range in everything.iter() {
-                let (cause, detail) = self.no_flow();
+                let (cause, detail) =
+                    self.ambiguous.map_or_else(|| self.no_flow(), |detail| (Cause::WireAmbiguous, detail));
                 self.find(range, cause, detail, findings);
             }
             return 0;
@@ -321,7 +324,15 @@ mod tests {
         let other = Other { vantage: Vantage::Wire, has_process: false };
         let mut findings = Vec::new();
         let wire = wire.map(|flow| (flow, flow.accounts[direction.index()].clone()));
-        let direct = Direct { direction, process, wire, wire_start, coverage: [&traced, &captured], other };
+        let direct = Direct {
+            direction,
+            process,
+            wire,
+            wire_start,
+            coverage: [&traced, &captured],
+            other,
+            ambiguous: None,
+        };
         let balance = direct.balance(&mut findings);
         let found: Vec<_> = findings.iter().map(|one| (one.cause, one.range.from, one.range.to)).collect();
         assert_eq!((found.as_slice(), balance.residual), (expected, residual));

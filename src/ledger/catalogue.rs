@@ -114,6 +114,25 @@ fn text(cause: Cause) -> Text {
                      `any` covers all of them.",
             command: Some("nsenter --net --target PID tcpdump -i any -w FILE"),
         },
+        Cause::WireAddressTranslated => Text {
+            meaning: "The capture has this connection under other addresses: it was taken on the other side of a \
+                      translation (NAT, the virtual address of a service, the mapped port of a container) or of a \
+                      proxy that passes bytes on. No byte is missing for it.",
+            detection: "No packet has the process's addresses, and a flow with others has the same first sequence \
+                        numbers in both directions, or the same bytes in the places that sequence numbers foretell. \
+                        Of a proxy all content that can be compared is the same, of no other flow and of no other \
+                        connection that lived at the same time.",
+            remedy: "Nothing is wrong. To see the process's own addresses, capture in its network namespace.",
+            command: Some("nsenter --net --target PID tcpdump -i any -w FILE"),
+        },
+        Cause::WireAmbiguous => Text {
+            meaning: "The capture has nothing under the connection's addresses, and several flows under others that \
+                      carry the same bytes: which of them it is, nothing tells.",
+            detection: "Sequence numbers agree with none of the flows, content with more than one of those that lived \
+                        at the same time, or with one that may as well be another connection.",
+            remedy: "Capture where the process's own addresses are on the wire: in its network namespace.",
+            command: Some("nsenter --net --target PID tcpdump -i any -w FILE"),
+        },
         Cause::WireUnsent => Text {
             meaning: "The process wrote these bytes, and the kernel never put them on the wire before the \
                       connection ended.",

@@ -35,6 +35,7 @@ impl TextReport {
     /// `out` can't be written.
     pub fn write(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
         self.verdict(report, out)?;
+        self.clocks(report, out)?;
         self.causes(report, out)?;
         let (ours, others): (Vec<_>, Vec<_>) = report.connections.iter().partition(|one| one.of_process);
         let (differing, clean): (Vec<_>, Vec<_>) =
@@ -93,6 +94,14 @@ impl TextReport {
                 writeln!(out, "{}: the process moved no byte on a TCP connection", self.paint.alarm(word))
             }
         }
+    }
+
+    /// That the clocks differ, where they do.
+    fn clocks(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+        let Some(clock) = report.clock.filter(|clock| !clock.same) else { return Ok(()) };
+        let by = clock.ahead.unsigned_abs() as f64 / 1e9;
+        let (whose, how) = (whose(report.vantages[1]), if clock.ahead < 0 { "behind" } else { "ahead of" });
+        writeln!(out, "  the clock of {whose} is {by:.3} s {how} the process's; times are the process's")
     }
 
     fn causes(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
@@ -214,6 +223,15 @@ fn place(vantage: Vantage) -> &'static str {
         Vantage::Wire => "on the wire",
         Vantage::Syscall => "in the recording",
         Vantage::Strace => "in the strace log",
+    }
+}
+
+/// The other vantage.
+fn whose(vantage: Vantage) -> &'static str {
+    match vantage {
+        Vantage::Wire => "the capture",
+        Vantage::Syscall => "the other recording",
+        Vantage::Strace => "the strace log",
     }
 }
 

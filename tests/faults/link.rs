@@ -29,6 +29,8 @@ pub struct Link<'a> {
     pub talk: Talk,
     /// Faults so far that have a range of their own.
     pub faults: Vec<Missing>,
+    /// The capture has other addresses.
+    pub translated: bool,
     /// Bytes that no further fault may touch, at each vantage.
     pub taken: [Vec<(Direction, Range)>; 2],
 }
@@ -57,6 +59,7 @@ impl<'a> Link<'a> {
             asks: if server { Direction::Recv } else { Direction::Send },
             talk: talk.talk,
             faults: Vec::new(),
+            translated: false,
             taken: Default::default(),
         };
         let found = talk.prior != [0; 2];
@@ -90,7 +93,21 @@ impl<'a> Link<'a> {
         let asks = if server { Direction::Recv } else { Direction::Send };
         let taken = [known.iter().map(|&(direction, _, range)| (direction, range)).collect(), Vec::new()];
         let (talk, base) = (Talk::KeepAlive, [0; 2]);
-        Link { process, wire, conn, flow, server, base, seq, pairs, asks, talk, faults: known, taken }
+        Link {
+            process,
+            wire,
+            conn,
+            flow,
+            server,
+            base,
+            seq,
+            pairs,
+            asks,
+            talk,
+            faults: known,
+            translated: false,
+            taken,
+        }
     }
 
     fn direction(&self, side: usize) -> Direction {

@@ -89,6 +89,9 @@ pub fn expected(case: &Case<'_>, link: &Link<'_>) -> Named {
             say(Cause::WireStartedLate, part(ours, 0, theirs.from));
         }
         say(Cause::WireEndedEarly, part(ours, theirs.to, u64::MAX));
+        if link.translated {
+            say(Cause::WireAddressTranslated, theirs);
+        }
     }
     // A fault at a vantage that lost the connection as a whole is not seen any more.
     let at_wire = |cause: &Cause| cause.stage() == Stage::Wire;
