@@ -469,6 +469,17 @@ pub struct Loss {
     pub cause: Cause,
 }
 
+/// Bytes that a capture has twice, with different content. The first to arrive are those of the [`Data`] event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// In which flow.
+    pub conn: ConnId,
+    /// Which way they went.
+    pub direction: Direction,
+    /// From the first to the last offset that differs.
+    pub range: Range,
+}
+
 /// A step of the pipeline, in order. Bytes in = bytes out + bytes by cause, at each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)]
@@ -540,6 +551,7 @@ causes! {
     WirePayloadLeftOut = 9 "wire-payload-left-out" Wire,
     // The numbers from 80 on are the wire's, too.
     WireAmbiguous = 80 "wire-ambiguous" Wire,
+    WireOverlapDiffers = 81 "wire-overlap-differs" Wire,
     BeforeAttach = 10 "before-attach" Syscall,
     AfterDetach = 11 "after-detach" Syscall,
     UntracedSyscall = 12 "untraced-syscall" Syscall,

@@ -78,11 +78,12 @@ fn shown(vantage: Vantage, time: Timestamp, case: &Case<'_>) -> Timestamp {
 fn compare(case: &Case<'_>) -> (Report, Vec<(ConnId, [Range; 2])>) {
     let process = track(Vantage::Syscall, case, Watch::default());
     let wire = track(Vantage::Wire, case, Book::default());
-    let process_side = Side { ledgers: process.book.into_ledgers(), coverage: case.coverage[0] };
+    let process_side =
+        Side { ledgers: process.book.into_ledgers(), coverage: case.coverage[0], ..Side::default() };
     let Coverage { first, last, cut } = case.coverage[1];
     let of_wire = |time: Timestamp| shown(Vantage::Wire, time, case);
     let coverage = Coverage { first: first.map(of_wire), last: last.map(of_wire), cut };
-    let wire_side = Side { ledgers: wire.into_ledgers(), coverage };
+    let wire_side = Side { ledgers: wire.into_ledgers(), coverage, ..Side::default() };
     let mut pairing = Pairing::new(&process_side, &wire_side, [Vantage::Syscall, Vantage::Wire]);
     if let Some(finder) = pairing.finder(track_outline(case)) {
         pairing.by_content(&look(case, finder).hits());

@@ -84,7 +84,7 @@ fn side(vantage: Vantage, also: &mut dyn FnMut(&Event<'_>)) -> Side {
         last: Some(Timestamp(BEGIN + 100 * SECOND)),
         cut: false,
     };
-    Side { ledgers: tracker.finish().into_ledgers(), coverage }
+    Side { ledgers: tracker.finish().into_ledgers(), coverage, ..Side::default() }
 }
 
 fn page() -> String {

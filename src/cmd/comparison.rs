@@ -87,7 +87,7 @@ pub fn process_side(source: &mut dyn Source) -> Result<(Side, Outline), source::
 /// The side of the comparison that a book and its source's summary make.
 pub fn side_of(book: Book, summary: &Summary) -> Side {
     let coverage = Coverage { first: summary.first, last: summary.last, cut: summary.cut.is_some() };
-    Side { ledgers: book.into_ledgers(), coverage }
+    Side { ledgers: book.into_ledgers(), coverage, conflicts: summary.conflicts.clone() }
 }
 
 /// Compares the process's side with a capture, and names the records that are missing. `outline` finds connections under

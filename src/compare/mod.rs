@@ -18,7 +18,7 @@ pub use missing::{Collector, Wanted};
 pub use pairing::Pairing;
 
 use crate::conn::Info;
-use crate::event::{Address, Cause, ConnId, Direction, Range, Timestamp, Transport, Vantage};
+use crate::event::{Address, Cause, Conflict, ConnId, Direction, Range, Timestamp, Transport, Vantage};
 use crate::ledger::Ledger;
 use align::Alignment;
 use std::collections::BTreeMap;
@@ -44,6 +44,8 @@ pub struct Side {
     pub ledgers: Vec<Ledger>,
     /// When it was watching.
     pub coverage: Coverage,
+    /// Bytes that it has twice, with different content.
+    pub conflicts: Vec<Conflict>,
 }
 
 /// A record of the other vantage that these bytes would have become.
@@ -84,6 +86,11 @@ impl Finding {
     fn new(direction: Direction, range: Range, cause: Cause, detail: String) -> Finding {
         let (records, edges) = (Vec::new(), Vec::new());
         Finding { direction, range, cause, detail, records, record_count: 0, times: None, edges }
+    }
+
+    /// True where no byte is missing: some are not what they should be.
+    pub fn is_contradiction(&self) -> bool {
+        self.cause == Cause::WireOverlapDiffers
     }
 
     fn place_in_time(&mut self, ledger: &Ledger) {

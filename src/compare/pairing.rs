@@ -10,7 +10,7 @@ use super::clock::{Clock, Estimate};
 use super::translate::{self, ByContent, Firsts, Used};
 use super::{Comparison, Coverage, Finding, Report, Side};
 use crate::conn::Info;
-use crate::event::{Address, Cause, ConnId, Direction, Range, Role, Timestamp, Vantage};
+use crate::event::{Address, Cause, Conflict, ConnId, Direction, Range, Role, Timestamp, Vantage};
 use crate::ledger::Ledger;
 use rustc_hash::FxHashSet;
 
@@ -135,6 +135,13 @@ impl<'a> Pairing<'a> {
         if let Some(alignment) = translated {
             findings.extend(self.translated(process, alignment));
         }
+        if let Some(alignment) = alignment {
+            let conflicts = self.conflicts_of(self.wire.ledgers[alignment.flow].info.id).map(|conflict| {
+                let direction = alignment.flow_direction(conflict.direction); // its own inverse
+                conflicting(direction, alignment.to_process(direction, conflict.range))
+            });
+            findings.extend(conflicts);
+        }
         findings.sort_by_key(|finding| (finding.direction, finding.cause.stage(), finding.range));
         findings.iter_mut().for_each(|finding| finding.place_in_time(process));
         Comparison {
@@ -227,6 +234,8 @@ impl<'a> Pairing<'a> {
             }
             Balance { wire: account.delivered.len(), ..Balance::default() }
         });
+        let conflicts = self.conflicts_of(flow.info.id);
+        findings.extend(conflicts.map(|conflict| conflicting(conflict.direction, conflict.range)));
         for finding in &mut findings {
             finding.place_in_time(flow);
             finding.times = finding.times.map(|times| times.map(ours));
@@ -243,6 +252,15 @@ impl<'a> Pairing<'a> {
         }
     }
 
+    /// What a flow has twice with different content, each once.
+    fn conflicts_of(&self, flow: ConnId) -> impl Iterator<Item = Conflict> {
+        let mut conflicts: Vec<Conflict> =
+            self.wire.conflicts.iter().filter(|conflict| conflict.conn == flow).copied().collect();
+        conflicts.sort_by_key(|conflict| (conflict.direction, conflict.range));
+        conflicts.dedup();
+        conflicts.into_iter()
+    }
+
     /// Where a flow is a connection that was paired with another flow: behind or before a translation, on another
     /// interface.
     fn seen_elsewhere(&self, index: usize) -> Option<String> {
@@ -252,6 +270,11 @@ impl<'a> Pairing<'a> {
         let (local, remote) = (open.local?, open.remote?);
         Some(format!("the packets of {local} -> {remote}, seen again under other addresses"))
     }
+}
+
+fn conflicting(direction: Direction, range: Range) -> Finding {
+    let detail = "sent again with other bytes; the first to arrive stand".to_owned();
+    Finding::new(direction, range, Cause::WireOverlapDiffers, detail)
 }
 
 /// What is looked for under other addresses.

@@ -133,6 +133,17 @@ fn text(cause: Cause) -> Text {
             remedy: "Capture where the process's own addresses are on the wire: in its network namespace.",
             command: Some("nsenter --net --target PID tcpdump -i any -w FILE"),
         },
+        Cause::WireOverlapDiffers => Text {
+            meaning: "These bytes are in the capture twice, and not alike: a retransmission brought others. Somebody \
+                      injected packets, a middlebox rewrote them, or the sender resent from a buffer that had changed.",
+            detection: "A segment has bytes for sequence numbers that came before, and they differ. The first to \
+                        arrive stand; which of the two the receiver took, the capture does not tell.",
+            remedy: "Look at both packets: other TTL, IP identification or link address than the connection's show who \
+                     sent them.",
+            command: Some(
+                "tshark -r CAPTURE -Y tcp.analysis.retransmission -T fields -e frame.number -e ip.ttl -e ip.id",
+            ),
+        },
         Cause::WireUnsent => Text {
             meaning: "The process wrote these bytes, and the kernel never put them on the wire before the \
                       connection ended.",

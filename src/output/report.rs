@@ -163,7 +163,11 @@ impl TextReport {
         other: Vantage,
         out: &mut dyn Write,
     ) -> io::Result<()> {
-        let word = if finding.is_note(transport) { "note" } else { "missing" };
+        let word = match finding.is_note(transport) {
+            true => "note",
+            false if finding.is_contradiction() => "differs",
+            false => "missing",
+        };
         let gap = gap(finding.direction, finding.range, finding.cause);
         write!(out, "  {} {gap}", self.paint.alarm(word))?;
         if !finding.detail.is_empty() {

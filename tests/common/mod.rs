@@ -9,6 +9,7 @@ pub mod events;
 pub mod noise;
 pub mod observed;
 pub mod packets;
+pub mod pcap_file;
 pub mod peer;
 pub mod postgres;
 pub mod puppet;

@@ -1,6 +1,6 @@
 //! Conversations that the capture has under other addresses, with and without the process's sequence numbers.
 
-use super::super::{Comparison, Coverage, Pairing, Report, Side};
+use super::super::{Comparison, Pairing, Report, Side};
 use crate::compare::anchor::Outline;
 use crate::conn::{Options, Tracker};
 use crate::event::{
@@ -82,7 +82,7 @@ fn side(vantage: Vantage, all: &[Seen<'_>], also: &mut dyn FnMut(&Event<'_>)) ->
         tracker.event(&event);
         also(&event);
     }
-    Side { ledgers: tracker.finish().into_ledgers(), coverage: Coverage::default() }
+    Side { ledgers: tracker.finish().into_ledgers(), ..Side::default() }
 }
 
 fn compare(process: &[Seen<'_>], wire: &[Seen<'_>], one_host: bool) -> Report {

@@ -196,6 +196,7 @@ impl Source for Capture {
             let _stopped = self.flows.end(sink);
         }
         summary.dropped = self.reader.dropped;
+        summary.conflicts = self.flows.overlaps.conflicts();
         summary.warnings = self.warnings();
         Ok(summary)
     }

@@ -1,0 +1,91 @@
+//! Bytes that the vantages have, and do not agree on: real pairs of a recording and a capture, changed at known places.
+
+mod common;
+
+use common::pcap_file::PcapFile;
+use common::random::Random;
+use common::report::{Report, findings_of};
+use common::watcher::Watcher;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A file of the demo: real traffic, served by the traced process.
+fn demo(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("demo").join(name)
+}
+
+/// The capture with some of its packets sent again a little later, with other bytes in them; and where these are, by the
+/// client's port, in the words of the report.
+fn contradict(random: &mut Random, path: &Path) -> BTreeMap<u16, Vec<String>> {
+    let mut file = PcapFile::read(&demo("capture.pcap"));
+    let mut first: BTreeMap<[u16; 2], u32> = BTreeMap::new();
+    for packet in file.packets.iter().filter(|packet| packet.is_syn()) {
+        first.insert(packet.ports(), packet.seq().wrapping_add(1));
+    }
+    let mut expected: BTreeMap<u16, Vec<(u8, u32, u32)>> = BTreeMap::new();
+    let mut packets = Vec::new();
+    for packet in &file.packets {
+        packets.push(packet.clone());
+        let payload = packet.payload();
+        if payload.is_empty() || random.below(2) == 0 {
+            continue;
+        }
+        let mut again = packet.clone();
+        let from = random.below(payload.len());
+        let to = from + 1 + random.below(payload.len() - from);
+        for byte in &mut again.bytes[payload][from..to] {
+            *byte ^= 0x55;
+        }
+        packets.push(again);
+        let offset = packet.seq().wrapping_sub(first[&packet.ports()]);
+        let [source, destination] = packet.ports();
+        // The server is traced: its client has the higher port here.
+        let (client, order) = if source > destination { (source, 1) } else { (destination, 0) };
+        expected.entry(client).or_default().push((order, offset + from as u32, offset + to as u32));
+    }
+    file.packets = packets;
+    file.write(path);
+    let words = |mut list: Vec<(u8, u32, u32)>| {
+        list.sort_unstable();
+        let way = |order| if order == 0 { "send" } else { "recv" };
+        list.iter()
+            .map(|(order, from, to)| format!("{} {from} {to} wire wire-overlap-differs", way(*order)))
+            .collect()
+    };
+    expected.into_iter().map(|(client, list)| (client, words(list))).collect()
+}
+
+#[test]
+fn every_overlap_with_other_content_is_a_finding_with_its_range() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = folder.path().join("capture.pcap");
+    let mut found = 0;
+    for seed in 0..20 {
+        let expected = contradict(&mut Random(seed), &capture);
+        let files = [demo("recording.pcapng"), capture.clone()].map(|file| file.to_str().unwrap().to_owned());
+        let output = Watcher::sockdbg(&["pcap-compare", &files[0], &files[1], "--format", "json"]).end();
+        let report = Report::of(&output);
+        assert_eq!((report.status, &report.summary["residual"]), (1, &0.into()));
+        for connection in &report.connections {
+            let remote = connection["remote"].as_str().unwrap();
+            let port = remote.rsplit(':').next().unwrap().parse().unwrap();
+            let all = findings_of(connection);
+            let actual: Vec<&String> = all.iter().filter(|one| one.contains("overlap")).collect();
+            let nothing = Vec::new();
+            let expected: Vec<&String> = expected.get(&port).unwrap_or(&nothing).iter().collect();
+            assert_eq!(actual, expected, "seed {seed}, port {port}");
+            found += actual.len();
+        }
+    }
+    assert!(found > 50, "{found} overlaps");
+    let text = Watcher::sockdbg(&[
+        "pcap-compare",
+        demo("recording.pcapng").to_str().unwrap(),
+        capture.to_str().unwrap(),
+    ]);
+    let text = String::from_utf8(text.end().stdout).unwrap();
+    assert!(
+        text.contains("differs") && text.contains("sent again with other bytes; the first to arrive stand"),
+        "{text}"
+    );
+}
