@@ -552,6 +552,7 @@ causes! {
     // The numbers from 80 on are the wire's, too.
     WireAmbiguous = 80 "wire-ambiguous" Wire,
     WireOverlapDiffers = 81 "wire-overlap-differs" Wire,
+    WireContentDiffers = 82 "wire-content-differs" Wire,
     BeforeAttach = 10 "before-attach" Syscall,
     AfterDetach = 11 "after-detach" Syscall,
     UntracedSyscall = 12 "untraced-syscall" Syscall,

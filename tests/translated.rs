@@ -156,6 +156,37 @@ fn check(report: &Report, connections: usize) {
     }
 }
 
+/// Recordings of both ends, between which addresses are translated.
+#[test]
+fn two_recordings_on_both_sides_of_a_translation_are_compared() {
+    if !require_bpf() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let [client, server] = ["client.pcapng", "server.pcapng"].map(|name| folder.path().join(name));
+    let hosts = Hosts::new();
+    hosts.translate();
+    let served = hosts.serve();
+    let watcher = Watcher::recording(served.0.id(), &server, &[]);
+    let command = ["netns", "exec", &hosts.client, "curl", "-sS", "http://10.77.0.2/1", "http://10.77.0.2/2"];
+    let traced = ["events", "-f", "-w", client.to_str().unwrap(), "--", "ip"];
+    assert!(Watcher::sockdbg(&[&traced[..], &command].concat()).end().status.success());
+    watcher.signal(Signal::SIGINT);
+    watcher.end();
+    check(&compare(&server, &client), 1);
+    let report = compare(&client, &server);
+    report.assert_complete();
+    let ours: Vec<&Value> = report.connections.iter().filter(|one| one["of_process"] == true).collect();
+    let tcp: Vec<&&Value> = ours.iter().filter(|one| one["transport"] == "tcp").collect();
+    assert_eq!(tcp.len(), 1);
+    assert_eq!(
+        (&tcp[0]["remote"], &tcp[0]["wire_remote"]),
+        (&"10.77.0.2:80".into(), &"10.77.0.2:8080".into())
+    );
+    assert_eq!(tcp[0]["send"]["wire"], tcp[0]["send"]["syscall"]);
+    assert_eq!(tcp[0]["recv"]["wire"], tcp[0]["recv"]["syscall"]);
+}
+
 fn compare(recording: &Path, capture: &Path) -> Report {
     let [recording, capture] = [recording, capture].map(|file| file.to_str().unwrap());
     Report::of(&Watcher::sockdbg(&["pcap-compare", recording, capture, "--format", "json"]).end())

@@ -4,7 +4,7 @@
 use super::options::{Format, Output};
 use super::private;
 use super::screen::{Screen, say};
-use crate::compare::anchor::Outline;
+use crate::compare::anchor::{Finder, Outline};
 use crate::compare::{Collector, Coverage, Edges, Pairing, Report, Side, Verdict};
 use crate::conn::{Observer, Options, Tracker};
 use crate::event::{Event, Timestamp, Vantage};
@@ -91,7 +91,7 @@ pub fn side_of(book: Book, summary: &Summary) -> Side {
 }
 
 /// Compares the process's side with a capture, and names the records that are missing. `outline` finds connections under
-/// other addresses. `span` tells when the capture ran, where that is known better than by its first and last packet: the
+/// other addresses. `recording` is where that side can be read again, to find differing bytes exactly. `span` tells when the capture ran, where that is known better than by its first and last packet: the
 /// two vantages have one clock then.
 ///
 /// # Errors
@@ -99,6 +99,7 @@ pub fn side_of(book: Book, summary: &Summary) -> Side {
 pub fn compare(
     process: &Side,
     outline: Outline,
+    recording: Option<&Path>,
     capture: &Path,
     span: Option<(Timestamp, Timestamp)>,
     how: &Show,
@@ -112,16 +113,75 @@ pub fn compare(
     if span.is_some() {
         pairing.of_one_host();
     }
-    if let Some(mut finder) = pairing.finder(outline) {
-        source::open_capture(capture)?.run(&mut |event| {
-            finder.event(event);
-            ControlFlow::Continue(())
-        })?;
-        pairing.by_content(&finder.hits());
+    if let Some(finder) = pairing.finder(outline) {
+        pairing.by_content(&look(finder, &mut *source::open_capture(capture)?)?.hits());
     }
     let mut report = pairing.report();
+    match recording {
+        Some(recording) => {
+            compare_contents(&mut report, || source::open(recording), || source::open_capture(capture))?
+        }
+        None => report.leave_contents(),
+    }
     name_missing(&mut report, how, || source::open_capture(capture))?;
     Ok(report)
+}
+
+/// Looks at the bytes that both sides have where digests do not tell that they are the same.
+///
+/// # Errors
+/// Those of the sources, which are opened anew as often as it takes.
+pub fn compare_contents<'a>(
+    report: &mut Report,
+    process: impl Fn() -> Result<Box<dyn Source + 'a>, source::Error>,
+    other: impl Fn() -> Result<Box<dyn Source + 'a>, source::Error>,
+) -> Result<(), source::Error> {
+    while let Some(keeper) = report.next_suspects() {
+        let checker = watch(&mut *process()?, keeper)?.checker();
+        report.learn_contents(watch(&mut *other()?, checker)?);
+    }
+    Ok(())
+}
+
+/// Runs a source through a tracker that knows no protocol: its streams are all that matters.
+fn watch<O: Observer>(source: &mut dyn Source, observer: O) -> Result<O, source::Error> {
+    let options = Options { protocols: &[], ..Options::default() };
+    let mut tracker = Tracker::new(source.vantage(), options, observer);
+    source.run(&mut |event| {
+        tracker.event(event);
+        ControlFlow::Continue(())
+    })?;
+    Ok(tracker.finish())
+}
+
+/// Compares two recordings: of both ends of connections, or of one end twice.
+///
+/// # Errors
+/// One of them can't be read.
+pub fn compare_recordings(
+    process: &Side,
+    outline: Outline,
+    [first, other]: [&Path; 2],
+    how: &Show,
+) -> Result<Report, source::Error> {
+    let other_side = side(&mut *source::open(other)?)?;
+    let mut pairing = Pairing::new(process, &other_side, [Vantage::Syscall; 2]);
+    if let Some(finder) = pairing.finder(outline) {
+        pairing.by_content(&look(finder, &mut *source::open(other)?)?.hits());
+    }
+    let mut report = pairing.report();
+    compare_contents(&mut report, || source::open(first), || source::open(other))?;
+    name_missing(&mut report, how, || source::open(other))?;
+    Ok(report)
+}
+
+/// Shows a finder everything of a source.
+fn look(mut finder: Finder, source: &mut dyn Source) -> Result<Finder, source::Error> {
+    source.run(&mut |event| {
+        finder.event(event);
+        ControlFlow::Continue(())
+    })?;
+    Ok(finder)
 }
 
 /// Has the second side's source, read `again`, tell what is missing from the first, and the bytes around it where the

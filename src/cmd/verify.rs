@@ -96,7 +96,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let (process, outline) = comparison::process_side(&mut *opened.source)?;
     let capture = capture.end()?;
     opened.report_command();
-    let report = comparison::compare(&process, outline, capture.path(), capture.span(), &args.show)?;
+    let report = comparison::compare(&process, outline, None, capture.path(), capture.span(), &args.show)?;
     comparison::show(&report, &process, &args.wire.title(), &args.show)
 }
 

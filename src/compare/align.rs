@@ -81,14 +81,16 @@ pub struct Flows<'a> {
     by_ends: FxHashMap<Ends, Vec<usize>>,
     /// Sockets without TCP addresses, at another vantage of processes.
     by_socket: FxHashMap<SocketOf, Vec<usize>>,
+    /// The other vantage may be of the process at the other end.
+    has_far_ends: bool,
 }
 
 /// What tells a socket at two vantages of a process.
 type SocketOf = (u64, Option<i32>, Option<u32>);
 
 impl<'a> Flows<'a> {
-    /// Sorts the flows by their addresses.
-    pub fn new(flows: &'a [Ledger]) -> Flows<'a> {
+    /// Sorts the flows by their addresses. `has_far_ends`: they may be what the process at the other end saw.
+    pub fn new(flows: &'a [Ledger], has_far_ends: bool) -> Flows<'a> {
         let mut by_ends: FxHashMap<Ends, Vec<usize>> = FxHashMap::default();
         let mut by_socket: FxHashMap<SocketOf, Vec<usize>> = FxHashMap::default();
         for (index, flow) in flows.iter().enumerate() {
@@ -98,7 +100,7 @@ impl<'a> Flows<'a> {
                 by_socket.entry(socket_of(flow)).or_default().push(index);
             }
         }
-        Flows { flows, by_ends, by_socket }
+        Flows { flows, by_ends, by_socket, has_far_ends }
     }
 
     /// For each connection of the process the flow that carried it, if the capture has it; and how the clocks differ.
@@ -118,7 +120,9 @@ impl<'a> Flows<'a> {
             let (process, flow) = (&process[number].info, &self.flows[alignment.flow].info);
             let [first, last] =
                 [flow.first, flow.last].map(|time| clock.unwrap_or_default().to_process(time));
-            (first.since(process.last) + process.first.since(last), distance)
+            // Of two recordings the other end tells more than the same end again.
+            let same_end = self.has_far_ends && !alignment.flipped;
+            (same_end, first.since(process.last) + process.first.since(last), distance)
         });
         let mut aligned = vec![None; process.len()];
         let mut used = vec![[false; 2]; self.flows.len()];
@@ -155,8 +159,12 @@ impl<'a> Flows<'a> {
         let flow = &self.flows[index];
         let of_calls = flow.info.task.is_some() && process.info.task.is_some();
         let flipped = flow.info.open.local != process.info.open.local && ends_of(flow).is_some();
-        // At two vantages of processes a connection is the same end of itself.
-        if of_calls && (flipped || flow.info.open.transport != process.info.open.transport) {
+        if of_calls && flow.info.open.transport != process.info.open.transport {
+            return None;
+        }
+        // A log of strace has no sequence numbers by which the two ends of a connection are told apart from its ports
+        // used again.
+        if of_calls && flipped && !self.has_far_ends {
             return None;
         }
         by_anchors(process, flow, Alignment { flow: index, flipped, shift: [0; 2], told: Told::Addresses })
@@ -254,7 +262,7 @@ mod tests {
 
     /// The flow of each process's ledger, and the shifts.
     fn check(process: &[Ledger], flows: &[Ledger], expected: &[Option<(usize, [i64; 2])>]) {
-        let (aligned, _) = Flows::new(flows).align(process);
+        let (aligned, _) = Flows::new(flows, false).align(process);
         let found: Vec<_> = aligned.iter().map(|one| one.map(|one| (one.flow, one.shift))).collect();
         assert_eq!(found, expected);
     }
@@ -263,7 +271,7 @@ mod tests {
     fn a_server_is_aligned_with_directions_swapped() {
         let process = ledger(SERVER, CLIENT, Opened::Found, [(1000, 501_000), (10, 10)], 0);
         let flow = ledger(CLIENT, SERVER, Opened::Found, [(0, 5), (0, 500_900)], 0);
-        let alignment = Flows::new(&[flow]).align(&[process]).0[0].unwrap();
+        let alignment = Flows::new(&[flow], false).align(&[process]).0[0].unwrap();
         let told = Told::Addresses;
         assert_eq!(alignment, Alignment { flow: 0, flipped: true, shift: [900, 5], told });
         assert_eq!(alignment.to_process(Direction::Send, Range::new(0, 50)), Range::new(900, 950));
@@ -277,7 +285,7 @@ mod tests {
             ledger(CLIENT, SERVER, Opened::Fresh, [(0, 700), (0, 800)], 0),
             ledger(SERVER, CLIENT, Opened::Fresh, [(0, 800), (0, 700)], 0),
         ];
-        let aligned = Flows::new(&flow).align(&ends).0;
+        let aligned = Flows::new(&flow, false).align(&ends).0;
         let flipped: Vec<_> = aligned.iter().map(|end| end.map(|end| end.flipped)).collect();
         assert_eq!(flipped, [Some(false), Some(true)]);
     }

@@ -6,6 +6,7 @@ mod align;
 pub mod anchor;
 mod balance;
 mod clock;
+mod contents;
 mod edges;
 mod missing;
 mod pairing;
@@ -13,6 +14,7 @@ mod translate;
 
 pub use balance::Balance;
 pub use clock::Clock;
+pub use contents::{Checker, Keeper};
 pub use edges::{EDGE, Edge, Edges};
 pub use missing::{Collector, Wanted};
 pub use pairing::Pairing;
@@ -90,7 +92,7 @@ impl Finding {
 
     /// True where no byte is missing: some are not what they should be.
     pub fn is_contradiction(&self) -> bool {
-        self.cause == Cause::WireOverlapDiffers
+        matches!(self.cause, Cause::WireOverlapDiffers | Cause::WireContentDiffers)
     }
 
     fn place_in_time(&mut self, ledger: &Ledger) {
@@ -130,6 +132,8 @@ pub struct Comparison {
     /// Records that the process's side made of it.
     pub records: u64,
     alignment: Option<Alignment>,
+    /// Bytes of both vantages that are, or may be, not the same: still to be looked at.
+    suspects: Vec<contents::Suspect>,
 }
 
 impl Comparison {
@@ -188,6 +192,10 @@ pub struct Report {
     pub connections: Vec<Comparison>,
     /// The process's, and that which it is compared with.
     pub vantages: [Vantage; 2],
+    /// Bytes that both vantages have and nobody compared.
+    pub uncompared: u64,
+    /// How often both were read for their contents.
+    passes: u32,
     /// How the clocks of the two differ; absent where no moment is known from both. All times of the report are the
     /// process's.
     pub clock: Option<Clock>,

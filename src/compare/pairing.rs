@@ -7,6 +7,7 @@ use super::align::{Alignment, Flows, Told};
 use super::anchor::{Finder, Hits, Outline};
 use super::balance::{Balance, Direct, Other};
 use super::clock::{Clock, Estimate};
+use super::contents;
 use super::translate::{self, ByContent, Firsts, Used};
 use super::{Comparison, Coverage, Finding, Report, Side};
 use crate::conn::Info;
@@ -34,13 +35,14 @@ pub struct Pairing<'a> {
 impl<'a> Pairing<'a> {
     /// Pairs what addresses and sequence numbers tell.
     pub fn new(process: &'a Side, wire: &'a Side, vantages: [Vantage; 2]) -> Pairing<'a> {
-        let (mut aligned, clock) = Flows::new(&wire.ledgers).align(&process.ledgers);
+        let (mut aligned, clock) =
+            Flows::new(&wire.ledgers, vantages == TWO_RECORDINGS).align(&process.ledgers);
         let mut used = vec![[false; 2]; wire.ledgers.len()];
         for alignment in aligned.iter().flatten() {
             used[alignment.flow][usize::from(alignment.flipped)] = true;
         }
         // A log of strace has no sequence numbers, and its addresses are those of the other vantage by now.
-        let firsts = Firsts::new(if vantages == PROBES_AND_WIRE { &wire.ledgers } else { &[] });
+        let firsts = Firsts::new(if vantages.contains(&Vantage::Strace) { &[] } else { &wire.ledgers });
         translate::by_sequence(&process.ledgers, &wire.ledgers, &firsts, &mut aligned, &mut used);
         let ambiguous = Vec::new();
         let mut pairing = Pairing { process, wire, vantages, aligned, used, ambiguous, firsts, clock };
@@ -75,7 +77,8 @@ impl<'a> Pairing<'a> {
         let flows = ids(&self.wire.ledgers, |index| {
             self.used[index] == [false; 2] && has_bytes(&self.wire.ledgers[index])
         });
-        let wanted = self.vantages == PROBES_AND_WIRE && !connections.is_empty() && !flows.is_empty();
+        let wanted =
+            !self.vantages.contains(&Vantage::Strace) && !connections.is_empty() && !flows.is_empty();
         wanted.then(|| Finder::among(outline, &connections, flows))
     }
 
@@ -96,13 +99,15 @@ impl<'a> Pairing<'a> {
         for (index, (ledger, alignment)) in self.process.ledgers.iter().zip(&self.aligned).enumerate() {
             // A log of strace without -f does not tell whose it is.
             let has_process = pids.contains(&pid_of(ledger)) || pids.contains(&None);
-            let other = Other { vantage: self.vantages[1], has_process };
+            let recordings = self.vantages == TWO_RECORDINGS;
+            let far_end = recordings && alignment.is_none_or(|alignment| alignment.flipped);
+            let other = Other { vantage: self.vantages[1], has_process, far_end };
             connections.push(self.compare(index, *alignment, coverage, other));
         }
         connections.retain(|comparison| !is_silent(comparison));
         let others = (0..self.wire.ledgers.len()).filter(|&flow| self.used[flow] == [false; 2]);
         connections.extend(others.map(|flow| self.unmatched(flow)));
-        Report { connections, vantages: self.vantages, clock: self.clock }
+        Report { connections, vantages: self.vantages, uncompared: 0, passes: 0, clock: self.clock }
     }
 
     fn wire_coverage(&self) -> Coverage {
@@ -126,8 +131,11 @@ impl<'a> Pairing<'a> {
                 let flow = &self.wire.ledgers[alignment.flow];
                 (flow, alignment.account(direction, flow))
             });
-            let wire_start =
-                alignment.map_or(0, |alignment| alignment.to_process(direction, Range::default()).from);
+            let wire_start = alignment.map_or(0, |alignment| {
+                let open = &self.wire.ledgers[alignment.flow].info.open;
+                let start = open.start[alignment.flow_direction(direction).index()].offset;
+                alignment.to_process(direction, Range::new(start, start)).from
+            });
             let ambiguous = ambiguous.as_deref();
             Direct { direction, process, wire, wire_start, coverage, other, ambiguous }.balance(&mut findings)
         });
@@ -153,6 +161,9 @@ impl<'a> Pairing<'a> {
             findings,
             records: process.records,
             alignment,
+            suspects: alignment.map_or(Vec::new(), |alignment| {
+                contents::suspects(process, &self.wire.ledgers[alignment.flow], alignment)
+            }),
         }
     }
 
@@ -177,7 +188,8 @@ impl<'a> Pairing<'a> {
         };
         let (ours, theirs) =
             (tuple(open.local.zip(open.remote).map(Into::into)), tuple(self.ends(alignment)));
-        let detail = format!("{ours} at the process is {theirs} in the capture, {how}");
+        let place = if self.vantages == TWO_RECORDINGS { "at the other end" } else { "in the capture" };
+        let detail = format!("{ours} at the process is {theirs} {place}, {how}");
         let flow = &self.wire.ledgers[alignment.flow];
         let found = Direction::BOTH.into_iter().filter_map(|direction| {
             let account = alignment.account(direction, flow);
@@ -219,6 +231,9 @@ impl<'a> Pairing<'a> {
             Some(detail) => (Cause::WireAddressTranslated, detail),
             None => {
                 let (cause, detail) = match self.vantages[1].is_process() {
+                    true if self.vantages == TWO_RECORDINGS => {
+                        (Cause::NotThisProcess, "the first recording has neither end of it")
+                    }
                     true => why_unmatched_call(flow, self.process),
                     false => why_unmatched(&info, self.process),
                 };
@@ -249,6 +264,7 @@ impl<'a> Pairing<'a> {
             findings,
             records: 0,
             alignment: None,
+            suspects: Vec::new(),
         }
     }
 
@@ -277,8 +293,8 @@ fn conflicting(direction: Direction, range: Range) -> Finding {
     Finding::new(direction, range, Cause::WireOverlapDiffers, detail)
 }
 
-/// What is looked for under other addresses.
-const PROBES_AND_WIRE: [Vantage; 2] = [Vantage::Syscall, Vantage::Wire];
+/// Both may have either end of a connection.
+const TWO_RECORDINGS: [Vantage; 2] = [Vantage::Syscall, Vantage::Syscall];
 
 fn has_bytes(ledger: &Ledger) -> bool {
     ledger.accounts.iter().any(|account| !account.delivered.is_empty())

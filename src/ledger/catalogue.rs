@@ -144,6 +144,14 @@ fn text(cause: Cause) -> Text {
                 "tshark -r CAPTURE -Y tcp.analysis.retransmission -T fields -e frame.number -e ip.ttl -e ip.id",
             ),
         },
+        Cause::WireContentDiffers => Text {
+            meaning: "Both vantages have these bytes, and they are not the same. Between the process and the capture \
+                      somebody rewrote them (a middlebox, a proxy, a load balancer), or the process changed a buffer \
+                      while it was being sent.",
+            detection: "The bytes at both vantages are compared, at the same offsets of the same connection.",
+            remedy: "Look at the bytes of both; the HTML report shows those of the capture.",
+            command: Some("sockdbg events -r RECORDING -x"),
+        },
         Cause::WireUnsent => Text {
             meaning: "The process wrote these bytes, and the kernel never put them on the wire before the \
                       connection ended.",

@@ -7,9 +7,11 @@
 pub mod catalogue;
 #[cfg(test)]
 mod conservation;
+mod digest;
 mod ranges;
 mod timeline;
 
+pub use digest::{Differences, Digest};
 pub use ranges::RangeSet;
 pub use timeline::Timeline;
 
@@ -47,6 +49,8 @@ pub struct Account {
     pub unpaired: Vec<Stopped>,
     /// When its bytes moved.
     pub timeline: Timeline,
+    /// Of the delivered bytes, by their offsets.
+    pub digest: Digest,
     /// Framed bytes that a record claimed, whatever its status: each byte counts once, for the record that came first.
     pub claimed: RangeSet,
 }
@@ -242,6 +246,10 @@ impl Observer for Book {
                 extend(&mut account.skipped, range, cause, &reason.to_string());
             }
         }
+    }
+
+    fn bytes(&mut self, info: &Info, direction: Direction, offset: u64, bytes: &[u8]) {
+        self.ledger(info).accounts[direction.index()].digest.add(offset, bytes);
     }
 
     fn closed(&mut self, info: &Info, end: End, close: Option<&Close>) {

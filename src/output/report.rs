@@ -36,6 +36,10 @@ impl TextReport {
     pub fn write(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
         self.verdict(report, out)?;
         self.clocks(report, out)?;
+        if report.uncompared > 0 {
+            let bytes = count(report.uncompared, "byte");
+            writeln!(out, "  {bytes} are at both vantages, and were not compared one by one")?;
+        }
         self.causes(report, out)?;
         let (ours, others): (Vec<_>, Vec<_>) = report.connections.iter().partition(|one| one.of_process);
         let (differing, clean): (Vec<_>, Vec<_>) =
@@ -129,7 +133,7 @@ impl TextReport {
             out,
             "  {:<5} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>9}",
             "",
-            other.name(),
+            if other == Vantage::Syscall { "other end" } else { other.name() },
             "syscall",
             "captured",
             "delivered",
@@ -225,7 +229,7 @@ impl TextReport {
 fn place(vantage: Vantage) -> &'static str {
     match vantage {
         Vantage::Wire => "on the wire",
-        Vantage::Syscall => "in the recording",
+        Vantage::Syscall => "in the other recording",
         Vantage::Strace => "in the strace log",
     }
 }

@@ -172,6 +172,8 @@ pub(super) struct SummaryLine {
     /// nothing tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     clock_offset_ns: Option<i64>,
+    /// Bytes that both vantages have, and that were not compared byte by byte.
+    bytes_not_compared: u64,
     connections: u64,
     records: u64,
     /// Bytes that traced calls moved.
@@ -207,6 +209,7 @@ impl SummaryLine {
             time: rfc3339(time),
             verdict: report.verdict().name(),
             vantages: report.vantages.map(Vantage::name),
+            bytes_not_compared: report.uncompared,
             clock_offset_ns: report.clock.map(|clock| clock.ahead),
             connections: ours.len() as u64,
             records: ours.iter().map(|one| one.records).sum(),

@@ -85,7 +85,7 @@ impl<'a> Case<'a> {
         }
         for _ in 0..rng.below(FAULTS_MAX as u64 + 1) {
             let index = rng.below(self.links.len() as u64) as usize;
-            let fault = rng.below(7);
+            let fault = rng.below(8);
             self.log.push(format!("link {index}: local fault {fault}"));
             self.links[index].local(fault, rng);
         }
@@ -316,6 +316,7 @@ impl<'a> Link<'a> {
             3 => self.shorten(At::Wire, Cause::WireSnaplen, rng),
             4 => self.lose_packet(rng),
             5 => self.retransmit(rng),
+            6 => self.rewrite(rng),
             _ => self.reorder(rng),
         }
     }
@@ -367,6 +368,18 @@ impl<'a> Link<'a> {
         let Some((index, direction, range)) = self.victim(At::Process, rng) else { return };
         self.process[index].kind = Kind::Loss(Loss { direction, range, cause: Cause::RingFull });
         self.faults.push((direction, Cause::RingFull, range));
+    }
+
+    /// Other bytes in a packet than the process has.
+    fn rewrite(&mut self, rng: &mut Rng) {
+        let Some((index, direction, range)) = self.victim(At::Wire, rng) else { return };
+        let Kind::Data(data) = &mut self.wire[index].kind else { return };
+        let from = rng.below(range.len());
+        let to = from + 1 + rng.below(range.len() - from);
+        let mut payload = data.payload.to_vec();
+        payload[from as usize..to as usize].iter_mut().for_each(|byte| *byte ^= 0x80);
+        data.payload = Box::leak(payload.into_boxed_slice()); // some kilobytes, for as long as the test runs
+        self.rewritten.push((direction, Range::new(range.from + from, range.from + to)));
     }
 
     /// Payload cut short.

@@ -29,6 +29,8 @@ pub struct Link<'a> {
     pub talk: Talk,
     /// Faults so far that have a range of their own.
     pub faults: Vec<Missing>,
+    /// Bytes that are others in the capture.
+    pub rewritten: Vec<(Direction, Range)>,
     /// The capture has other addresses.
     pub translated: bool,
     /// Bytes that no further fault may touch, at each vantage.
@@ -59,6 +61,7 @@ impl<'a> Link<'a> {
             asks: if server { Direction::Recv } else { Direction::Send },
             talk: talk.talk,
             faults: Vec::new(),
+            rewritten: Vec::new(),
             translated: false,
             taken: Default::default(),
         };
@@ -105,6 +108,7 @@ impl<'a> Link<'a> {
             asks,
             talk,
             faults: known,
+            rewritten: Vec::new(),
             translated: false,
             taken,
         }
@@ -171,8 +175,11 @@ impl<'a> Link<'a> {
         self.process.push(self.event(true, time, process));
     }
 
-    /// The capture has every byte from the handshake to the end.
+    /// The capture has every byte from the handshake to the end, as it was sent.
     pub fn has_whole_flow(&self) -> bool {
+        if !self.rewritten.is_empty() {
+            return false;
+        }
         let lacks = |event: &Event<'_>| match &event.kind {
             Kind::Open(open) => open.opened == Opened::Found,
             Kind::Data(data) => (data.payload.len() as u64) < data.length,

@@ -93,7 +93,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     };
     let output = Output { format: Format::Text, color: args.color, quiet: false };
     let show = Show { output, full: false, html: args.html };
-    let report = comparison::compare(&process, Outline::default(), &files.capture, None, &show)?;
+    let report = comparison::compare(&process, Outline::default(), None, &files.capture, None, &show)?;
     comparison::show(&report, &process, "the demo", &show)?;
     if let Some(keep) = keep {
         println!(
