@@ -9,7 +9,7 @@ build=(clang=clang llvm=llvm-strip make=make pkg-config=pkg-config libelf-dev=/u
     zlib1g-dev=/usr/include/zlib.h libpcap-dev=/usr/include/pcap/pcap.h)
 test=(nginx-light=nginx openssl=openssl redis-server=redis-server redis-tools=redis-cli curl=curl strace=strace
     tshark=tshark tcpdump=tcpdump python3=python3 iproute2=ip zstd=zstd chromium=chromium nghttp2-client=h2load
-    nghttp2-server=nghttpd nghttp2-proxy=nghttpx python3-grpcio=/usr/lib/python3/dist-packages/grpc/__init__.py
+    nftables=nft nghttp2-server=nghttpd nghttp2-proxy=nghttpx python3-grpcio=/usr/lib/python3/dist-packages/grpc/__init__.py
     postgresql=/usr/lib/postgresql postgresql-client=psql
     mariadb-server=mariadbd mariadb-client=mariadb libmariadb-dev=/usr/include/mariadb/mysql.h
     python3-pymysql=/usr/lib/python3/dist-packages/pymysql/__init__.py nats-server=nats-server

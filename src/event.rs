@@ -469,6 +469,17 @@ pub struct Loss {
     pub cause: Cause,
 }
 
+/// Bytes that a capture has twice, with different content. The first to arrive are those of the [`Data`] event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// In which flow.
+    pub conn: ConnId,
+    /// Which way they went.
+    pub direction: Direction,
+    /// From the first to the last offset that differs.
+    pub range: Range,
+}
+
 /// A step of the pipeline, in order. Bytes in = bytes out + bytes by cause, at each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)]
@@ -506,7 +517,7 @@ macro_rules! causes {
     ($($variant:ident = $number:literal $slug:literal $stage:ident,)*) => {
         /// Why a byte did not become a record. `sockdbg explain` prints the catalogue. The discriminants
         /// are part of the recording format.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         #[allow(missing_docs)] // the catalogue (ledger::catalogue) says what each means
         pub enum Cause { $($variant = $number,)* }
@@ -536,8 +547,13 @@ causes! {
     WireNoVantage = 5 "wire-no-vantage" Wire,
     WireUnsent = 6 "wire-unsent" Wire,
     WireNotCompared = 7 "wire-not-compared" Wire,
-    WireEncrypted = 8 "wire-encrypted" Wire,
+    WireAddressTranslated = 8 "wire-address-translated" Wire,
     WirePayloadLeftOut = 9 "wire-payload-left-out" Wire,
+    // The numbers from 80 on are the wire's, too.
+    WireAmbiguous = 80 "wire-ambiguous" Wire,
+    WireOverlapDiffers = 81 "wire-overlap-differs" Wire,
+    WireContentDiffers = 82 "wire-content-differs" Wire,
+    WireEncrypted = 83 "wire-encrypted" Wire,
     BeforeAttach = 10 "before-attach" Syscall,
     AfterDetach = 11 "after-detach" Syscall,
     UntracedSyscall = 12 "untraced-syscall" Syscall,
@@ -566,6 +582,19 @@ causes! {
     NoRequest = 61 "no-request" Record,
     Limit = 62 "limit" Record,
     FieldTruncated = 70 "field-truncated" Output,
+}
+
+/// In pipeline order.
+impl Ord for Cause {
+    fn cmp(&self, other: &Cause) -> std::cmp::Ordering {
+        (self.stage(), *self as u8).cmp(&(other.stage(), *other as u8))
+    }
+}
+
+impl PartialOrd for Cause {
+    fn partial_cmp(&self, other: &Cause) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl Cause {

@@ -4,9 +4,10 @@
 use super::options::{Format, Output};
 use super::private;
 use super::screen::{Screen, say};
-use crate::compare::{Collector, Coverage, Edges, Report, Side, Verdict};
+use crate::compare::anchor::{Finder, Outline};
+use crate::compare::{Collector, Coverage, Edges, Pairing, Report, Side, Verdict};
 use crate::conn::{Observer, Options, Tracker};
-use crate::event::{Event, Timestamp};
+use crate::event::{Event, Timestamp, Vantage};
 use crate::exit::Outcome;
 use crate::ledger::Book;
 use crate::output::paint::Paint;
@@ -67,19 +68,43 @@ pub fn side(source: &mut dyn Source) -> Result<Side, source::Error> {
     Ok(side_of(book, &summary))
 }
 
+/// As [`side`], of a process; with the outline of its content, by which it can be found in a capture.
+///
+/// # Errors
+/// Those of the source.
+pub fn process_side(source: &mut dyn Source) -> Result<(Side, Outline), source::Error> {
+    let mut outline = Outline::default();
+    let (book, summary) = observe(source, Book::default(), |event| {
+        outline.event(event);
+        ControlFlow::Continue(())
+    })?;
+    for warning in &summary.warnings {
+        say(&format!("warning: {warning}"));
+    }
+    Ok((side_of(book, &summary), outline))
+}
+
 /// The side of the comparison that a book and its source's summary make.
 pub fn side_of(book: Book, summary: &Summary) -> Side {
     let coverage = Coverage { first: summary.first, last: summary.last, cut: summary.cut.is_some() };
-    Side { ledgers: book.into_ledgers(), coverage, streams_only: summary.streams_only }
+    Side {
+        ledgers: book.into_ledgers(),
+        coverage,
+        streams_only: summary.streams_only,
+        conflicts: summary.conflicts.clone(),
+    }
 }
 
-/// Compares the process's side with a capture, and names the records that are missing. `span` tells when
-/// the capture ran, where that is known better than by its first and last packet.
+/// Compares the process's side with a capture, and names the records that are missing. `outline` finds connections under
+/// other addresses. `recording` is where that side can be read again, to find differing bytes exactly. `span` tells when the capture ran, where that is known better than by its first and last packet: the
+/// two vantages have one clock then.
 ///
 /// # Errors
 /// The capture can't be read.
 pub fn compare(
     process: &Side,
+    outline: Outline,
+    recording: Option<&Path>,
     capture: &Path,
     span: Option<(Timestamp, Timestamp)>,
     how: &Show,
@@ -89,9 +114,79 @@ pub fn compare(
         wire.coverage.first = Some(began);
         wire.coverage.last = wire.coverage.last.max(Some(ended));
     }
-    let mut report = Report::new(process, &wire);
+    let mut pairing = Pairing::new(process, &wire, [Vantage::Syscall, Vantage::Wire]);
+    if span.is_some() {
+        pairing.of_one_host();
+    }
+    if let Some(finder) = pairing.finder(outline) {
+        pairing.by_content(&look(finder, &mut *source::open_capture(capture)?)?.hits());
+    }
+    let mut report = pairing.report();
+    match recording {
+        Some(recording) => {
+            compare_contents(&mut report, || source::open(recording), || source::open_capture(capture))?
+        }
+        None => report.leave_contents(),
+    }
     name_missing(&mut report, how, || source::open_capture(capture))?;
     Ok(report)
+}
+
+/// Looks at the bytes that both sides have where digests do not tell that they are the same.
+///
+/// # Errors
+/// Those of the sources, which are opened anew as often as it takes.
+pub fn compare_contents<'a>(
+    report: &mut Report,
+    process: impl Fn() -> Result<Box<dyn Source + 'a>, source::Error>,
+    other: impl Fn() -> Result<Box<dyn Source + 'a>, source::Error>,
+) -> Result<(), source::Error> {
+    while let Some(keeper) = report.next_suspects() {
+        let checker = watch(&mut *process()?, keeper)?.checker();
+        report.learn_contents(watch(&mut *other()?, checker)?);
+    }
+    Ok(())
+}
+
+/// Runs a source through a tracker that knows no protocol: its streams are all that matters.
+fn watch<O: Observer>(source: &mut dyn Source, observer: O) -> Result<O, source::Error> {
+    let options = Options { protocols: &[], ..Options::default() };
+    let mut tracker = Tracker::new(source.vantage(), options, observer);
+    source.run(&mut |event| {
+        tracker.event(event);
+        ControlFlow::Continue(())
+    })?;
+    Ok(tracker.finish())
+}
+
+/// Compares two recordings: of both ends of connections, or of one end twice.
+///
+/// # Errors
+/// One of them can't be read.
+pub fn compare_recordings(
+    process: &Side,
+    outline: Outline,
+    [first, other]: [&Path; 2],
+    how: &Show,
+) -> Result<Report, source::Error> {
+    let other_side = side(&mut *source::open(other)?)?;
+    let mut pairing = Pairing::new(process, &other_side, [Vantage::Syscall; 2]);
+    if let Some(finder) = pairing.finder(outline) {
+        pairing.by_content(&look(finder, &mut *source::open(other)?)?.hits());
+    }
+    let mut report = pairing.report();
+    compare_contents(&mut report, || source::open(first), || source::open(other))?;
+    name_missing(&mut report, how, || source::open(other))?;
+    Ok(report)
+}
+
+/// Shows a finder everything of a source.
+fn look(mut finder: Finder, source: &mut dyn Source) -> Result<Finder, source::Error> {
+    source.run(&mut |event| {
+        finder.event(event);
+        ControlFlow::Continue(())
+    })?;
+    Ok(finder)
 }
 
 /// Has the second side's source, read `again`, tell what is missing from the first, and the bytes around it where the

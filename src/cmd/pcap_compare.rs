@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 /// direction how many bytes reached each stage, names each missing range with stage and cause and the
 /// records that are missing for it, and ends with status 1 where anything differs.
 ///
+/// Two recordings, made at the two ends of connections, are held against each other: what one process sent, the other
+/// received. What is missing at the other end is named with its own stage and cause.
+///
 /// A strace log can stand for either file. It has no sequence numbers: addresses, or where it lacks them
 /// content, tell which connection of the other file is which, and content tells where calls are missing.
 /// Either file may be compressed with gzip or zstd, or come through a pipe (-).
@@ -25,13 +28,15 @@ Example:
 
   strace -f -ttt -yy -xx -s 1000000 -e trace=%network,%desc,%process -o strace.log -p PID
   sockdbg pcap-compare strace.log cap.pcap
-  sockdbg pcap-compare rec.pcapng strace.log")]
+  sockdbg pcap-compare rec.pcapng strace.log
+
+  sockdbg pcap-compare client.pcapng server.pcapng")]
 pub struct Args {
     /// The process's side: made by sockdbg events -w, or a strace log
     recording: PathBuf,
 
-    /// The wire's side: pcap, pcapng, or the JSON of tshark; or a strace log, or a recording for the first file to be
-    /// held against
+    /// The wire's side: pcap, pcapng, or the JSON of tshark; or a strace log, or a recording, of the other end or of the
+    /// same
     ///
     /// JSON as tshark -T json or -T ek writes it, whole or with fields (-e). What it lacks for the comparison is
     /// said on stderr, with the command that gives it.
@@ -55,27 +60,33 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         );
     }
     let title = format!("{} and {}", args.recording.display(), args.capture.display());
-    let vantages = [vantage, of_file(&args.capture, vantage)?];
+    let vantages = [vantage, of_file(&args.capture)?];
     if vantages.contains(&Vantage::Strace) {
         let (process, report) = anchored::compare(&args.recording, &args.capture, vantages, &args.show)?;
         return comparison::show(&report, &process, &title, &args.show);
     }
-    let process = comparison::side(&mut *recording)?;
+    let (process, outline) = comparison::process_side(&mut *recording)?;
     // It is read twice.
     let capture = Rereadable::new(&args.capture)?;
-    let report = comparison::compare(&process, capture.path(), None, &args.show)?;
+    // Of a pipe that is known only now.
+    let copied = matches!(capture, Rereadable::Copy(_));
+    if vantages[1] == Vantage::Syscall
+        || copied && source::open(capture.path())?.vantage() == Vantage::Syscall
+    {
+        let files = [&*args.recording, capture.path()];
+        let report = comparison::compare_recordings(&process, outline, files, &args.show)?;
+        return comparison::show(&report, &process, &title, &args.show);
+    }
+    let again = Some(&*args.recording).filter(|path| path.is_file());
+    let report = comparison::compare(&process, outline, again, capture.path(), None, &args.show)?;
     comparison::show(&report, &process, &title, &args.show)
 }
 
 /// What the second file is. A pipe can be looked at but once, and is a capture.
-fn of_file(file: &Path, first: Vantage) -> Result<Vantage, source::Error> {
+fn of_file(file: &Path) -> Result<Vantage, source::Error> {
     let is_pipe = file.exists() && !file.is_file() || file == Path::new("-");
     match is_pipe {
         true => Ok(Vantage::Wire),
-        // Two recordings are compared as if the second were a capture, which its packets make it.
-        false => match source::open(file)?.vantage() {
-            Vantage::Syscall if first == Vantage::Syscall => Ok(Vantage::Wire),
-            vantage => Ok(vantage),
-        },
+        false => Ok(source::open(file)?.vantage()),
     }
 }

@@ -93,10 +93,10 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     if !args.show.output.quiet {
         opened.announce("watching; Ctrl-C ends it and shows the comparison");
     }
-    let process = comparison::side(&mut *opened.source)?;
+    let (process, outline) = comparison::process_side(&mut *opened.source)?;
     let capture = capture.end()?;
     opened.report_command();
-    let report = comparison::compare(&process, capture.path(), capture.span(), &args.show)?;
+    let report = comparison::compare(&process, outline, None, capture.path(), capture.span(), &args.show)?;
     comparison::show(&report, &process, &args.wire.title(), &args.show)
 }
 

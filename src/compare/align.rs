@@ -4,6 +4,7 @@
 //! Addresses name the candidates, TCP sequence numbers (the anchors) decide between them and give the
 //! distance of the offsets: arithmetic, no guess by content or time unless there is no anchor at all.
 
+use super::clock::{Clock, Estimate};
 use crate::event::{Address, Direction, Opened, Range, Start, Transport};
 use crate::ledger::{Account, Ledger, RangeSet, Stopped};
 use crate::protocol::End;
@@ -21,6 +22,21 @@ pub struct Alignment {
     pub flipped: bool,
     /// By direction of the process: what to add to a flow offset to get the process's.
     pub shift: [i64; 2],
+    /// What tells that they belong together.
+    pub told: Told,
+}
+
+/// What tells that a flow carried a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// They have the same addresses, and sequence numbers do not contradict.
+    Addresses,
+    /// The sequence numbers of the first byte of both directions, under other addresses.
+    Sequence,
+    /// The same bytes at the place that sequence numbers foretell, under other addresses.
+    Place,
+    /// The same bytes in both directions, under other addresses and sequence numbers.
+    Content,
 }
 
 impl Alignment {
@@ -57,7 +73,7 @@ fn shifted(range: Range, by: i64) -> Range {
 }
 
 /// Both ends of a connection, in an order of their own.
-type Ends = (Address, Address);
+pub type Ends = (Address, Address);
 
 /// The flows of a capture by their addresses.
 pub struct Flows<'a> {
@@ -65,14 +81,16 @@ pub struct Flows<'a> {
     by_ends: FxHashMap<Ends, Vec<usize>>,
     /// Sockets without TCP addresses, at another vantage of processes.
     by_socket: FxHashMap<SocketOf, Vec<usize>>,
+    /// The other vantage may be of the process at the other end.
+    has_far_ends: bool,
 }
 
 /// What tells a socket at two vantages of a process.
 type SocketOf = (u64, Option<i32>, Option<u32>);
 
 impl<'a> Flows<'a> {
-    /// Sorts the flows by their addresses.
-    pub fn new(flows: &'a [Ledger]) -> Flows<'a> {
+    /// Sorts the flows by their addresses. `has_far_ends`: they may be what the process at the other end saw.
+    pub fn new(flows: &'a [Ledger], has_far_ends: bool) -> Flows<'a> {
         let mut by_ends: FxHashMap<Ends, Vec<usize>> = FxHashMap::default();
         let mut by_socket: FxHashMap<SocketOf, Vec<usize>> = FxHashMap::default();
         for (index, flow) in flows.iter().enumerate() {
@@ -85,62 +103,95 @@ impl<'a> Flows<'a> {
                 by_socket.entry(socket_of(flow)).or_default().push(index);
             }
         }
-        Flows { flows, by_ends, by_socket }
+        Flows { flows, by_ends, by_socket, has_far_ends }
     }
 
-    /// For each connection of the process the flow that carried it, if the capture has it. A flow carries
-    /// one connection, which may have both ends in the process: where several could be one of its ends,
-    /// the one nearest in time is.
-    pub fn align(&self, process: &[Ledger]) -> Vec<Option<Alignment>> {
-        let mut pairs: Vec<(Rank, usize, Alignment)> = Vec::new();
+    /// For each connection of the process the flow that carried it, if the capture has it; and how the clocks differ.
+    /// A flow carries one connection, which may have both ends in the process: where several could be one of its
+    /// ends, the one nearest in time is.
+    pub fn align(&self, process: &[Ledger]) -> (Vec<Option<Alignment>>, Option<Clock>) {
+        let mut fits: Vec<(usize, Fit)> = Vec::new();
         for (number, ledger) in process.iter().enumerate() {
             let candidates = ends_of(ledger).and_then(|ends| self.by_ends.get(&ends)).into_iter().flatten();
             let same_socket = self.by_socket.get(&socket_of(ledger)).into_iter().flatten();
             let candidates = candidates.chain(same_socket.filter(|_| ends_of(ledger).is_none()));
             let fitting = candidates.filter_map(|&index| self.candidate(ledger, index));
-            pairs.extend(fitting.map(|(rank, alignment)| (rank, number, alignment)));
+            fits.extend(fitting.map(|fit| (number, fit)));
         }
-        pairs.sort_by_key(|&(rank, ..)| rank);
+        let clock = self.clock(process, &fits);
+        fits.sort_by_cached_key(|&(number, (distance, alignment))| {
+            let (process, flow) = (&process[number].info, &self.flows[alignment.flow].info);
+            let [first, last] =
+                [flow.first, flow.last].map(|time| clock.unwrap_or_default().to_process(time));
+            // Of two recordings the other end tells more than the same end again.
+            let same_end = self.has_far_ends && !alignment.flipped;
+            (same_end, first.since(process.last) + process.first.since(last), distance)
+        });
         let mut aligned = vec![None; process.len()];
         let mut used = vec![[false; 2]; self.flows.len()];
-        for (_, number, alignment) in pairs {
+        for (number, (_, alignment)) in fits {
             let used = &mut used[alignment.flow][usize::from(alignment.flipped)];
             if aligned[number].is_none() && !*used {
                 *used = true;
                 aligned[number] = Some(alignment);
             }
         }
-        aligned
+        (aligned, clock)
     }
 
-    /// How well a flow fits, and its alignment; `None` where it is another connection.
-    fn candidate(&self, process: &Ledger, index: usize) -> Option<(Rank, Alignment)> {
+    /// How the clocks differ, by the connections that can be but one flow's end, which can be but theirs.
+    fn clock(&self, process: &[Ledger], fits: &[(usize, Fit)]) -> Option<Clock> {
+        let (mut flows_of, mut connections_of) =
+            (vec![0u32; process.len()], vec![[0u32; 2]; self.flows.len()]);
+        for (number, (_, alignment)) in fits {
+            flows_of[*number] += 1;
+            connections_of[alignment.flow][usize::from(alignment.flipped)] += 1;
+        }
+        let mut estimate = Estimate::default();
+        for &(number, (_, alignment)) in fits {
+            let connections = connections_of[alignment.flow][usize::from(alignment.flipped)];
+            if (flows_of[number], connections) == (1, 1) {
+                estimate.add(&process[number], &self.flows[alignment.flow], alignment);
+            }
+        }
+        estimate.clock()
+    }
+
+    /// How well a flow with the connection's addresses fits; `None` where it is another connection.
+    fn candidate(&self, process: &Ledger, index: usize) -> Option<Fit> {
         let flow = &self.flows[index];
         let of_calls = flow.info.task.is_some() && process.info.task.is_some();
         let flipped = flow.info.open.local != process.info.open.local && ends_of(flow).is_some();
-        // At two vantages of processes a connection is the same end of itself.
-        if of_calls && (flipped || flow.info.open.transport != process.info.open.transport) {
+        if of_calls && flow.info.open.transport != process.info.open.transport {
             return None;
         }
-        let mut alignment = Alignment { flow: index, flipped, shift: [0; 2] };
-        let mut distance = None;
-        for direction in Direction::BOTH {
-            let ours = process.info.open.start[direction.index()];
-            let theirs = flow.info.open.start[alignment.flow_direction(direction).index()];
-            if ours.seq.is_none() || theirs.seq.is_none() {
-                continue;
-            }
-            let at = position(process, flow, direction, [ours, theirs])?;
-            alignment.shift[direction.index()] = at - theirs.offset as i64;
-            distance = Some(distance.unwrap_or(0).max(at.abs_diff(ours.offset as i64)));
+        // A log of strace has no sequence numbers by which the two ends of a connection are told apart from its ports
+        // used again.
+        if of_calls && flipped && !self.has_far_ends {
+            return None;
         }
-        let apart = flow.info.first.since(process.info.last) + process.info.first.since(flow.info.last);
-        Some(((apart, distance.unwrap_or(u64::MAX)), alignment))
+        by_anchors(process, flow, Alignment { flow: index, flipped, shift: [0; 2], told: Told::Addresses })
     }
 }
 
-/// Nanoseconds between the two lives, then bytes between the two beginnings: lower fits better.
-type Rank = (u64, u64);
+/// Bytes between the two beginnings (fewer fit better), and the alignment.
+pub type Fit = (u64, Alignment);
+
+/// Completes an alignment with what the anchors tell; `None` where they tell that it is another connection.
+pub fn by_anchors(process: &Ledger, flow: &Ledger, mut alignment: Alignment) -> Option<Fit> {
+    let mut distance = None;
+    for direction in Direction::BOTH {
+        let ours = process.info.open.start[direction.index()];
+        let theirs = flow.info.open.start[alignment.flow_direction(direction).index()];
+        if ours.seq.is_none() || theirs.seq.is_none() {
+            continue;
+        }
+        let at = position(process, flow, direction, [ours, theirs])?;
+        alignment.shift[direction.index()] = at - theirs.offset as i64;
+        distance = Some(distance.unwrap_or(0).max(at.abs_diff(ours.offset as i64)));
+    }
+    Some((distance.unwrap_or(u64::MAX), alignment))
+}
 
 /// Where the flow's start lies in the process's offsets; `None` where it can't be of this connection.
 fn position(process: &Ledger, flow: &Ledger, direction: Direction, starts: [Start; 2]) -> Option<i64> {
@@ -162,7 +213,7 @@ fn position(process: &Ledger, flow: &Ledger, direction: Direction, starts: [Star
 }
 
 /// True where offsets count from the connection's first byte.
-fn is_counted(ledger: &Ledger) -> bool {
+pub fn is_counted(ledger: &Ledger) -> bool {
     ledger.info.open.opened == Opened::Fresh || ledger.info.open.exact
 }
 
@@ -182,7 +233,8 @@ fn socket_of(ledger: &Ledger) -> SocketOf {
     (ledger.info.id.socket, ledger.info.fd, ledger.info.task.map(|task| task.pid))
 }
 
-fn ends_of(ledger: &Ledger) -> Option<Ends> {
+/// The addresses of a TCP connection, the lower one first.
+pub fn ends_of(ledger: &Ledger) -> Option<Ends> {
     let open = Some(&ledger.info.open).filter(|open| open.transport == Transport::Tcp)?;
     let (local, remote) = (open.local?, open.remote?);
     Some((local.min(remote), local.max(remote)))
@@ -213,7 +265,7 @@ mod tests {
 
     /// The flow of each process's ledger, and the shifts.
     fn check(process: &[Ledger], flows: &[Ledger], expected: &[Option<(usize, [i64; 2])>]) {
-        let aligned = Flows::new(flows).align(process);
+        let (aligned, _) = Flows::new(flows, false).align(process);
         let found: Vec<_> = aligned.iter().map(|one| one.map(|one| (one.flow, one.shift))).collect();
         assert_eq!(found, expected);
     }
@@ -222,8 +274,9 @@ mod tests {
     fn a_server_is_aligned_with_directions_swapped() {
         let process = ledger(SERVER, CLIENT, Opened::Found, [(1000, 501_000), (10, 10)], 0);
         let flow = ledger(CLIENT, SERVER, Opened::Found, [(0, 5), (0, 500_900)], 0);
-        let alignment = Flows::new(&[flow]).align(&[process])[0].unwrap();
-        assert_eq!(alignment, Alignment { flow: 0, flipped: true, shift: [900, 5] });
+        let alignment = Flows::new(&[flow], false).align(&[process]).0[0].unwrap();
+        let told = Told::Addresses;
+        assert_eq!(alignment, Alignment { flow: 0, flipped: true, shift: [900, 5], told });
         assert_eq!(alignment.to_process(Direction::Send, Range::new(0, 50)), Range::new(900, 950));
         assert_eq!(alignment.to_flow(Direction::Send, Range::new(900, 950)), Range::new(0, 50));
     }
@@ -235,7 +288,7 @@ mod tests {
             ledger(CLIENT, SERVER, Opened::Fresh, [(0, 700), (0, 800)], 0),
             ledger(SERVER, CLIENT, Opened::Fresh, [(0, 800), (0, 700)], 0),
         ];
-        let aligned = Flows::new(&flow).align(&ends);
+        let aligned = Flows::new(&flow, false).align(&ends).0;
         let flipped: Vec<_> = aligned.iter().map(|end| end.map(|end| end.flipped)).collect();
         assert_eq!(flipped, [Some(false), Some(true)]);
     }

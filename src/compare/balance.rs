@@ -42,6 +42,8 @@ pub struct Direct<'a> {
     pub coverage: [&'a Coverage; 2],
     /// What the second vantage is.
     pub other: Other,
+    /// Where the connection could be one of several flows: which.
+    pub ambiguous: Option<&'a str>,
 }
 
 /// What the process's side is compared with.
@@ -51,6 +53,8 @@ pub struct Other {
     pub vantage: Vantage,
     /// True where it is a vantage of processes and has this one.
     pub has_process: bool,
+    /// True where it is that of the process at the other end of the connection.
+    pub far_end: bool,
 }
 
 impl Direct<'_> {
@@ -129,6 +133,7 @@ impl Direct<'_> {
             return 0;
         }
         match self.direction {
+            Direction::Recv if self.other.far_end => self.never_read(range, Reader::Process, findings),
             Direction::Recv => {
                 let unread = if open { self.total().pending } else { range.len() };
                 let (unread, later) = split(range, range.from + unread.min(range.len()));
@@ -148,14 +153,19 @@ impl Direct<'_> {
     fn missing_on_wire(&self, everything: &RangeSet, findings: &mut Vec<Finding>) -> u64 {
         let Some((flow, wire)) = &self.wire else {
             for range in everything.iter() {
-                let (cause, detail) = self.no_flow();
+                let (cause, detail) =
+                    self.ambiguous.map_or_else(|| self.no_flow(), |detail| (Cause::WireAmbiguous, detail));
                 self.find(range, cause, detail, findings);
             }
             return 0;
         };
         let of_calls = self.other.vantage.is_process();
         for lost in &wire.lost {
-            let detail = if of_calls { self.other.vantage.name() } else { &lost.detail };
+            let detail = match of_calls {
+                true if self.other.far_end => AT_THE_OTHER_END,
+                true => self.other.vantage.name(),
+                false => &lost.detail,
+            };
             self.find(lost.range, lost.cause, detail, findings);
         }
         let known = known(wire);
@@ -171,7 +181,9 @@ impl Direct<'_> {
             self.find(before, cause, detail, findings);
             let (between, after) = split(after, end);
             unexplained += between.len();
-            if !after.is_empty() {
+            if !after.is_empty() && self.other.far_end && self.direction == Direction::Send {
+                unexplained += self.never_read(after, Reader::FarEnd, findings);
+            } else if !after.is_empty() {
                 let (cause, detail) = self.after_wire_end(flow);
                 self.find(after, cause, detail, findings);
             }
@@ -194,6 +206,51 @@ impl Direct<'_> {
                 self.find(both, Cause::WireEncrypted, detail, findings);
             }
         }
+    }
+
+    /// Bytes that one end wrote, and the other did not read. Its kernel says how many wait there; of what never arrived
+    /// the writer's kernel says that it was not acknowledged. Returns how many nothing explains.
+    fn never_read(&self, range: Range, reader: Reader, findings: &mut Vec<Finding>) -> u64 {
+        let far = self.wire.as_ref().map(|(flow, _)| *flow);
+        let of_far = |ledger: &Ledger, direction: Direction| {
+            ledger.close.map_or(0, |close| close.totals[direction.index()].pending)
+        };
+        let (waiting, unsent, reads_on, cut, details) = match reader {
+            Reader::FarEnd => (
+                far.map_or(0, |far| of_far(far, Direction::Recv)),
+                self.total().pending,
+                far.is_some_and(|far| far.end != Some(End::Closed)),
+                self.coverage[1].cut,
+                [
+                    "arrived at the other end, and was not read by it",
+                    "on its way when the other recording ended",
+                ],
+            ),
+            Reader::Process => (
+                self.total().pending,
+                far.map_or(0, |far| of_far(far, Direction::Send)),
+                self.process.end != Some(End::Closed),
+                self.coverage[0].cut,
+                ["arrived, and was not read by the process", "on its way when the trace ended"],
+            ),
+        };
+        let (unread, rest) = split(range, range.from + waiting.min(range.len()));
+        self.find(unread, Cause::Unread, details[0], findings);
+        if reads_on {
+            let cause = if cut { Cause::RecordingCut } else { Cause::AfterDetach };
+            self.find(rest, cause, details[1], findings);
+            return 0;
+        }
+        // The reader is closed: what was acknowledged had arrived.
+        let (arrived, unsent) = split(rest, rest.to - unsent.min(rest.len()));
+        self.find(arrived, Cause::Unread, details[0], findings);
+        self.find(
+            unsent,
+            Cause::WireUnsent,
+            "written, and not acknowledged by the reader's kernel",
+            findings,
+        );
+        0
     }
 
     /// The first byte that the capture could have: of a flow found open the first one it saw, or, where it
@@ -233,6 +290,9 @@ impl Direct<'_> {
             return (Cause::AfterDetach, "the connection began after the other vantage ended");
         }
         match self.other.has_process {
+            _ if self.other.far_end => {
+                (Cause::WireNoVantage, "the other recording has neither end of this connection")
+            }
             true => (Cause::UntracedSyscall, "the other vantage has no call on this connection"),
             false => {
                 (Cause::OtherProcess, "the other vantage lacks this process; strace -f follows children")
@@ -247,7 +307,9 @@ impl Direct<'_> {
         let capture = self.coverage[1];
         if self.other.vantage.is_process() {
             let over = capture.last.is_none_or(|last| last < self.process.info.last);
-            return match flow.end != Some(End::Closed) && over {
+            let open = flow.end != Some(End::Closed);
+            return match open && over {
+                _ if self.other.far_end && open && capture.cut => (Cause::RecordingCut, AT_THE_OTHER_END),
                 true => (Cause::AfterDetach, "the other vantage ended before these bytes"),
                 false => (Cause::UntracedSyscall, "no call at the other vantage"),
             };
@@ -261,6 +323,15 @@ impl Direct<'_> {
         (Cause::WireNotCaptured, "the process moved them, the capture lacks them")
     }
 }
+
+/// Which end did not read.
+enum Reader {
+    Process,
+    FarEnd,
+}
+
+/// Where something is missing that the process's side has.
+const AT_THE_OTHER_END: &str = "at the other end";
 
 /// Bytes of the connection that both vantages would have to account for at `stage` or before.
 pub fn stops_before_records(stage: Stage) -> bool {
@@ -333,10 +404,18 @@ mod tests {
     ) {
         let covered = |last| Coverage { first: Some(Timestamp(0)), last: Some(Timestamp(last)), cut: false };
         let (traced, captured) = (covered(30), covered(30));
-        let other = Other { vantage: Vantage::Wire, has_process: false };
+        let other = Other { vantage: Vantage::Wire, has_process: false, far_end: false };
         let mut findings = Vec::new();
         let wire = wire.map(|flow| (flow, flow.accounts[direction.index()].clone()));
-        let direct = Direct { direction, process, wire, wire_start, coverage: [&traced, &captured], other };
+        let direct = Direct {
+            direction,
+            process,
+            wire,
+            wire_start,
+            coverage: [&traced, &captured],
+            other,
+            ambiguous: None,
+        };
         let balance = direct.balance(&mut findings);
         let found: Vec<_> = findings.iter().map(|one| (one.cause, one.range.from, one.range.to)).collect();
         assert_eq!((found.as_slice(), balance.residual), (expected, residual));

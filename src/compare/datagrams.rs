@@ -300,7 +300,8 @@ impl<'a> Datagrams<'a> {
                 (true, false) => None,
             };
             let wire = account.map(|account| (socket, account));
-            Direct { direction, process: socket, wire, wire_start: 0, coverage, other }.balance(&mut findings)
+            Direct { direction, process: socket, wire, wire_start: 0, coverage, other, ambiguous: None }
+                .balance(&mut findings)
         });
         Comparison::of(socket, true, balances, findings)
     }

@@ -75,6 +75,7 @@ impl Report {
 
     /// Adds the collected records to the findings that they overlap.
     pub fn name_missing(&mut self, collector: Collector) {
+        let clock = self.clock.unwrap_or_default();
         for want in collector.wanted.flows.into_values().flat_map(BTreeMap::into_values).flatten() {
             let (number, index) = want.finding;
             let comparison = &mut self.connections[number]; // the collector was made from this report
@@ -82,6 +83,9 @@ impl Report {
             let finding = &mut comparison.findings[index];
             finding.record_count = want.count;
             finding.records = want.records;
+            for record in &mut finding.records {
+                record.started = clock.to_process(record.started);
+            }
             if let Some(aligned) = alignment {
                 for record in &mut finding.records {
                     record.range = aligned.to_process(finding.direction, record.range);

@@ -5,21 +5,25 @@
 mod align;
 pub mod anchor;
 mod balance;
+mod clock;
+mod contents;
 mod datagrams;
 mod edges;
 mod missing;
+mod pairing;
+mod translate;
 
 pub use balance::Balance;
+pub use clock::Clock;
+pub use contents::{Checker, Keeper};
 pub use edges::{EDGE, Edge, Edges};
 pub use missing::{Collector, Wanted};
+pub use pairing::Pairing;
 
 use crate::conn::Info;
-use crate::event::{Cause, ConnId, Direction, Range, Role, Timestamp, Transport, Vantage};
+use crate::event::{Address, Cause, Conflict, ConnId, Direction, Range, Timestamp, Transport, Vantage};
 use crate::ledger::Ledger;
-use align::{Alignment, Flows};
-use balance::{Direct, Other};
-use datagrams::{Datagrams, is_udp};
-use rustc_hash::FxHashSet;
+use align::Alignment;
 use std::collections::BTreeMap;
 
 /// How many missing records a finding lists; the others are counted.
@@ -45,6 +49,8 @@ pub struct Side {
     pub coverage: Coverage,
     /// It has streams alone: what it lacks of datagrams means nothing.
     pub streams_only: bool,
+    /// Bytes that it has twice, with different content.
+    pub conflicts: Vec<Conflict>,
 }
 
 /// A record of the other vantage that these bytes would have become.
@@ -87,18 +93,23 @@ impl Finding {
         Finding { direction, range, cause, detail, records, record_count: 0, times: None, edges }
     }
 
+    /// True where no byte is missing: some are not what they should be.
+    pub fn is_contradiction(&self) -> bool {
+        matches!(self.cause, Cause::WireOverlapDiffers | Cause::WireContentDiffers)
+    }
+
     fn place_in_time(&mut self, ledger: &Ledger) {
         let timeline = &ledger.accounts[self.direction.index()].timeline;
         self.times = timeline.before(self.range.from).zip(timeline.after(self.range.to)).map(Into::into);
     }
 
     /// True where it describes the limits of the comparison, not a difference: traffic of others, what came after
-    /// the trace, what agrees but is encrypted, and what can't be compared or parsed for being of this `transport`.
+    /// the trace, what was seen under other addresses, what agrees but is encrypted, and what can't be compared or parsed
+    /// for being of this `transport`.
     pub fn is_note(&self, transport: Transport) -> bool {
         match self.cause {
-            Cause::NotThisProcess | Cause::AfterDetach | Cause::WireNotCompared | Cause::WireEncrypted => {
-                true
-            }
+            Cause::NotThisProcess | Cause::AfterDetach | Cause::WireNotCompared => true,
+            Cause::WireAddressTranslated | Cause::WireEncrypted => true,
             Cause::WireNoVantage => transport.is_unix(),
             Cause::ProtocolUnknown => !transport.is_stream(),
             _ => false,
@@ -115,6 +126,8 @@ pub struct Comparison {
     pub flow: Option<ConnId>,
     /// True where the process has this connection.
     pub of_process: bool,
+    /// The addresses under which the capture has it, the process's end first, where they are others.
+    pub translated: Option<[Address; 2]>,
     /// By [`Direction::index`].
     pub balances: [Balance; 2],
     /// What is missing, by direction, stage and offset.
@@ -122,6 +135,8 @@ pub struct Comparison {
     /// Records that the process's side made of it.
     pub records: u64,
     alignment: Option<Alignment>,
+    /// Bytes of both vantages that are, or may be, not the same: still to be looked at.
+    suspects: Vec<contents::Suspect>,
 }
 
 impl Comparison {
@@ -140,7 +155,17 @@ impl Comparison {
         findings.sort_by_key(|finding| (finding.direction, finding.cause.stage(), finding.range));
         findings.iter_mut().for_each(|finding| finding.place_in_time(ledger));
         let (info, records) = (ledger.info.clone(), ledger.records);
-        Comparison { info, flow: None, of_process, balances, findings, records, alignment: None }
+        Comparison {
+            info,
+            flow: None,
+            of_process,
+            translated: None,
+            balances,
+            findings,
+            records,
+            alignment: None,
+            suspects: Vec::new(),
+        }
     }
 
     /// True where a capture could have it.
@@ -199,6 +224,13 @@ pub struct Report {
     pub connections: Vec<Comparison>,
     /// The process's, and that which it is compared with.
     pub vantages: [Vantage; 2],
+    /// Bytes that both vantages have and nobody compared.
+    pub uncompared: u64,
+    /// How often both were read for their contents.
+    passes: u32,
+    /// How the clocks of the two differ; absent where no moment is known from both. All times of the report are the
+    /// process's.
+    pub clock: Option<Clock>,
 }
 
 impl Report {
@@ -210,37 +242,7 @@ impl Report {
     /// Compares two vantages, the second of which may be one of the process as well: then it is held against the first
     /// as a capture would be, and what it lacks has the causes of its kind.
     pub fn between(process: &Side, wire: &Side, vantages: [Vantage; 2]) -> Report {
-        let other = vantages[1];
-        let flows = Flows::new(&wire.ledgers);
-        let coverage = [&process.coverage, &wire.coverage];
-        let pids: FxHashSet<Option<u32>> = wire.ledgers.iter().map(pid_of).collect();
-        let mut used = vec![false; wire.ledgers.len()];
-        let mut datagrams = (!other.is_process()).then(|| Datagrams::new(&process.ledgers, &wire.ledgers));
-        let mut connections = Vec::new();
-        let aligned = process.ledgers.iter().zip(flows.align(&process.ledgers));
-        for (number, (ledger, alignment)) in aligned.enumerate() {
-            if let Some(alignment) = &alignment {
-                used[alignment.flow] = true;
-            }
-            // A log of strace without -f does not tell whose it is.
-            let has_process = pids.contains(&pid_of(ledger)) || pids.contains(&None);
-            let other = Other { vantage: other, has_process };
-            if let Some(datagrams) = datagrams.as_mut().filter(|_| is_udp(ledger)) {
-                connections.push(datagrams.compare(number, ledger, wire, coverage, other));
-                continue;
-            }
-            connections.push(compare(ledger, wire, alignment, coverage, other));
-        }
-        connections.retain(|comparison| !is_silent(comparison));
-        for (number, flow) in wire.ledgers.iter().enumerate().filter(|&(number, _)| !used[number]) {
-            let datagrams = datagrams.as_ref().filter(|_| is_udp(flow));
-            match datagrams.and_then(|datagrams| datagrams.rest(number, &process.coverage)) {
-                None => connections.push(unmatched(flow, process, other)),
-                Some(rest) if rest.findings.is_empty() => {}
-                Some(rest) => connections.push(rest),
-            }
-        }
-        Report { connections, vantages }
+        Pairing::new(process, wire, vantages).report()
     }
 
     /// The answer in one word.
@@ -269,106 +271,4 @@ impl Report {
         }
         causes
     }
-}
-
-/// The process that used a connection last.
-fn pid_of(ledger: &Ledger) -> Option<u32> {
-    ledger.info.task.map(|task| task.pid)
-}
-
-fn compare(
-    process: &Ledger,
-    wire: &Side,
-    alignment: Option<Alignment>,
-    coverage: [&Coverage; 2],
-    other: Other,
-) -> Comparison {
-    let mut findings = Vec::new();
-    let balances = Direction::BOTH.map(|direction| {
-        let wire = alignment.as_ref().map(|alignment| {
-            let flow = &wire.ledgers[alignment.flow];
-            (flow, alignment.account(direction, flow))
-        });
-        let wire_start =
-            alignment.map_or(0, |alignment| alignment.to_process(direction, Range::default()).from);
-        Direct { direction, process, wire, wire_start, coverage, other }.balance(&mut findings)
-    });
-    findings.sort_by_key(|finding| (finding.direction, finding.cause.stage(), finding.range));
-    findings.iter_mut().for_each(|finding| finding.place_in_time(process));
-    Comparison {
-        info: process.info.clone(),
-        flow: alignment.map(|alignment| wire.ledgers[alignment.flow].info.id),
-        of_process: true,
-        balances,
-        findings,
-        records: process.records,
-        alignment,
-    }
-}
-
-/// True for a connection that moved nothing: there is nothing to say about it.
-fn is_silent(comparison: &Comparison) -> bool {
-    comparison.findings.is_empty() && comparison.balances == [Balance::default(); 2]
-}
-
-/// A flow of the capture that belongs to no connection of the process.
-fn unmatched(flow: &Ledger, process: &Side, other: Vantage) -> Comparison {
-    let (cause, detail) = match other.is_process() {
-        true => why_unmatched_call(flow, process),
-        false => why_unmatched(flow, process),
-    };
-    let mut findings = Vec::new();
-    let balances = Direction::BOTH.map(|direction| {
-        let account = &flow.accounts[direction.index()];
-        let end = account.end();
-        if end > 0 {
-            findings.push(Finding::new(direction, Range::new(0, end), cause, detail.to_owned()));
-        }
-        Balance { wire: account.delivered.len(), ..Balance::default() }
-    });
-    findings.iter_mut().for_each(|finding| finding.place_in_time(flow));
-    Comparison {
-        info: flow.info.clone(),
-        flow: Some(flow.info.id),
-        of_process: false,
-        balances,
-        findings,
-        records: 0,
-        alignment: None,
-    }
-}
-
-/// A flow to an address at which the process serves may have come before or after the trace.
-fn why_unmatched(flow: &Ledger, process: &Side) -> (Cause, &'static str) {
-    let served = |ledger: &Ledger| {
-        ledger.info.open.role == Role::Server && ledger.info.open.local == flow.info.open.remote
-    };
-    let coverage = &process.coverage;
-    if process.ledgers.iter().any(served) {
-        if coverage.first.is_some_and(|first| flow.info.last < first) {
-            return (Cause::BeforeAttach, "the connection was over before the probes were in place");
-        }
-        if coverage.last.is_some_and(|last| flow.info.first > last) {
-            return match coverage.cut {
-                true => (Cause::RecordingCut, "the connection began after the recording's end"),
-                false => (Cause::AfterDetach, "the connection began after the trace ended"),
-            };
-        }
-    }
-    (Cause::NotThisProcess, "no socket of the process has these addresses")
-}
-
-/// Why the process's side has no connection that another vantage of processes has.
-fn why_unmatched_call(flow: &Ledger, process: &Side) -> (Cause, &'static str) {
-    if !process.ledgers.iter().any(|ledger| pid_of(ledger) == pid_of(flow)) {
-        return (Cause::NotThisProcess, "of a process that the other file lacks");
-    }
-    let coverage = &process.coverage;
-    if coverage.first.is_some_and(|first| flow.info.last < first) {
-        return (Cause::BeforeAttach, "the connection was over before the first file begins");
-    }
-    if coverage.last.is_some_and(|last| flow.info.first > last) {
-        return (Cause::AfterDetach, "the connection began after the first file ends");
-    }
-    (Cause::UntracedSyscall, "the first file has no call on this connection")
 }

@@ -219,6 +219,7 @@ impl Connection {
                 Piece::Bytes(bytes) => {
                     let range = Range::new(offset, offset + bytes.len() as u64);
                     cx.account(direction, Entry::Delivered(range));
+                    cx.observer.bytes(cx.info, direction, offset, bytes);
                     reader.bytes(direction, offset, bytes, &mut cx);
                 }
                 Piece::Gap(length, cause) => {

@@ -90,6 +90,11 @@ pub trait Observer {
         let _ = (info, datagram);
     }
 
+    /// Bytes of a stream, in order: those of [`Entry::Delivered`].
+    fn bytes(&mut self, info: &Info, direction: Direction, offset: u64, bytes: &[u8]) {
+        let _ = (info, direction, offset, bytes);
+    }
+
     /// The connection is over, or the trace is (`end`). `close` has the totals where the vantage gave them.
     fn closed(&mut self, info: &Info, end: End, close: Option<&Close>) {
         let _ = (info, end, close);

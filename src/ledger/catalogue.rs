@@ -114,6 +114,44 @@ fn text(cause: Cause) -> Text {
                      `any` covers all of them.",
             command: Some("nsenter --net --target PID tcpdump -i any -w FILE"),
         },
+        Cause::WireAddressTranslated => Text {
+            meaning: "The capture has this connection under other addresses: it was taken on the other side of a \
+                      translation (NAT, the virtual address of a service, the mapped port of a container) or of a \
+                      proxy that passes bytes on. No byte is missing for it.",
+            detection: "No packet has the process's addresses, and a flow with others has the same first sequence \
+                        numbers in both directions, or the same bytes in the places that sequence numbers foretell. \
+                        Of a proxy all content that can be compared is the same, of no other flow and of no other \
+                        connection that lived at the same time.",
+            remedy: "Nothing is wrong. To see the process's own addresses, capture in its network namespace.",
+            command: Some("nsenter --net --target PID tcpdump -i any -w FILE"),
+        },
+        Cause::WireAmbiguous => Text {
+            meaning: "The capture has nothing under the connection's addresses, and several flows under others that \
+                      carry the same bytes: which of them it is, nothing tells.",
+            detection: "Sequence numbers agree with none of the flows, content with more than one of those that lived \
+                        at the same time, or with one that may as well be another connection.",
+            remedy: "Capture where the process's own addresses are on the wire: in its network namespace.",
+            command: Some("nsenter --net --target PID tcpdump -i any -w FILE"),
+        },
+        Cause::WireOverlapDiffers => Text {
+            meaning: "These bytes are in the capture twice, and not alike: a retransmission brought others. Somebody \
+                      injected packets, a middlebox rewrote them, or the sender resent from a buffer that had changed.",
+            detection: "A segment has bytes for sequence numbers that came before, and they differ. The first to \
+                        arrive stand; which of the two the receiver took, the capture does not tell.",
+            remedy: "Look at both packets: other TTL, IP identification or link address than the connection's show who \
+                     sent them.",
+            command: Some(
+                "tshark -r CAPTURE -Y tcp.analysis.retransmission -T fields -e frame.number -e ip.ttl -e ip.id",
+            ),
+        },
+        Cause::WireContentDiffers => Text {
+            meaning: "Both vantages have these bytes, and they are not the same. Between the process and the capture \
+                      somebody rewrote them (a middlebox, a proxy, a load balancer), or the process changed a buffer \
+                      while it was being sent.",
+            detection: "The bytes at both vantages are compared, at the same offsets of the same connection.",
+            remedy: "Look at the bytes of both; the HTML report shows those of the capture.",
+            command: Some("sockdbg events -r RECORDING -x"),
+        },
         Cause::WireUnsent => Text {
             meaning: "The process wrote these bytes, and the kernel never put them on the wire before the \
                       connection ended.",

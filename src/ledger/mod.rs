@@ -7,10 +7,12 @@
 pub mod catalogue;
 #[cfg(test)]
 mod conservation;
+mod digest;
 mod prints;
 mod ranges;
 mod timeline;
 
+pub use digest::{Differences, Digest};
 pub use prints::{Print, Prints};
 pub use ranges::RangeSet;
 pub use timeline::Timeline;
@@ -50,6 +52,8 @@ pub struct Account {
     pub unpaired: Vec<Stopped>,
     /// When its bytes moved.
     pub timeline: Timeline,
+    /// Of the delivered bytes, by their offsets.
+    pub digest: Digest,
     /// Framed bytes that a record claimed, whatever its status: each byte counts once, for the record that came first.
     pub claimed: RangeSet,
 }
@@ -262,6 +266,10 @@ impl Observer for Book {
             true => prints.left_out += 1,
             false => prints.add(datagram),
         }
+    }
+
+    fn bytes(&mut self, info: &Info, direction: Direction, offset: u64, bytes: &[u8]) {
+        self.ledger(info).accounts[direction.index()].digest.add(offset, bytes);
     }
 
     fn closed(&mut self, info: &Info, end: End, close: Option<&Close>) {

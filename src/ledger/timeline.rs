@@ -34,6 +34,17 @@ impl Timeline {
         }
     }
 
+    /// The moments that are kept: offset and time, in order.
+    pub fn moments(&self) -> impl Iterator<Item = (u64, Timestamp)> + '_ {
+        self.moments.iter().copied()
+    }
+
+    /// When the byte before `offset` had moved and the one at it had not, where that moment is kept.
+    pub fn at(&self, offset: u64) -> Option<Timestamp> {
+        let index = self.moments.binary_search_by_key(&offset, |&(at, _)| at).ok()?;
+        Some(self.moments[index].1)
+    }
+
     /// The last known moment at which the byte at `offset` had not moved yet, or the first there is. Absent where nothing
     /// moved.
     pub fn before(&self, offset: u64) -> Option<Timestamp> {

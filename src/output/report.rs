@@ -35,6 +35,11 @@ impl TextReport {
     /// `out` can't be written.
     pub fn write(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
         self.verdict(report, out)?;
+        self.clocks(report, out)?;
+        if report.uncompared > 0 {
+            let bytes = count(report.uncompared, "byte");
+            writeln!(out, "  {bytes} are at both vantages, and were not compared one by one")?;
+        }
         self.causes(report, out)?;
         let (ours, others): (Vec<_>, Vec<_>) = report.connections.iter().partition(|one| one.of_process);
         // Of connections that are just encrypted there would be nothing to read.
@@ -97,6 +102,14 @@ impl TextReport {
         }
     }
 
+    /// That the clocks differ, where they do.
+    fn clocks(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+        let Some(clock) = report.clock.filter(|clock| !clock.same) else { return Ok(()) };
+        let by = clock.ahead.unsigned_abs() as f64 / 1e9;
+        let (whose, how) = (whose(report.vantages[1]), if clock.ahead < 0 { "behind" } else { "ahead of" });
+        writeln!(out, "  the clock of {whose} is {by:.3} s {how} the process's; times are the process's")
+    }
+
     fn causes(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let mut causes: Vec<_> = report.causes().into_iter().collect();
         causes.sort_by_key(|(cause, total)| (std::cmp::Reverse(total.bytes), *cause));
@@ -122,7 +135,7 @@ impl TextReport {
             out,
             "  {:<5} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>9}",
             "",
-            other.name(),
+            if other == Vantage::Syscall { "other end" } else { other.name() },
             "syscall",
             "captured",
             "delivered",
@@ -156,7 +169,11 @@ impl TextReport {
         other: Vantage,
         out: &mut dyn Write,
     ) -> io::Result<()> {
-        let word = if finding.is_note(transport) { "note" } else { "missing" };
+        let word = match finding.is_note(transport) {
+            true => "note",
+            false if finding.is_contradiction() => "differs",
+            false => "missing",
+        };
         let gap = gap(finding.direction, finding.range, finding.cause);
         write!(out, "  {} {gap}", self.paint.alarm(word))?;
         if !finding.detail.is_empty() {
@@ -214,8 +231,17 @@ impl TextReport {
 fn place(vantage: Vantage) -> &'static str {
     match vantage {
         Vantage::Wire => "on the wire",
-        Vantage::Syscall => "in the recording",
+        Vantage::Syscall => "in the other recording",
         Vantage::Strace => "in the strace log",
+    }
+}
+
+/// The other vantage.
+fn whose(vantage: Vantage) -> &'static str {
+    match vantage {
+        Vantage::Wire => "the capture",
+        Vantage::Syscall => "the other recording",
+        Vantage::Strace => "the strace log",
     }
 }
 

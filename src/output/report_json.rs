@@ -32,6 +32,11 @@ pub(super) struct ConnectionLine<'a> {
     of_process: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     flow: Option<u64>,
+    /// The addresses under which the capture has it, the process's end first, where they are others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wire_local: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wire_remote: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     protocol: Option<&'static str>,
     records: u64,
@@ -43,6 +48,10 @@ pub(super) struct ConnectionLine<'a> {
 impl<'a> ConnectionLine<'a> {
     pub(super) fn new(comparison: &'a Comparison) -> ConnectionLine<'a> {
         let [send, recv] = comparison.balances.map(Side::from);
+        let [wire_local, wire_remote] = match comparison.translated {
+            Some(ends) => ends.map(|end| Some(end.to_string())),
+            None => [None, None],
+        };
         ConnectionLine {
             r#type: "connection",
             time: rfc3339(comparison.info.first),
@@ -50,6 +59,8 @@ impl<'a> ConnectionLine<'a> {
             connection: connection(&comparison.info),
             of_process: comparison.of_process,
             flow: comparison.flow.map(|flow| flow.socket),
+            wire_local,
+            wire_remote,
             protocol: comparison.info.protocol,
             records: comparison.records,
             send,
@@ -157,6 +168,12 @@ pub(super) struct SummaryLine {
     verdict: &'static str,
     /// The process's vantage, and that it was compared with: what `wire` means in the other lines.
     vantages: [&'static str; 2],
+    /// How far the second vantage's clock is ahead of the process's, which the report's times are of, in ns; absent where
+    /// nothing tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock_offset_ns: Option<i64>,
+    /// Bytes that both vantages have, and that were not compared byte by byte.
+    bytes_not_compared: u64,
     connections: u64,
     records: u64,
     /// Bytes that traced calls moved.
@@ -192,6 +209,8 @@ impl SummaryLine {
             time: rfc3339(time),
             verdict: report.verdict().name(),
             vantages: report.vantages.map(Vantage::name),
+            bytes_not_compared: report.uncompared,
+            clock_offset_ns: report.clock.map(|clock| clock.ahead),
             connections: ours.len() as u64,
             records: ours.iter().map(|one| one.records).sum(),
             bytes: ours.iter().flat_map(|one| one.balances).map(|balance| balance.syscall).sum(),

@@ -329,6 +329,7 @@ impl Live {
             ));
         }
         Summary {
+            conflicts: Vec::new(),
             first: Some(self.attached),
             last: Some(now()),
             cut: None,

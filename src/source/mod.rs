@@ -24,7 +24,7 @@ pub mod tracepoint;
 mod tshark;
 mod unsupported;
 
-use crate::event::{Event, Timestamp, Vantage};
+use crate::event::{Conflict, Event, Timestamp, Vantage};
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -43,6 +43,8 @@ pub struct Summary {
     pub cut: Option<String>,
     /// Packets that the capture itself reports as dropped, or events refused by a full ring.
     pub dropped: u64,
+    /// Bytes that came twice with different content; of a capture only, and no more than it keeps.
+    pub conflicts: Vec<Conflict>,
     /// Things the user should know, one line each.
     pub warnings: Vec<String>,
     /// How the probes and their reader kept up; of a live trace only.

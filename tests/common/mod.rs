@@ -10,6 +10,7 @@ pub mod mariadb;
 pub mod noise;
 pub mod observed;
 pub mod packets;
+pub mod pcap_file;
 pub mod peer;
 pub mod postgres;
 pub mod puppet;

@@ -6,11 +6,14 @@ use sockdbg::compare::Coverage;
 use sockdbg::event::{
     Call, Cause, CloseReason, Data, Direction, Event, Kind, Loss, Open, Opened, Range, Start, Timestamp,
 };
+use std::net::SocketAddr;
 
 /// All connections of a comparison, and when each vantage was watching (process, wire).
 pub struct Case<'a> {
     pub links: Vec<Link<'a>>,
     pub coverage: [Coverage; 2],
+    /// How far the capture's clock is ahead, in nanoseconds: added to its times when they are read.
+    pub ahead: i64,
     /// What was done, for the message of a failed test.
     pub log: Vec<String>,
 }
@@ -22,6 +25,23 @@ pub enum At {
     Wire = 1,
 }
 
+/// Faults of single events in a case, at most: each can hide one moment that both vantages saw.
+const FAULTS_MAX: usize = 4;
+
+/// By how much a fault moves a packet in time at most, in nanoseconds: packets that change places are near each other.
+pub const MOVED_MAX: u64 = 6_000_000;
+
+/// Offsets of clocks, in nanoseconds.
+const AHEAD: &[i64] = &[
+    3_600_000_000_000,
+    -3_600_000_000_000,
+    -7_500_000_000_000,
+    90_000_000_000_000,
+    20_000_000,
+    -20_000_000,
+    2_000_000_000,
+];
+
 impl<'a> Case<'a> {
     /// Injects one or several faults that can happen together.
     pub fn inject(&mut self, rng: &mut Rng) {
@@ -29,6 +49,29 @@ impl<'a> Case<'a> {
             self.limit_coverage(rng);
         }
         self.inject_into_connections(rng);
+        self.translate(rng);
+        if rng.chance(30) {
+            self.shift_clock(rng);
+        }
+    }
+
+    /// The capture's clock is another one. That shows in what both vantages saw move at once, so there has to be some.
+    pub fn shift_clock(&mut self, rng: &mut Rng) {
+        if self.links.iter().any(Link::has_common_moments) {
+            let ahead = rng.pick(AHEAD) + rng.below(1000) as i64;
+            self.log.push(format!("clock {ahead} ns ahead"));
+            self.ahead = ahead;
+        }
+    }
+
+    /// Some flows are seen behind a translation of addresses: every packet has others.
+    pub fn translate(&mut self, rng: &mut Rng) {
+        for index in 0..self.links.len() {
+            if rng.chance(20) {
+                self.log.push(format!("link {index}: addresses translated"));
+                self.links[index].translate(index as u16, rng);
+            }
+        }
     }
 
     /// Injects faults of single connections and events.
@@ -40,9 +83,9 @@ impl<'a> Case<'a> {
                 self.links[index].whole(fault, rng);
             }
         }
-        for _ in 0..rng.below(5) {
+        for _ in 0..rng.below(FAULTS_MAX as u64 + 1) {
             let index = rng.below(self.links.len() as u64) as usize;
-            let fault = rng.below(7);
+            let fault = rng.below(8);
             self.log.push(format!("link {index}: local fault {fault}"));
             self.links[index].local(fault, rng);
         }
@@ -161,6 +204,41 @@ impl<'a> Link<'a> {
         self.wire.insert(0, open);
     }
 
+    /// Other addresses in the capture. A flow without its handshake is left alone: whether its content is enough to find
+    /// it is the business of another test.
+    fn translate(&mut self, number: u16, rng: &mut Rng) {
+        let other = |host: u8, port: u16| Some(SocketAddr::from(([198, 51, 100, host], port)).into());
+        let which = rng.below(3);
+        for event in &mut self.wire {
+            let Kind::Open(open) = &mut event.kind else { continue };
+            if open.opened == Opened::Found {
+                return;
+            }
+            if which != 0 {
+                open.local = other(1, 30_000 + number);
+            }
+            if which != 1 {
+                open.remote = other(2, 8080);
+            }
+            self.translated = true;
+        }
+    }
+
+    /// Both vantages saw the end of the same bytes that the process sent. Those that it received may have waited for it,
+    /// and tell nothing of small offsets.
+    fn has_common_moments(&self) -> bool {
+        let ends = |events: &[Event<'_>]| -> Vec<(Direction, u64)> {
+            let data = events.iter().filter(|event| matches!(event.kind, Kind::Data(_)));
+            let moved = data.filter_map(|event| self.moved(event));
+            moved
+                .filter(|moved| moved.0 == Direction::Send)
+                .map(|(direction, range)| (direction, range.to))
+                .collect()
+        };
+        let wire = ends(&self.wire);
+        ends(&self.process).iter().filter(|end| wire.contains(end)).count() > FAULTS_MAX
+    }
+
     /// Faults of a whole connection at one vantage.
     fn whole(&mut self, fault: u64, rng: &mut Rng) {
         match fault {
@@ -238,6 +316,7 @@ impl<'a> Link<'a> {
             3 => self.shorten(At::Wire, Cause::WireSnaplen, rng),
             4 => self.lose_packet(rng),
             5 => self.retransmit(rng),
+            6 => self.rewrite(rng),
             _ => self.reorder(rng),
         }
     }
@@ -289,6 +368,18 @@ impl<'a> Link<'a> {
         let Some((index, direction, range)) = self.victim(At::Process, rng) else { return };
         self.process[index].kind = Kind::Loss(Loss { direction, range, cause: Cause::RingFull });
         self.faults.push((direction, Cause::RingFull, range));
+    }
+
+    /// Other bytes in a packet than the process has.
+    fn rewrite(&mut self, rng: &mut Rng) {
+        let Some((index, direction, range)) = self.victim(At::Wire, rng) else { return };
+        let Kind::Data(data) = &mut self.wire[index].kind else { return };
+        let from = rng.below(range.len());
+        let to = from + 1 + rng.below(range.len() - from);
+        let mut payload = data.payload.to_vec();
+        payload[from as usize..to as usize].iter_mut().for_each(|byte| *byte ^= 0x80);
+        data.payload = Box::leak(payload.into_boxed_slice()); // some kilobytes, for as long as the test runs
+        self.rewritten.push((direction, Range::new(range.from + from, range.from + to)));
     }
 
     /// Payload cut short.
@@ -352,6 +443,9 @@ impl<'a> Link<'a> {
         let other = self.later(index, rng).min(self.wire.len() - 1);
         if self.wire[index..=other].iter().all(|event| matches!(event.kind, Kind::Data(_) | Kind::Loss(_))) {
             let time = self.wire[other].time;
+            if time.since(self.wire[index].time) > MOVED_MAX {
+                return;
+            }
             let mut event = self.wire.remove(index);
             event.time = time;
             self.wire.insert(other, event);

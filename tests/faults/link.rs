@@ -29,6 +29,10 @@ pub struct Link<'a> {
     pub talk: Talk,
     /// Faults so far that have a range of their own.
     pub faults: Vec<Missing>,
+    /// Bytes that are others in the capture.
+    pub rewritten: Vec<(Direction, Range)>,
+    /// The capture has other addresses.
+    pub translated: bool,
     /// Bytes that no further fault may touch, at each vantage.
     pub taken: [Vec<(Direction, Range)>; 2],
 }
@@ -57,6 +61,8 @@ impl<'a> Link<'a> {
             asks: if server { Direction::Recv } else { Direction::Send },
             talk: talk.talk,
             faults: Vec::new(),
+            rewritten: Vec::new(),
+            translated: false,
             taken: Default::default(),
         };
         let found = talk.prior != [0; 2];
@@ -90,7 +96,22 @@ impl<'a> Link<'a> {
         let asks = if server { Direction::Recv } else { Direction::Send };
         let taken = [known.iter().map(|&(direction, _, range)| (direction, range)).collect(), Vec::new()];
         let (talk, base) = (Talk::KeepAlive, [0; 2]);
-        Link { process, wire, conn, flow, server, base, seq, pairs, asks, talk, faults: known, taken }
+        Link {
+            process,
+            wire,
+            conn,
+            flow,
+            server,
+            base,
+            seq,
+            pairs,
+            asks,
+            talk,
+            faults: known,
+            rewritten: Vec::new(),
+            translated: false,
+            taken,
+        }
     }
 
     fn direction(&self, side: usize) -> Direction {
@@ -154,8 +175,11 @@ impl<'a> Link<'a> {
         self.process.push(self.event(true, time, process));
     }
 
-    /// The capture has every byte from the handshake to the end.
+    /// The capture has every byte from the handshake to the end, as it was sent.
     pub fn has_whole_flow(&self) -> bool {
+        if !self.rewritten.is_empty() {
+            return false;
+        }
         let lacks = |event: &Event<'_>| match &event.kind {
             Kind::Open(open) => open.opened == Opened::Found,
             Kind::Data(data) => (data.payload.len() as u64) < data.length,

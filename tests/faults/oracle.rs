@@ -53,6 +53,16 @@ fn known(link: &Link<'_>, events: &[Event<'_>], base: [u64; 2]) -> Known {
     known
 }
 
+/// Bytes whose payload the process's side has.
+fn held(link: &Link<'_>, direction: Direction) -> impl Iterator<Item = Range> {
+    link.process.iter().filter_map(move |event| match &event.kind {
+        Kind::Data(data) if data.direction == direction => {
+            Some(Range::new(data.offset, data.offset + data.payload.len() as u64))
+        }
+        _ => None,
+    })
+}
+
 fn part(range: Range, from: u64, to: u64) -> Range {
     range.intersection(Range::new(from, to)).unwrap_or_default()
 }
@@ -89,6 +99,14 @@ pub fn expected(case: &Case<'_>, link: &Link<'_>) -> Named {
             say(Cause::WireStartedLate, part(ours, 0, theirs.from));
         }
         say(Cause::WireEndedEarly, part(ours, theirs.to, u64::MAX));
+        for range in link.rewritten.iter().filter(|one| one.0 == direction).map(|one| one.1) {
+            held(link, direction).filter_map(|held| held.intersection(range)).for_each(|both| {
+                say(Cause::WireContentDiffers, both);
+            });
+        }
+        if link.translated {
+            say(Cause::WireAddressTranslated, theirs);
+        }
     }
     // A fault at a vantage that lost the connection as a whole is not seen any more.
     let at_wire = |cause: &Cause| cause.stage() == Stage::Wire;

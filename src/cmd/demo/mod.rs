@@ -7,6 +7,7 @@ use super::options::{Color, Format, Output};
 use super::recorder::Recorder;
 use super::screen::say;
 use crate::compare::Side;
+use crate::compare::anchor::Outline;
 use crate::exit::Outcome;
 use crate::ledger::Book;
 use crate::source;
@@ -92,7 +93,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     };
     let output = Output { format: Format::Text, color: args.color, quiet: false };
     let show = Show { output, full: false, html: args.html };
-    let report = comparison::compare(&process, &files.capture, None, &show)?;
+    let report = comparison::compare(&process, Outline::default(), None, &files.capture, None, &show)?;
     comparison::show(&report, &process, "the demo", &show)?;
     if let Some(keep) = keep {
         println!(

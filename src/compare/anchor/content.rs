@@ -1,7 +1,8 @@
 //! Where bytes of a log's connections are in the flows of another vantage: needles of 16 bytes, found by a window
 //! that slides over every flow. Memory grows with connections, not with bytes.
 
-use crate::event::{ConnId, Direction, Event, Kind};
+use crate::conn::stream::{Piece, Stream};
+use crate::event::{Cause, ConnId, Direction, Event, Kind, Range, Timestamp};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 
@@ -91,14 +92,17 @@ impl Needles {
 }
 
 /// Looks for needles in the flows of another vantage.
-#[derive(Debug)]
 pub struct Finder {
     wanted: FxHashMap<u128, Vec<(Lane, u64)>>,
     /// One bit for each value of a short hash: most windows are no needle.
     filter: Vec<u64>,
     windows: FxHashMap<Lane, Window>,
+    /// Puts segments in order, and leaves out what comes again.
+    streams: FxHashMap<Lane, Stream>,
     places: FxHashMap<u128, Vec<(Lane, u64)>>,
     sizes: FxHashMap<Lane, usize>,
+    /// The flows to look at; absent: all.
+    among: Option<FxHashSet<ConnId>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -122,8 +126,10 @@ impl Finder {
             wanted: FxHashMap::default(),
             filter: vec![0; 1 << (FILTER_BITS - 6)],
             windows: FxHashMap::default(),
+            streams: FxHashMap::default(),
             places: FxHashMap::default(),
             sizes: FxHashMap::default(),
+            among: None,
         };
         for (lane, needles) in outline.lanes {
             finder.sizes.insert(lane, needles.kept.len());
@@ -136,18 +142,56 @@ impl Finder {
         finder
     }
 
+    /// Looks for the needles of some connections, in some flows.
+    pub fn among(mut outline: Outline, connections: &FxHashSet<ConnId>, flows: FxHashSet<ConnId>) -> Finder {
+        outline.lanes.retain(|lane, _| connections.contains(&lane.0));
+        Finder { among: Some(flows), ..Finder::new(outline) }
+    }
+
     /// Takes an event of the other vantage.
     pub fn event(&mut self, event: &Event<'_>) {
-        let Kind::Data(data) = &event.kind else { return };
-        if data.peek || data.length == 0 {
+        if self.among.as_ref().is_some_and(|flows| !flows.contains(&event.conn)) {
             return;
         }
-        let lane = (event.conn, data.direction);
-        let window = self.windows.entry(lane).or_default();
-        if data.offset != window.next {
-            *window = Window { next: data.offset, ..Window::default() };
+        match &event.kind {
+            Kind::Open(open) => {
+                for direction in Direction::BOTH {
+                    let start = open.start[direction.index()].offset;
+                    self.streams.entry((event.conn, direction)).or_insert_with(|| Stream::new(start));
+                }
+            }
+            Kind::Data(data) if !data.peek && data.length > 0 => {
+                let captured = data.payload.len() as u64;
+                let lane = (event.conn, data.direction);
+                self.insert(lane, data.offset, Piece::Bytes(data.payload));
+                if captured < data.length {
+                    let gap = Piece::Gap(data.length - captured, Cause::Snaplen);
+                    self.insert(lane, data.offset + captured, gap);
+                }
+            }
+            Kind::Loss(loss) => {
+                let gap = Piece::Gap(loss.range.len(), loss.cause);
+                self.insert((event.conn, loss.direction), loss.range.from, gap);
+            }
+            _ => {}
         }
-        for &byte in data.payload {
+    }
+
+    fn insert(&mut self, lane: Lane, offset: u64, piece: Piece<'_>) {
+        let mut stream = self.streams.remove(&lane).unwrap_or_else(|| Stream::new(offset));
+        stream.insert(offset, piece, Timestamp(0), &mut |at, piece, _| self.piece(lane, at, piece));
+        self.streams.insert(lane, stream);
+    }
+
+    /// Takes the next bytes of a flow.
+    fn piece(&mut self, lane: Lane, offset: u64, piece: Piece<'_>) {
+        let Piece::Bytes(payload) = piece else { return };
+        let window = self.windows.entry(lane).or_default();
+        // Behind a gap the window begins anew.
+        if offset != window.next {
+            *window = Window { next: offset, ..Window::default() };
+        }
+        for &byte in payload {
             window.bytes = window.bytes << 8 | u128::from(byte);
             window.filled += 1;
             window.next += 1;
@@ -162,18 +206,26 @@ impl Finder {
                 }
             }
         }
-        // Behind a cut the window begins anew, since the next offset is another one.
     }
 
     /// What was found.
-    pub fn hits(self) -> Hits {
+    pub fn hits(mut self) -> Hits {
+        for (lane, mut stream) in std::mem::take(&mut self.streams) {
+            let cause = Cause::WireNotCaptured;
+            stream.flush(cause, Timestamp(0), &mut |at, piece, _| self.piece(lane, at, piece));
+        }
         let mut hits = Hits { sizes: self.sizes, ..Hits::default() };
         for (bytes, needles) in self.wanted {
+            for &(lane, offset) in &needles {
+                hits.needles.entry(lane).or_default().push(offset);
+            }
             let Some(places) = self.places.get(&bytes) else { continue };
             for &(lane, offset) in &needles {
                 if places.len() == PLACES {
                     // It is everywhere, and tells of none.
                     hits.sizes.entry(lane).and_modify(|size| *size -= 1);
+                    hits.everywhere.insert(lane.0);
+                    hits.needles.entry(lane).and_modify(|list| list.retain(|&needle| needle != offset));
                     continue;
                 }
                 let mut flows = FxHashSet::default();
@@ -207,6 +259,10 @@ pub struct Hits {
     sizes: FxHashMap<Lane, usize>,
     /// Flows that have a needle of a connection.
     flows: FxHashMap<ConnId, FxHashSet<ConnId>>,
+    /// Offsets of a lane's needles, those left out that are everywhere.
+    needles: FxHashMap<Lane, Vec<u64>>,
+    /// Connections with needles that are everywhere.
+    everywhere: FxHashSet<ConnId>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -249,6 +305,28 @@ impl Hits {
         }
         let good = shifts.iter().filter(|(_, shift)| is_good(shift));
         good.min_by_key(|(distance, shift)| (shift.first, distance.abs())).map(|(&distance, _)| distance)
+    }
+
+    /// How many needles of the lane are in the flow at this distance.
+    pub fn votes_at(&self, lane: Lane, flow: Lane, distance: i64) -> usize {
+        let shifts = self.shifts.get(&(lane, flow));
+        shifts.and_then(|shifts| shifts.get(&distance)).map_or(0, |shift| shift.needles)
+    }
+
+    /// The distances at which the flow has needles of the lane.
+    pub fn distances(&self, lane: Lane, flow: Lane) -> impl Iterator<Item = i64> {
+        self.shifts.get(&(lane, flow)).into_iter().flat_map(|shifts| shifts.keys().copied())
+    }
+
+    /// The places of the lane's needles.
+    pub fn needles(&self, lane: Lane) -> impl Iterator<Item = Range> {
+        let offsets = self.needles.get(&lane).into_iter().flatten();
+        offsets.map(|&offset| Range::new(offset, offset + LENGTH as u64))
+    }
+
+    /// True where some of what the connection moved is at so many places that it tells nothing.
+    pub fn is_everywhere(&self, conn: ConnId) -> bool {
+        self.everywhere.contains(&conn)
     }
 
     /// True where needles of the lane lie at different distances, so that calls are missing between them.

@@ -13,7 +13,7 @@ mod content;
 mod matching;
 mod pair;
 
-pub use content::{Finder, Outline};
+pub use content::{Finder, Hits, Outline};
 pub use matching::{Calls, Matcher};
 
 use crate::event::{Address, CloseReason, ConnId, Data, Direction, Event, Kind, Open, Opened, Timestamp};

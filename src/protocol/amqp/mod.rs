@@ -21,6 +21,7 @@ mod tests;
 mod values;
 
 use super::cursor::Cursor;
+use super::endpoint::of_summary;
 use super::exchange::{self, Half, Pending};
 use super::framed::{Driver, Frame, Framed, Head};
 use super::{End, Input, Options, Output, Parser, Protocol, Resync};
@@ -67,7 +68,8 @@ const SHOWN: [&str; 20] = [
 ];
 
 /// The table's row.
-pub static PROTOCOL: Protocol = Protocol { name: NAME, detect: detect::detect, parser, datagrams: None };
+pub static PROTOCOL: Protocol =
+    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint: of_summary };
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(Amqp {

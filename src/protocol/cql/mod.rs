@@ -25,6 +25,7 @@ mod tests;
 mod values;
 
 use super::cursor::Cursor;
+use super::endpoint::of_summary;
 use super::exchange::{self, Half, PENDING_MAX, Pending};
 use super::framed::{Driver, Frame, Framed, Head, KEEP_MAX};
 use super::{End, Input, Options, Output, Parser, Protocol, Resync};
@@ -43,7 +44,8 @@ const NAME: &str = "cql";
 const INFLATED_MAX: usize = 4 << 20;
 
 /// The table's row.
-pub static PROTOCOL: Protocol = Protocol { name: NAME, detect: detect::detect, parser, datagrams: None };
+pub static PROTOCOL: Protocol =
+    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint: of_summary };
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(Cql {

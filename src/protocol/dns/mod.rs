@@ -20,6 +20,7 @@ mod tables;
 mod tests;
 mod transfer;
 
+use super::endpoint::of_summary;
 use super::exchange::Half;
 use super::framed::{Driver, Frame, Framed, Head};
 use super::{Datagram, End, Input, Options, Output, Parser, Protocol, Resync};
@@ -43,8 +44,13 @@ const LLMNR_PORT: u16 = 5355;
 const LENGTH: usize = 2;
 
 /// The table's row.
-pub static PROTOCOL: Protocol =
-    Protocol { name: NAME, detect: detect::detect, parser, datagrams: Some(detect::datagram) };
+pub static PROTOCOL: Protocol = Protocol {
+    name: NAME,
+    detect: detect::detect,
+    parser,
+    datagrams: Some(detect::datagram),
+    endpoint: of_summary,
+};
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(Dns { options, pairing: Pairing::default() }))

@@ -20,6 +20,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
+use super::endpoint::of_summary;
 use super::exchange::{self, Half, Pending};
 use super::framed::{Driver, Frame, Framed, Head, KEEP_MAX};
 use super::{End, Input, Options, Output, Parser, Protocol, Resync};
@@ -40,7 +41,8 @@ const SIZE_MAX: usize = 1000 << 20;
 const UNSUPPORTED_VERSION: [u8; 2] = [0, 35];
 
 /// The table's row.
-pub static PROTOCOL: Protocol = Protocol { name: NAME, detect: detect::detect, parser, datagrams: None };
+pub static PROTOCOL: Protocol =
+    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint: of_summary };
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(Kafka {

@@ -18,6 +18,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 
+use super::endpoint::of_summary;
 use super::exchange::{self, Half, Pending};
 use super::framed::{Driver, Frame, Framed, Head, KEEP_MAX};
 use super::{End, Input, Options, Output, Parser, Protocol, Resync};
@@ -42,7 +43,8 @@ const STREAMS_MAX: usize = 256;
 const CHECKSUM: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
 /// The table's row.
-pub static PROTOCOL: Protocol = Protocol { name: NAME, detect: detect::detect, parser, datagrams: None };
+pub static PROTOCOL: Protocol =
+    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint: of_summary };
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(MongoDb {

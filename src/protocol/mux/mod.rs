@@ -14,6 +14,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 
+use super::endpoint::of_summary;
 use super::exchange::{self, Half, Pending};
 use super::framed::{Driver, Frame, Framed, Head, KEEP_MAX};
 use super::{End, Input, Options, Output, Parser, Protocol, Resync};
@@ -32,7 +33,8 @@ const LOOKED_AT: usize = 256 << 10;
 const PARTIALS_MAX: usize = 64;
 
 /// The table's row.
-pub static PROTOCOL: Protocol = Protocol { name: NAME, detect: detect::detect, parser, datagrams: None };
+pub static PROTOCOL: Protocol =
+    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint: of_summary };
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(Mux {

@@ -28,6 +28,7 @@ mod statements;
 mod tests;
 mod values;
 
+use super::endpoint::of_summary;
 use super::exchange::{self, Half};
 use super::framed::{Driver, Frame, Framed, Head};
 use super::{End, Input, Options, Output, Parser, Protocol, Resync};
@@ -46,7 +47,8 @@ const NAME: &str = "mysql";
 const LOOK: usize = 64 << 10;
 
 /// The table's row.
-pub static PROTOCOL: Protocol = Protocol { name: NAME, detect: detect::detect, parser, datagrams: None };
+pub static PROTOCOL: Protocol =
+    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint: of_summary };
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(Mysql {

@@ -28,6 +28,7 @@ mod suites;
 mod tests;
 
 use super::cursor::Cursor;
+use super::endpoint::of_summary;
 use super::exchange::{self, Half};
 use super::framed::{Driver, Frame, Framed, Head};
 use super::{End, Input, Options, Output, Parser, Protocol, Resync};
@@ -45,7 +46,8 @@ const NAME: &str = "tls";
 const CHAIN_MAX: usize = 16;
 
 /// The table's row.
-pub static PROTOCOL: Protocol = Protocol { name: NAME, detect: detect::detect, parser, datagrams: None };
+pub static PROTOCOL: Protocol =
+    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint: of_summary };
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(Tls {

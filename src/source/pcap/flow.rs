@@ -417,7 +417,7 @@ impl Flow {
             return ControlFlow::Continue(());
         }
         if range.from < half.top {
-            step.overlaps.compare(segment, half, range.from, payload);
+            step.overlaps.compare(segment, (self.conn, direction), half, range.from, payload);
         }
         let grows = half.arrive(range);
         if !old {

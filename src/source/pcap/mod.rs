@@ -226,6 +226,7 @@ impl Source for Capture {
             let _stopped = self.flows.end(sink).is_break() || self.datagrams.end(sink).is_break();
         }
         summary.dropped = self.reader.dropped;
+        summary.conflicts = self.flows.overlaps.conflicts();
         summary.warnings = self.warnings();
         Ok(summary)
     }

@@ -6,20 +6,22 @@
 use super::half::Half;
 use super::link::Segment;
 use super::recent::Recent;
-use crate::event::Range;
+use crate::event::{Conflict, ConnId, Direction, Range};
 use crate::source::input::Again;
 use std::net::SocketAddr;
 
 /// Overlaps that are kept with their range; of further ones the number.
-const MAX_KEPT: usize = 16;
+const MAX_KEPT: usize = 4096;
+
+/// Overlaps that have a line of their own; of further ones the number.
+const MAX_LINES: usize = 16;
 
 /// Bytes that came twice and differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Overlap {
     source: SocketAddr,
     destination: SocketAddr,
-    /// From the first to the last offset that differs.
-    range: Range,
+    conflict: Conflict,
     /// TCP sequence number of the first of them.
     seq: u32,
 }
@@ -28,7 +30,7 @@ impl Overlap {
     fn line(&self) -> String {
         format!(
             "{} -> {} sent the bytes {} (TCP sequence number {}) again with other content; the first to arrive stand",
-            self.source, self.destination, self.range, self.seq
+            self.source, self.destination, self.conflict.range, self.seq
         )
     }
 }
@@ -57,7 +59,14 @@ impl Overlaps {
     }
 
     /// Compares a segment that has bytes from before the top with what came first.
-    pub fn compare(&mut self, segment: &Segment<'_>, half: &Half, from: u64, payload: &[u8]) {
+    pub fn compare(
+        &mut self,
+        segment: &Segment<'_>,
+        (conn, direction): (ConnId, Direction),
+        half: &Half,
+        from: u64,
+        payload: &[u8],
+    ) {
         let range = Range::new(from, from + payload.len() as u64);
         let compared = self.recent.compare(half.latest, from, payload);
         self.uncompared += half.seen(range).saturating_sub(compared.bytes);
@@ -65,13 +74,19 @@ impl Overlaps {
         self.count += 1;
         if let (true, Some(seq)) = (self.kept.len() < MAX_KEPT, half.seq(range.from)) {
             let (source, destination) = (segment.source, segment.destination);
-            self.kept.push(Overlap { source, destination, range, seq });
+            let conflict = Conflict { conn, direction, range };
+            self.kept.push(Overlap { source, destination, conflict, seq });
         }
+    }
+
+    /// The first of them.
+    pub fn conflicts(&self) -> Vec<Conflict> {
+        self.kept.iter().map(|overlap| overlap.conflict).collect()
     }
 
     /// What the user should know of them, a line each.
     pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
-        let further = self.count - self.kept.len() as u64;
+        let further = self.count - self.kept.len().min(MAX_LINES) as u64;
         let counts = [
             (further, "further retransmissions with other content"),
             (
@@ -80,7 +95,11 @@ impl Overlaps {
             ),
         ];
         let counts = counts.into_iter().filter(|&(count, _)| count > 0);
-        self.kept.iter().map(Overlap::line).chain(counts.map(|(count, what)| format!("{count} {what}")))
+        self.kept
+            .iter()
+            .take(MAX_LINES)
+            .map(Overlap::line)
+            .chain(counts.map(|(count, what)| format!("{count} {what}")))
     }
 
     /// Keeps a segment that brings something new.

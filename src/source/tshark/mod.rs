@@ -171,6 +171,7 @@ impl Source for Capture {
             let _stopped = self.taker.flows.end(sink);
         }
         let Taker { counts, columns, flows, .. } = &self.taker;
+        summary.conflicts = flows.overlaps.conflicts();
         let ignored = flows.ignored.reasons().into_iter().filter(|(count, _)| *count > 0);
         let warnings = counts.warnings(columns).into_iter();
         let warnings = warnings.chain(ignored.map(|(count, what)| format!("{count} {what}")));

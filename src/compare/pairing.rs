@@ -1,0 +1,363 @@
+//! Which connection is which flow, and the report that follows from it.
+//!
+//! Addresses and sequence numbers are looked at first ([`super::align`]); what they leave is looked for under other
+//! addresses ([`super::translate`]), which may take another pass over the capture ([`Pairing::finder`]).
+
+use super::align::{Alignment, Flows, Told};
+use super::anchor::{Finder, Hits, Outline};
+use super::balance::{Balance, Direct, Other};
+use super::clock::{Clock, Estimate};
+use super::contents;
+use super::datagrams::{Datagrams, is_udp};
+use super::translate::{self, ByContent, Firsts, Used};
+use super::{Comparison, Coverage, Finding, Report, Side};
+use crate::conn::Info;
+use crate::event::{Address, Cause, Conflict, ConnId, Direction, Range, Role, Timestamp, Vantage};
+use crate::ledger::Ledger;
+use rustc_hash::FxHashSet;
+
+/// How many flows are named that a connection could be.
+const NAMED: usize = 4;
+
+/// The connections of a process and the flows of another vantage.
+pub struct Pairing<'a> {
+    process: &'a Side,
+    wire: &'a Side,
+    vantages: [Vantage; 2],
+    /// By connection of the process.
+    aligned: Vec<Option<Alignment>>,
+    used: Used,
+    /// Connections that could be one of several flows.
+    ambiguous: Vec<(usize, Vec<usize>)>,
+    firsts: Firsts,
+    clock: Option<Clock>,
+}
+
+impl<'a> Pairing<'a> {
+    /// Pairs what addresses and sequence numbers tell.
+    pub fn new(process: &'a Side, wire: &'a Side, vantages: [Vantage; 2]) -> Pairing<'a> {
+        let (mut aligned, clock) =
+            Flows::new(&wire.ledgers, vantages == TWO_RECORDINGS).align(&process.ledgers);
+        let mut used = vec![[false; 2]; wire.ledgers.len()];
+        for alignment in aligned.iter().flatten() {
+            used[alignment.flow][usize::from(alignment.flipped)] = true;
+        }
+        // A log of strace has no sequence numbers, and its addresses are those of the other vantage by now.
+        let firsts = Firsts::new(if vantages.contains(&Vantage::Strace) { &[] } else { &wire.ledgers });
+        translate::by_sequence(&process.ledgers, &wire.ledgers, &firsts, &mut aligned, &mut used);
+        let ambiguous = Vec::new();
+        let mut pairing = Pairing { process, wire, vantages, aligned, used, ambiguous, firsts, clock };
+        pairing.estimate_clock();
+        pairing
+    }
+
+    /// How the clocks differ, by every pair, where those with the same addresses did not tell.
+    fn estimate_clock(&mut self) {
+        if self.clock.is_some() {
+            return;
+        }
+        let mut estimate = Estimate::default();
+        for (ledger, alignment) in self.process.ledgers.iter().zip(&self.aligned) {
+            if let Some(alignment) = *alignment {
+                estimate.add(ledger, &self.wire.ledgers[alignment.flow], alignment);
+            }
+        }
+        self.clock = estimate.clock();
+    }
+
+    /// Both vantages have the same clock: without a word of the contrary, it is taken to be the same.
+    pub fn of_one_host(&mut self) {
+        self.clock = self.clock.or(Some(Clock { ahead: 0, same: true }));
+    }
+
+    /// Looks in the capture for the content of connections that have no flow yet. `None` where there is none, or no flow
+    /// that it could be.
+    pub fn finder(&self, outline: Outline) -> Option<Finder> {
+        let paired = |index: usize| self.aligned[index].is_none() && has_bytes(&self.process.ledgers[index]);
+        let connections: FxHashSet<ConnId> = ids(&self.process.ledgers, paired);
+        let flows = ids(&self.wire.ledgers, |index| {
+            self.used[index] == [false; 2] && has_bytes(&self.wire.ledgers[index])
+        });
+        let wanted =
+            !self.vantages.contains(&Vantage::Strace) && !connections.is_empty() && !flows.is_empty();
+        wanted.then(|| Finder::among(outline, &connections, flows))
+    }
+
+    /// Pairs what content tells.
+    pub fn by_content(&mut self, hits: &Hits) {
+        let (process, flows) = (&self.process.ledgers, &self.wire.ledgers);
+        let by_content = ByContent { process, flows, hits, clock: self.clock };
+        self.ambiguous = by_content.align(&mut self.aligned, &mut self.used);
+        self.estimate_clock();
+    }
+
+    /// Compares.
+    pub fn report(&self) -> Report {
+        let wire_coverage = self.wire_coverage();
+        let coverage = [&self.process.coverage, &wire_coverage];
+        let pids: FxHashSet<Option<u32>> = self.wire.ledgers.iter().map(pid_of).collect();
+        let mut datagrams = (!self.vantages[1].is_process())
+            .then(|| Datagrams::new(&self.process.ledgers, &self.wire.ledgers));
+        let mut connections = Vec::new();
+        for (index, (ledger, alignment)) in self.process.ledgers.iter().zip(&self.aligned).enumerate() {
+            // A log of strace without -f does not tell whose it is.
+            let has_process = pids.contains(&pid_of(ledger)) || pids.contains(&None);
+            let recordings = self.vantages == TWO_RECORDINGS;
+            let far_end = recordings && alignment.is_none_or(|alignment| alignment.flipped);
+            let other = Other { vantage: self.vantages[1], has_process, far_end };
+            connections.push(match datagrams.as_mut().filter(|_| is_udp(ledger)) {
+                Some(datagrams) => datagrams.compare(index, ledger, self.wire, coverage, other),
+                None => self.compare(index, *alignment, coverage, other),
+            });
+        }
+        connections.retain(|comparison| !is_silent(comparison));
+        for flow in (0..self.wire.ledgers.len()).filter(|&flow| self.used[flow] == [false; 2]) {
+            let datagrams = datagrams.as_ref().filter(|_| is_udp(&self.wire.ledgers[flow]));
+            match datagrams.and_then(|datagrams| datagrams.rest(flow, &self.process.coverage)) {
+                None => connections.push(self.unmatched(flow)),
+                Some(rest) if rest.findings.is_empty() => {}
+                Some(rest) => connections.push(rest),
+            }
+        }
+        Report { connections, vantages: self.vantages, uncompared: 0, passes: 0, clock: self.clock }
+    }
+
+    fn wire_coverage(&self) -> Coverage {
+        let Coverage { first, last, cut } = self.wire.coverage;
+        let ours = |time: Timestamp| self.clock.unwrap_or_default().to_process(time);
+        Coverage { first: first.map(ours), last: last.map(ours), cut }
+    }
+
+    fn compare(
+        &self,
+        index: usize,
+        alignment: Option<Alignment>,
+        coverage: [&Coverage; 2],
+        other: Other,
+    ) -> Comparison {
+        let process = &self.process.ledgers[index];
+        let mut findings = Vec::new();
+        let ambiguous = self.why_ambiguous(index);
+        let balances = Direction::BOTH.map(|direction| {
+            let wire = alignment.as_ref().map(|alignment| {
+                let flow = &self.wire.ledgers[alignment.flow];
+                (flow, alignment.account(direction, flow))
+            });
+            let wire_start = alignment.map_or(0, |alignment| {
+                let open = &self.wire.ledgers[alignment.flow].info.open;
+                let start = open.start[alignment.flow_direction(direction).index()].offset;
+                alignment.to_process(direction, Range::new(start, start)).from
+            });
+            let ambiguous = ambiguous.as_deref();
+            Direct { direction, process, wire, wire_start, coverage, other, ambiguous }.balance(&mut findings)
+        });
+        let translated = alignment.filter(|alignment| alignment.told != Told::Addresses);
+        if let Some(alignment) = translated {
+            findings.extend(self.translated(process, alignment));
+        }
+        if let Some(alignment) = alignment {
+            let conflicts = self.conflicts_of(self.wire.ledgers[alignment.flow].info.id).map(|conflict| {
+                let direction = alignment.flow_direction(conflict.direction); // its own inverse
+                conflicting(direction, alignment.to_process(direction, conflict.range))
+            });
+            findings.extend(conflicts);
+        }
+        findings.sort_by_key(|finding| (finding.direction, finding.cause.stage(), finding.range));
+        findings.iter_mut().for_each(|finding| finding.place_in_time(process));
+        Comparison {
+            info: process.info.clone(),
+            flow: alignment.map(|alignment| self.wire.ledgers[alignment.flow].info.id),
+            of_process: true,
+            translated: translated.and_then(|alignment| self.ends(alignment)),
+            balances,
+            findings,
+            records: process.records,
+            alignment,
+            suspects: alignment.map_or(Vec::new(), |alignment| {
+                contents::suspects(process, &self.wire.ledgers[alignment.flow], alignment)
+            }),
+        }
+    }
+
+    /// The addresses of a flow, the process's end first.
+    fn ends(&self, alignment: Alignment) -> Option<[Address; 2]> {
+        let open = &self.wire.ledgers[alignment.flow].info.open;
+        let (local, remote) = (open.local?, open.remote?);
+        Some(if alignment.flipped { [remote, local] } else { [local, remote] })
+    }
+
+    /// That a connection was seen under other addresses: a finding for each direction that moved bytes.
+    fn translated(&self, process: &Ledger, alignment: Alignment) -> Vec<Finding> {
+        let tuple = |ends: Option<[Address; 2]>| match ends {
+            Some([local, remote]) => format!("{local} -> {remote}"),
+            None => "unknown addresses".to_owned(),
+        };
+        let open = &process.info.open;
+        let how = match alignment.told {
+            Told::Sequence | Told::Addresses => "as the sequence numbers tell",
+            Told::Place => "as sequence numbers and content tell",
+            Told::Content => "as content alone tells",
+        };
+        let (ours, theirs) =
+            (tuple(open.local.zip(open.remote).map(Into::into)), tuple(self.ends(alignment)));
+        let place = if self.vantages == TWO_RECORDINGS { "at the other end" } else { "in the capture" };
+        let detail = format!("{ours} at the process is {theirs} {place}, {how}");
+        let flow = &self.wire.ledgers[alignment.flow];
+        let found = Direction::BOTH.into_iter().filter_map(|direction| {
+            let account = alignment.account(direction, flow);
+            let from = account.delivered.iter().chain(account.lost.iter().map(|lost| lost.range)).min()?.from;
+            let range = Range::new(from, account.end());
+            Some(Finding::new(direction, range, Cause::WireAddressTranslated, detail.clone()))
+        });
+        found.filter(|finding| !finding.range.is_empty()).collect()
+    }
+
+    fn why_ambiguous(&self, index: usize) -> Option<String> {
+        let (_, flows) = self.ambiguous.iter().find(|(process, _)| *process == index)?;
+        if flows.is_empty() {
+            return Some(
+                "too many flows of the capture have the same bytes under other addresses".to_owned(),
+            );
+        }
+        let tuple = |&flow: &usize| {
+            let open = &self.wire.ledgers[flow].info.open;
+            open.local
+                .zip(open.remote)
+                .map_or(String::new(), |(local, remote)| format!("{local} -> {remote}"))
+        };
+        let named: Vec<String> = flows.iter().take(NAMED).map(tuple).collect();
+        let more = match flows.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Some(format!("it could be any of {}{more}, which carry the same bytes", named.join(", ")))
+    }
+
+    /// A flow of the capture that belongs to no connection of the process.
+    fn unmatched(&self, index: usize) -> Comparison {
+        let flow = &self.wire.ledgers[index];
+        let ours = |time: Timestamp| self.clock.unwrap_or_default().to_process(time);
+        let mut info = flow.info.clone();
+        (info.first, info.last) = (ours(info.first), ours(info.last));
+        let (cause, detail) = match self.seen_elsewhere(index) {
+            Some(detail) => (Cause::WireAddressTranslated, detail),
+            None => {
+                let (cause, detail) = match self.vantages[1].is_process() {
+                    true if self.vantages == TWO_RECORDINGS => {
+                        (Cause::NotThisProcess, "the first recording has neither end of it")
+                    }
+                    true => why_unmatched_call(flow, self.process),
+                    false => why_unmatched(&info, self.process),
+                };
+                (cause, detail.to_owned())
+            }
+        };
+        let mut findings = Vec::new();
+        let balances = Direction::BOTH.map(|direction| {
+            let account = &flow.accounts[direction.index()];
+            let end = account.end();
+            if end > 0 {
+                findings.push(Finding::new(direction, Range::new(0, end), cause, detail.clone()));
+            }
+            Balance { wire: account.delivered.len(), ..Balance::default() }
+        });
+        let conflicts = self.conflicts_of(flow.info.id);
+        findings.extend(conflicts.map(|conflict| conflicting(conflict.direction, conflict.range)));
+        for finding in &mut findings {
+            finding.place_in_time(flow);
+            finding.times = finding.times.map(|times| times.map(ours));
+        }
+        Comparison {
+            info,
+            flow: Some(flow.info.id),
+            of_process: false,
+            translated: None,
+            balances,
+            findings,
+            records: 0,
+            alignment: None,
+            suspects: Vec::new(),
+        }
+    }
+
+    /// What a flow has twice with different content, each once.
+    fn conflicts_of(&self, flow: ConnId) -> impl Iterator<Item = Conflict> {
+        let mut conflicts: Vec<Conflict> =
+            self.wire.conflicts.iter().filter(|conflict| conflict.conn == flow).copied().collect();
+        conflicts.sort_by_key(|conflict| (conflict.direction, conflict.range));
+        conflicts.dedup();
+        conflicts.into_iter()
+    }
+
+    /// Where a flow is a connection that was paired with another flow: behind or before a translation, on another
+    /// interface.
+    fn seen_elsewhere(&self, index: usize) -> Option<String> {
+        let flow = &self.wire.ledgers[index];
+        let (twin, _) = self.firsts.of(flow).find(|&(twin, _)| self.used[twin] != [false; 2])?;
+        let open = &self.wire.ledgers[twin].info.open;
+        let (local, remote) = (open.local?, open.remote?);
+        Some(format!("the packets of {local} -> {remote}, seen again under other addresses"))
+    }
+}
+
+fn conflicting(direction: Direction, range: Range) -> Finding {
+    let detail = "sent again with other bytes; the first to arrive stand".to_owned();
+    Finding::new(direction, range, Cause::WireOverlapDiffers, detail)
+}
+
+/// Both may have either end of a connection.
+const TWO_RECORDINGS: [Vantage; 2] = [Vantage::Syscall, Vantage::Syscall];
+
+/// Bytes of a stream, that is: datagrams are looked for one by one ([`super::datagrams`]).
+fn has_bytes(ledger: &Ledger) -> bool {
+    !is_udp(ledger) && ledger.accounts.iter().any(|account| !account.delivered.is_empty())
+}
+
+fn ids(ledgers: &[Ledger], wanted: impl Fn(usize) -> bool) -> FxHashSet<ConnId> {
+    let wanted = ledgers.iter().enumerate().filter(|&(index, _)| wanted(index));
+    wanted.map(|(_, ledger)| ledger.info.id).collect()
+}
+
+/// The process that used a connection last.
+fn pid_of(ledger: &Ledger) -> Option<u32> {
+    ledger.info.task.map(|task| task.pid)
+}
+
+/// True for a connection that moved nothing: there is nothing to say about it.
+fn is_silent(comparison: &Comparison) -> bool {
+    comparison.findings.is_empty() && comparison.balances == [Balance::default(); 2]
+}
+
+/// A flow to an address at which the process serves may have come before or after the trace.
+fn why_unmatched(flow: &Info, process: &Side) -> (Cause, &'static str) {
+    let served =
+        |ledger: &Ledger| ledger.info.open.role == Role::Server && ledger.info.open.local == flow.open.remote;
+    let coverage = &process.coverage;
+    if process.ledgers.iter().any(served) {
+        if coverage.first.is_some_and(|first| flow.last < first) {
+            return (Cause::BeforeAttach, "the connection was over before the probes were in place");
+        }
+        if coverage.last.is_some_and(|last| flow.first > last) {
+            return match coverage.cut {
+                true => (Cause::RecordingCut, "the connection began after the recording's end"),
+                false => (Cause::AfterDetach, "the connection began after the trace ended"),
+            };
+        }
+    }
+    (Cause::NotThisProcess, "no socket of the process has these addresses")
+}
+
+/// Why the process's side has no connection that another vantage of processes has.
+fn why_unmatched_call(flow: &Ledger, process: &Side) -> (Cause, &'static str) {
+    if !process.ledgers.iter().any(|ledger| pid_of(ledger) == pid_of(flow)) {
+        return (Cause::NotThisProcess, "of a process that the other file lacks");
+    }
+    let coverage = &process.coverage;
+    if coverage.first.is_some_and(|first| flow.info.last < first) {
+        return (Cause::BeforeAttach, "the connection was over before the first file begins");
+    }
+    if coverage.last.is_some_and(|last| flow.info.first > last) {
+        return (Cause::AfterDetach, "the connection began after the first file ends");
+    }
+    (Cause::UntracedSyscall, "the first file has no call on this connection")
+}

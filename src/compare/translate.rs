@@ -1,0 +1,218 @@
+//! Finds the flows that a capture has under other addresses than the process: behind a translation (NAT, the virtual
+//! address of a service, the mapped port of a container), or on the other side of a proxy that passes bytes on.
+//!
+//! A translation leaves sequence numbers alone: where both vantages know those of the first byte in both directions,
+//! 64 bits tell the connection. Where one began late, content has to agree at the place that they foretell. A proxy
+//! opens connections of its own, of which content alone tells: all that can be compared has to agree, and what fits
+//! several flows, or several connections, is told apart by time (both live at once) or is ambiguous. Nothing is aligned
+//! by a guess.
+
+use super::align::{Alignment, Told, by_anchors, ends_of, is_counted};
+use super::anchor::Hits;
+use super::clock::{Clock, PRECISION};
+use crate::event::{ConnId, Direction};
+use crate::ledger::{Ledger, RangeSet};
+use rustc_hash::FxHashMap;
+
+/// Needles that have to agree where nothing but content tells.
+const NEEDLES_MIN: usize = 2;
+
+/// Which ends of the flows carried a connection, by [`Alignment::flipped`].
+pub type Used = Vec<[bool; 2]>;
+
+/// The sequence numbers of the first bytes, by direction.
+type First = [u32; 2];
+
+fn first(ledger: &Ledger) -> Option<First> {
+    if ends_of(ledger).is_none() || !is_counted(ledger) {
+        return None;
+    }
+    let [send, recv] = ledger.info.open.start;
+    let first = |start: crate::event::Start| Some(start.seq?.wrapping_sub(start.offset as u32));
+    Some([first(send)?, first(recv)?])
+}
+
+/// The flows by the sequence numbers of their first bytes.
+pub struct Firsts(FxHashMap<First, Vec<(usize, bool)>>);
+
+impl Firsts {
+    /// Sorts both ends of all flows.
+    pub fn new(flows: &[Ledger]) -> Firsts {
+        let mut by_first: FxHashMap<First, Vec<(usize, bool)>> = FxHashMap::default();
+        for (index, [send, recv]) in
+            flows.iter().enumerate().filter_map(|(index, flow)| Some((index, first(flow)?)))
+        {
+            by_first.entry([send, recv]).or_default().push((index, false));
+            by_first.entry([recv, send]).or_default().push((index, true));
+        }
+        Firsts(by_first)
+    }
+
+    /// The flows that a connection is, at as many places as it was seen at.
+    pub fn of(&self, process: &Ledger) -> impl Iterator<Item = (usize, bool)> {
+        first(process).and_then(|first| self.0.get(&first)).into_iter().flatten().copied()
+    }
+}
+
+/// Aligns connections that no flow has the addresses of by their first sequence numbers. Of a flow that was seen at
+/// several places the one with the most bytes is taken.
+pub fn by_sequence(
+    process: &[Ledger],
+    flows: &[Ledger],
+    firsts: &Firsts,
+    aligned: &mut [Option<Alignment>],
+    used: &mut Used,
+) {
+    let bytes = |flow: usize| flows[flow].accounts.iter().map(|one| one.delivered.len()).sum::<u64>();
+    for (ledger, slot) in process.iter().zip(aligned).filter(|(_, slot)| slot.is_none()) {
+        let free = firsts.of(ledger).filter(|&(flow, flipped)| !used[flow][usize::from(flipped)]);
+        let Some((flow, flipped)) = free.max_by_key(|&(flow, _)| (bytes(flow), std::cmp::Reverse(flow)))
+        else {
+            continue;
+        };
+        let alignment = Alignment { flow, flipped, shift: [0; 2], told: Told::Sequence };
+        let Some((_, alignment)) = by_anchors(ledger, &flows[flow], alignment) else { continue };
+        used[flow][usize::from(flipped)] = true;
+        *slot = Some(alignment);
+    }
+}
+
+/// What content tells of the connections that are left.
+pub struct ByContent<'a> {
+    /// The process's side.
+    pub process: &'a [Ledger],
+    /// The capture's.
+    pub flows: &'a [Ledger],
+    /// Where bytes of the one are in the other.
+    pub hits: &'a Hits,
+    /// How the clocks differ, where that is known.
+    pub clock: Option<Clock>,
+}
+
+impl ByContent<'_> {
+    /// Aligns what is certain. Returns the connections that could be one of several flows, with these; none are given
+    /// where the connection's bytes are everywhere.
+    pub fn align(&self, aligned: &mut [Option<Alignment>], used: &mut Used) -> Vec<(usize, Vec<usize>)> {
+        let ids: FxHashMap<ConnId, usize> =
+            self.flows.iter().enumerate().map(|(index, flow)| (flow.info.id, index)).collect();
+        let mut ambiguous = Vec::new();
+        let mut by_content: Vec<(usize, Vec<Alignment>)> = Vec::new();
+        for number in 0..self.process.len() {
+            let id = self.process[number].info.id;
+            if aligned[number].is_some() || ends_of(&self.process[number]).is_none() {
+                continue;
+            }
+            let mut likely: Vec<usize> = self.hits.flows(id).filter_map(|id| ids.get(&id).copied()).collect();
+            likely.sort_unstable();
+            let ends = likely.into_iter().flat_map(|flow| [false, true].map(|flipped| (flow, flipped)));
+            let free: Vec<_> = ends.filter(|&(flow, flipped)| !used[flow][usize::from(flipped)]).collect();
+            if let Some(placed) = self.best_place(number, &free) {
+                used[placed.flow][usize::from(placed.flipped)] = true;
+                aligned[number] = Some(placed);
+                continue;
+            }
+            let alike = free.iter().filter_map(|&(flow, flipped)| self.alike(number, flow, flipped));
+            let fitting: Vec<_> = alike.filter(|one| self.live_at_once(number, one.flow)).collect();
+            if !fitting.is_empty() {
+                by_content.push((number, fitting));
+            } else if self.hits.is_everywhere(id) {
+                ambiguous.push((number, Vec::new()));
+            }
+        }
+        let mut connections: FxHashMap<(usize, bool), usize> = FxHashMap::default();
+        for one in by_content.iter().flat_map(|(_, fitting)| fitting) {
+            *connections.entry((one.flow, one.flipped)).or_default() += 1;
+        }
+        for (number, fitting) in by_content {
+            match fitting[..] {
+                // A flow that may be another connection as well is none's.
+                [only] if connections[&(only.flow, only.flipped)] == 1 => {
+                    used[only.flow][usize::from(only.flipped)] = true;
+                    aligned[number] = Some(only);
+                }
+                _ => ambiguous.push((number, fitting.iter().map(|one| one.flow).collect())),
+            }
+        }
+        ambiguous.sort_unstable();
+        ambiguous
+    }
+
+    /// The flow of which sequence numbers foretell where the connection's bytes are, and which has them there.
+    fn best_place(&self, number: usize, ends: &[(usize, bool)]) -> Option<Alignment> {
+        let placed = ends.iter().filter_map(|&(flow, flipped)| {
+            let (process, flow_ledger) = (&self.process[number], &self.flows[flow]);
+            let alignment = Alignment { flow, flipped, shift: [0; 2], told: Told::Place };
+            let known = |direction: Direction| {
+                let theirs = flow_ledger.info.open.start[alignment.flow_direction(direction).index()];
+                process.info.open.start[direction.index()].seq.is_some() && theirs.seq.is_some()
+            };
+            let (_, alignment) = by_anchors(process, flow_ledger, alignment)?;
+            let votes = Direction::BOTH
+                .into_iter()
+                .filter(|&direction| known(direction))
+                .map(|direction| self.votes(number, alignment, direction).0)
+                .sum::<usize>();
+            (votes > 0).then_some((votes, alignment))
+        });
+        placed.max_by_key(|&(votes, alignment)| (votes, std::cmp::Reverse(alignment.flow))).map(|best| best.1)
+    }
+
+    /// The flow, where all of its content that can be compared is the connection's, at one distance.
+    fn alike(&self, number: usize, flow: usize, flipped: bool) -> Option<Alignment> {
+        let (process, flow_ledger) = (&self.process[number], &self.flows[flow]);
+        let mut alignment = Alignment { flow, flipped, shift: [0; 2], told: Told::Content };
+        let mut sum = 0;
+        for direction in Direction::BOTH {
+            let of_flow = alignment.flow_direction(direction);
+            let lanes = ((process.info.id, direction), (flow_ledger.info.id, of_flow));
+            let (ours, theirs) =
+                (&process.accounts[direction.index()], &flow_ledger.accounts[of_flow.index()]);
+            if (ours.end() > process.info.open.start[direction.index()].offset) != (theirs.end() > 0) {
+                return None;
+            }
+            if !is_counted(process) || !is_counted(flow_ledger) {
+                let mut distances: Vec<i64> = self.hits.distances(lanes.0, lanes.1).collect();
+                distances.sort_by_key(|&one| std::cmp::Reverse(self.hits.votes_at(lanes.0, lanes.1, one)));
+                let most: Vec<usize> =
+                    distances.iter().map(|&one| self.hits.votes_at(lanes.0, lanes.1, one)).collect();
+                match most[..] {
+                    [] => {}
+                    [first, second, ..] if first == second => return None,
+                    _ => alignment.shift[direction.index()] = distances[0].checked_neg()?,
+                }
+            }
+            let (votes, expected) = self.votes(number, alignment, direction);
+            if votes < expected || expected == 0 && !ours.delivered.is_empty() && !theirs.delivered.is_empty()
+            {
+                return None;
+            }
+            sum += votes;
+        }
+        (sum >= NEEDLES_MIN).then_some(alignment)
+    }
+
+    /// How many of the connection's needles the flow has where they should be, and how many it could have.
+    fn votes(&self, number: usize, alignment: Alignment, direction: Direction) -> (usize, usize) {
+        let flow = &self.flows[alignment.flow];
+        let of_flow = alignment.flow_direction(direction);
+        let lanes = ((self.process[number].info.id, direction), (flow.info.id, of_flow));
+        let delivered: &RangeSet = &flow.accounts[of_flow.index()].delivered;
+        let expected = self.hits.needles(lanes.0).filter(|&needle| {
+            let at = alignment.to_flow(direction, needle);
+            at.len() == needle.len() && delivered.missing_in(at).is_empty()
+        });
+        let distance = alignment.shift[direction.index()].saturating_neg();
+        (self.hits.votes_at(lanes.0, lanes.1, distance), expected.count())
+    }
+
+    /// False where the two certainly did not live at the same time.
+    fn live_at_once(&self, number: usize, flow: usize) -> bool {
+        let Some(clock) = self.clock else { return true };
+        let (process, flow) = (&self.process[number].info, &self.flows[flow].info);
+        let [begin, end] = [flow.first, flow.last].map(|time| clock.to_process(time));
+        begin.since(process.last) <= PRECISION && process.first.since(end) <= PRECISION
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,250 @@
+//! Connections that the capture has under other addresses: behind the kernel's own translation (nftables, in network
+//! namespaces of the test's own), and on the other side of a proxy.
+
+mod common;
+
+use common::peer::eventually;
+use common::report::{Report, findings_of};
+use common::trace::require_bpf;
+use common::watcher::Watcher;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Serves requests of `GET /N`, on port 8080 of every address, each with an answer of its own; says when it listens.
+const SERVER: &str = r"
+import http.server
+class Answers(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def do_GET(self):
+        body = (self.path * 100).encode()
+        self.send_response(200)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args):
+        pass
+server = http.server.HTTPServer(('0.0.0.0', 8080), Answers)
+print('listening', flush=True)
+server.serve_forever()
+";
+
+/// What the server's host does with connections to its port 80: another port, and for the server another client.
+const RULES: &str = "
+table ip translated {
+    chain before { type nat hook prerouting priority -100; tcp dport 80 dnat to 10.77.0.2:8080; }
+    chain input { type nat hook input priority 100; tcp dport 8080 snat to 10.77.0.9; }
+}";
+
+/// A client's and a server's network namespace with a cable between them. They go with this.
+struct Hosts {
+    client: String,
+    server: String,
+}
+
+impl Hosts {
+    fn new() -> Hosts {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let unique = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let hosts = Hosts { client: format!("sd-c-{unique}"), server: format!("sd-s-{unique}") };
+        let Hosts { client, server } = &hosts;
+        for line in [
+            format!("netns add {client}"),
+            format!("netns add {server}"),
+            format!("-n {client} link add cable type veth peer name cable netns {server}"),
+            format!("-n {client} addr add 10.77.0.1/24 dev cable"),
+            format!("-n {server} addr add 10.77.0.2/24 dev cable"),
+            format!("-n {client} link set cable up"),
+            format!("-n {server} link set cable up"),
+            format!("-n {server} link set lo up"),
+        ] {
+            run(Command::new("ip").args(line.split(' ')));
+        }
+        hosts
+    }
+
+    fn translate(&self) {
+        run(hosts_command(&self.server, "nft").arg(RULES));
+    }
+
+    /// The server at work.
+    fn serve(&self) -> Ended {
+        let mut child = hosts_command(&self.server, "python3")
+            .args(["-c", SERVER])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 runs");
+        let mut line = String::new();
+        let out = child.stdout.take().expect("it is piped");
+        BufReader::new(out).read_line(&mut line).expect("the server speaks");
+        assert_eq!(line, "listening\n");
+        Ended(child)
+    }
+
+    /// Fetches these paths on one connection.
+    fn fetch(&self, port: u16, paths: std::ops::Range<u32>) {
+        let urls = paths.map(|path| format!("http://10.77.0.2:{port}/{path}"));
+        let output = hosts_command(&self.client, "curl").arg("-sS").args(urls).output().expect("curl runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// A capture of the cable, at the server's end.
+    fn capture(&self, file: &Path) -> Watcher {
+        let mut command = hosts_command(&self.server, "tcpdump");
+        command.args(["-i", "cable", "-U", "--immediate-mode", "-Z", "root", "-w"]).arg(file).arg("tcp");
+        Watcher::start(&mut command).wait_for("listening on")
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        for name in [&self.client, &self.server] {
+            // What could not be made can't be deleted.
+            let _ = Command::new("ip").args(["netns", "delete", name]).status();
+        }
+    }
+}
+
+/// A child that ends with the test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It may have ended before.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A program in a namespace: `ip netns exec` becomes it, so that its process id is the child's.
+fn hosts_command(name: &str, program: &str) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", name, program]);
+    command
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().expect("it can be run");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Each connection of the process was seen under the addresses of the client and the service, whole.
+fn check(report: &Report, connections: usize) {
+    report.assert_complete();
+    let ours: Vec<&Value> = report.connections.iter().filter(|one| one["of_process"] == true).collect();
+    assert_eq!(ours.len(), connections);
+    for one in ours {
+        assert_eq!(one["local"], "10.77.0.2:8080");
+        assert!(one["remote"].as_str().unwrap().starts_with("10.77.0.9:"), "{one:#}");
+        assert_eq!(one["wire_local"], "10.77.0.2:80");
+        assert!(one["wire_remote"].as_str().unwrap().starts_with("10.77.0.1:"), "{one:#}");
+        let (sent, received) = (&one["send"]["syscall"], &one["recv"]["syscall"]);
+        let expected = ["send", "recv"].map(|way| {
+            let bytes = if way == "send" { sent } else { received };
+            format!("{way} 0 {bytes} wire wire-address-translated")
+        });
+        assert_eq!(findings_of(one), expected);
+        for finding in one["findings"].as_array().unwrap() {
+            let detail = finding["detail"].as_str().unwrap();
+            for (side, address) in [("process", &one["local"]), ("capture", &one["wire_local"])] {
+                assert!(detail.contains(address.as_str().unwrap()), "no {side}: {detail}");
+            }
+        }
+    }
+}
+
+/// Recordings of both ends, between which addresses are translated.
+#[test]
+fn two_recordings_on_both_sides_of_a_translation_are_compared() {
+    if !require_bpf() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let [client, server] = ["client.pcapng", "server.pcapng"].map(|name| folder.path().join(name));
+    let hosts = Hosts::new();
+    hosts.translate();
+    let served = hosts.serve();
+    let watcher = Watcher::recording(served.0.id(), &server, &[]);
+    let command = ["netns", "exec", &hosts.client, "curl", "-sS", "http://10.77.0.2/1", "http://10.77.0.2/2"];
+    let traced = ["events", "-f", "-w", client.to_str().unwrap(), "--", "ip"];
+    assert!(Watcher::sockdbg(&[&traced[..], &command].concat()).end().status.success());
+    watcher.signal(Signal::SIGINT);
+    watcher.end();
+    check(&compare(&server, &client), 1);
+    let report = compare(&client, &server);
+    report.assert_complete();
+    let ours: Vec<&Value> = report.connections.iter().filter(|one| one["of_process"] == true).collect();
+    let tcp: Vec<&&Value> = ours.iter().filter(|one| one["transport"] == "tcp").collect();
+    assert_eq!(tcp.len(), 1);
+    assert_eq!(
+        (&tcp[0]["remote"], &tcp[0]["wire_remote"]),
+        (&"10.77.0.2:80".into(), &"10.77.0.2:8080".into())
+    );
+    assert_eq!(tcp[0]["send"]["wire"], tcp[0]["send"]["syscall"]);
+    assert_eq!(tcp[0]["recv"]["wire"], tcp[0]["recv"]["syscall"]);
+}
+
+fn compare(recording: &Path, capture: &Path) -> Report {
+    let [recording, capture] = [recording, capture].map(|file| file.to_str().unwrap());
+    Report::of(&Watcher::sockdbg(&["pcap-compare", recording, capture, "--format", "json"]).end())
+}
+
+#[test]
+fn a_translated_connection_is_compared_live() {
+    if !require_bpf() {
+        return;
+    }
+    let hosts = Hosts::new();
+    hosts.translate();
+    let server = hosts.serve();
+    let pid = server.0.id().to_string();
+    let watcher =
+        Watcher::sockdbg(&["verify", "-p", &pid, "-i", "cable", "--format", "json"]).wait_for("watching");
+    hosts.fetch(80, 0..3);
+    hosts.fetch(80, 3..5);
+    watcher.signal(Signal::SIGINT);
+    check(&Report::of(&watcher.end()), 2);
+}
+
+#[test]
+fn a_translated_connection_is_compared_offline() {
+    if !require_bpf() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let [recording, capture] = ["rec.pcapng", "cap.pcap"].map(|name| folder.path().join(name));
+    let hosts = Hosts::new();
+    hosts.translate();
+    let server = hosts.serve();
+    let tcpdump = hosts.capture(&capture);
+    let watcher = Watcher::recording(server.0.id(), &recording, &[]);
+    // The same bytes again and again: the sequence numbers tell which is which.
+    (0..3).for_each(|_| hosts.fetch(80, 0..4));
+    watcher.signal(Signal::SIGINT);
+    watcher.end();
+    tcpdump.signal(Signal::SIGINT);
+    tcpdump.end();
+    eventually("the capture is written", || capture.metadata().is_ok_and(|file| file.len() > 1000));
+    let report = compare(&recording, &capture);
+    check(&report, 3);
+    // Another clock, by hours and by little.
+    let offset = report.summary["clock_offset_ns"].as_i64().unwrap();
+    assert!(offset.unsigned_abs() < 10_000_000, "one host has one clock: {offset}");
+    for (shift, nanoseconds) in
+        [("7200", 7_200_000_000_000i64), ("-5400", -5_400_000_000_000), ("0.5", 500_000_000)]
+    {
+        let shifted = folder.path().join("shifted.pcap");
+        run(Command::new("editcap").args(["-F", "nsecpcap", "-t", shift]).args([&capture, &shifted]));
+        let report = compare(&recording, &shifted);
+        check(&report, 3);
+        assert_eq!(report.summary["clock_offset_ns"].as_i64(), Some(offset + nanoseconds));
+        let text =
+            Watcher::sockdbg(&["pcap-compare", recording.to_str().unwrap(), shifted.to_str().unwrap()]).end();
+        let text = String::from_utf8(text.stdout).unwrap();
+        let way = if nanoseconds < 0 { "behind" } else { "ahead of" };
+        assert!(text.contains(&format!("s {way} the process's")), "{text}");
+    }
+}
