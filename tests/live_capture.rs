@@ -4,11 +4,27 @@
 mod common;
 
 use common::peer::{Python, Server, eventually, exchange, listen, listen_at, noise};
-use common::trace::{Connection, Trace, What, require_bpf, traced, traced_with};
+use common::trace::{Connection, Report, Trace, What, require_bpf};
 use sockdbg::event::{Call, Cause, CloseReason, Direction, Opened, Role};
 use sockdbg::source::live::{Hooks, Options};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+
+/// Runs `program`, traced from its first `pause()` on, against a peer that sends `reply`. Returns what the peer got.
+fn traced(program: &str, reply: &[u8]) -> (Report, Vec<u8>) {
+    traced_with(Options::default(), program, reply)
+}
+
+fn traced_with(options: Options, program: &str, reply: &[u8]) -> (Report, Vec<u8>) {
+    let (listener, port) = listen();
+    let mut python = Python::start(program, port);
+    python.paused();
+    let trace = Trace::with(Options { pids: vec![python.pid()], ..options });
+    python.go();
+    let received = exchange(&listener, reply);
+    python.ended();
+    (trace.ended(), received)
+}
 
 #[test]
 fn both_directions_equal_what_the_peer_saw() {
