@@ -133,7 +133,8 @@ fn the_text_of_statements_is_that_of_tshark() {
             .iter()
             .map(|query| letters(&query.replace("\\n", " ").replace("\\t", " ")))
             .collect();
-        (ours.sort(), theirs.sort());
+        ours.sort();
+        theirs.sort();
         assert_eq!(ours, theirs, "{file}");
     }
     let seen = run("mysql/deepflow--mysql--binary-in-sql.pcap");

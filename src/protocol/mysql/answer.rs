@@ -23,11 +23,14 @@ use crate::record::{Field, Value};
 /// How many results of one answer are shown by themselves.
 const RESULTS_MAX: usize = 64;
 
-/// How many steps of authentication are shown.
+/// How many steps of authentication are shown, and how many requests for a local file.
 const STEPS_MAX: usize = 16;
 
 /// The most columns that are kept of a result (the most that a table can have).
 pub const COLUMNS_MAX: usize = 4096;
+
+/// How many bytes of the names of columns are kept of one answer.
+const NAMES_MAX: usize = 256 << 10;
 
 /// What the next packet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +77,8 @@ pub struct Answer {
     extra: Vec<Field>,
     progress: (u64, String),
     room: Room,
+    /// How many bytes of the names of columns are kept.
+    names: usize,
 }
 
 impl Answer {
@@ -96,6 +101,7 @@ impl Answer {
             extra: Vec::new(),
             progress: (0, String::new()),
             room: Room::new(options.max_field),
+            names: 0,
         }
     }
 
@@ -165,8 +171,7 @@ impl Answer {
                 self.prepare(packet, statements)
             }
             (Op::FieldList, Some(kind)) if kind != EOF || !is_end(packet, *agreed) => {
-                let column = column(packet, *agreed);
-                self.current.add_column(column, COLUMNS_MAX);
+                self.take_column(packet, *agreed);
                 false
             }
             (Op::Fetch(id), _) => {
@@ -177,6 +182,10 @@ impl Answer {
             }
             (_, Some(EOF)) if is_end(packet, *agreed) => self.end_result(Okay::read_end(packet, *agreed)),
             (_, Some(OK)) => self.okay(packet, *agreed),
+            (_, Some(LOCAL_INFILE)) if self.said.len() >= STEPS_MAX => {
+                self.room.cut = true;
+                false
+            }
             (_, Some(LOCAL_INFILE)) => {
                 self.said.push(format!("LOCAL INFILE {}", shown(packet.body())));
                 self.extra.push(bytes("filename", short(packet.body())));
@@ -236,9 +245,20 @@ impl Answer {
         false
     }
 
+    /// Keeps a column, without its name where there is no room for more of them.
+    fn take_column(&mut self, packet: &Packet<'_>, agreed: Agreed) {
+        let mut column = column(packet, agreed);
+        self.names += column.name.len();
+        if self.names > NAMES_MAX {
+            column.name.clear();
+            self.room.cut = true;
+        }
+        self.current.add_column(column, COLUMNS_MAX);
+    }
+
     fn add_column(&mut self, packet: &Packet<'_>, agreed: &mut Agreed, statements: &mut Statements) -> bool {
         let Phase::Columns(left) = self.phase else { return false };
-        self.current.add_column(column(packet, *agreed), COLUMNS_MAX);
+        self.take_column(packet, *agreed);
         if left > 1 {
             self.phase = Phase::Columns(left - 1);
             return false;
@@ -388,7 +408,7 @@ impl Answer {
                 self.end_result(Okay::read_end(packet, *agreed))
             }
             _ if begins_with_def => {
-                self.current.add_column(self::column(packet, *agreed), COLUMNS_MAX);
+                self.take_column(packet, *agreed);
                 self.phase = Phase::Unknown { column: true };
                 self.may_be_done = matches!(self.op, Op::Prepare(_));
                 false

@@ -118,7 +118,10 @@ impl Framed for Mysql {
         if length > 0 && kind.is_none() {
             return Head::More("the contents of a packet");
         }
-        if !self.begun && !self.greeted && self.late && shape::is_compressed(input.data) {
+        // Where the greeting was not seen, a client's wish to compress may or may not have been granted.
+        let is_first = !self.begun && !self.greeted;
+        let may_compress = is_first || self.server_flags.is_none() && self.agrees_to_compress();
+        if self.late && may_compress && shape::is_compressed(input.data) {
             return self.switch("the compressed protocol of MySQL");
         }
         match self.side(input, length, seq, kind) {
@@ -257,10 +260,11 @@ impl Mysql {
                 _ => {}
             }
         }
+        // The request to encrypt can be among what was lost: a ClientHello follows it.
+        if self.late && self.greeted && !self.begun && matches!(data, [0x16, 3, 0..=4, _, _, 1, ..]) {
+            return self.switch("TLS");
+        }
         if goes_on {
-            if self.late && !self.begun && matches!(data, [0x16, 3, 0..=4, ..]) {
-                return self.switch("TLS");
-            }
             let logs_in = !self.begun || self.pairing.is_logging_in() || self.is_login(data, seq);
             let keep = if logs_in { HEADER + LOOK } else { HEADER };
             return Head::Frame { length, keep };
@@ -285,6 +289,11 @@ impl Mysql {
         let is_end = matches!(kind, Some(ERR | packet::EOF)) && length < LOOK as u64;
         let row = self.pairing.wants_of_row().filter(|_| !is_end);
         Head::Frame { length, keep: row.unwrap_or(HEADER + LOOK + self.options.max_field) }
+    }
+
+    fn agrees_to_compress(&self) -> bool {
+        let has = |flag: u64| self.agreed.has(flag) == Some(true);
+        has(capability::COMPRESS) || has(capability::ZSTD)
     }
 
     fn switch(&mut self, name: &'static str) -> Head {
@@ -372,10 +381,9 @@ impl Mysql {
             return exchange::lone(NAME, packet.half(summary, fields), false, out);
         }
         let done = self.pairing.answer(packet, &mut self.agreed, &mut self.statements, out);
-        let has = |flag: u64| self.agreed.has(flag) == Some(true);
-        if done == Done::LoggedIn && (has(capability::COMPRESS) || has(capability::ZSTD)) {
-            // The client's word for it: where both are set, zlib is what servers take.
-            self.switched = Some(if has(capability::COMPRESS) {
+        if done == Done::LoggedIn && self.server_flags.is_some() && self.agrees_to_compress() {
+            // Where both are set, zlib is what servers take.
+            self.switched = Some(if self.agreed.has(capability::COMPRESS) == Some(true) {
                 "the compressed protocol of MySQL (zlib)"
             } else {
                 "the compressed protocol of MySQL (zstd)"

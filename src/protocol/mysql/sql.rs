@@ -42,7 +42,8 @@ pub fn masked(query: &[u8]) -> Vec<u8> {
         let end = token_end(query, at);
         let token = &query[at..end];
         let is_literal = matches!(token[0], b'\'' | b'"');
-        let name = token.strip_prefix(b"`").and_then(|name| name.strip_suffix(b"`")).unwrap_or(token);
+        let name = token.strip_prefix(b"`").and_then(|name| name.strip_suffix(b"`"));
+        let name = name.filter(|name| !name.is_empty()).unwrap_or(token);
         if is_literal && seen.expects_secret() {
             let closed = token.len() > 1 && token.last() == token.first();
             masked.push(token[0]);
@@ -207,6 +208,7 @@ mod tests {
             "SET NAMES 'utf8mb4'; SELECT 'IDENTIFIED BY', 'x'",
             "INSERT INTO t (password, name) VALUES ('a', 'b')",
             "SELECT 'never ending",
+            "SELECT `` FROM `",
             "",
         ] {
             check(query, query);

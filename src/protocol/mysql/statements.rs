@@ -64,7 +64,7 @@ pub struct Statement {
 impl Statement {
     fn size(&self) -> usize {
         let columns: usize = self.columns.iter().map(|column| column.name.len() + 8).sum();
-        self.query.text.len() + columns + 2 * self.kinds.len() + 64
+        self.query.text.len() + columns + 2 * self.kinds.len() + 8 * self.long.len() + 64
     }
 }
 

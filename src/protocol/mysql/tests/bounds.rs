@@ -163,3 +163,32 @@ fn more_results_than_are_shown_are_counted() {
     assert_eq!(outcome.summaries()[2], "CALL p() -> OK; OK; OK; OK; 96 more results");
     assert_eq!(text(&outcome.records[2], "more_results"), "36");
 }
+
+#[test]
+fn names_of_columns_are_kept_up_to_a_bound() {
+    let name = "n".repeat(250);
+    let bodies: Vec<Vec<u8>> = (0..6000).map(|_| column(&name, 253)).collect();
+    let mut answer: Vec<&[u8]> = vec![b"\xfc\x70\x17"];
+    answer.extend(bodies.iter().map(Vec::as_slice));
+    let (eof, last) = (eof(AUTOCOMMIT), eof(AUTOCOMMIT));
+    answer.extend([&eof[..], &last]);
+    let steps = [login_with(FLAGS), vec![send(query("SELECT *")), recv(packets(1, &answer))]].concat();
+    let record = run(&PROTOCOL, &steps, setup()).records.remove(2);
+    assert_eq!(
+        (record.summary.as_str(), record.causes()),
+        ("SELECT * -> 0 rows", vec![Cause::FieldTruncated])
+    );
+    assert_eq!(text(&record, "column_count"), "6000");
+    let Some(Value::List(columns)) = field(&record, "columns") else { panic!("columns") };
+    let named = columns.iter().filter(|column| **column == Value::Bytes(name.clone().into_bytes())).count();
+    assert_eq!((columns.len(), named), (4096, (256 << 10) / 250));
+}
+
+#[test]
+fn requests_for_files_are_shown_up_to_a_bound() {
+    let answer: Vec<u8> = (1..=100).flat_map(|seq| packet(seq, b"\xfbfile")).collect();
+    let steps = [login_with(FLAGS), vec![send(query("LOAD DATA LOCAL")), recv(answer)]].concat();
+    let record = run(&PROTOCOL, &steps, setup()).records.remove(2);
+    assert_eq!(record.summary.matches("LOCAL INFILE file").count(), 16);
+    assert!(record.causes().contains(&Cause::FieldTruncated));
+}
