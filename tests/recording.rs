@@ -199,6 +199,7 @@ fn summary() -> impl Strategy<Value = Summary> {
             warnings,
             pace: None,
             undated: false,
+            streams_only: false,
         },
     )
 }
