@@ -161,11 +161,7 @@ impl DatagramFlows {
 
 /// Which kind of port it is: the lower, the more likely a server's.
 fn class(port: u16) -> u8 {
-    match port {
-        ..SYSTEM_PORTS => 0,
-        ..CLIENT_PORTS => 1,
-        _ => 2,
-    }
+    u8::from(port >= SYSTEM_PORTS) + u8::from(port >= CLIENT_PORTS)
 }
 
 impl Flow {
