@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::captures::folder;
+use common::captures;
 use common::random::Random;
 use sha2::{Digest, Sha256};
 use sockdbg::event::{Cause, CloseReason, ConnId, Event, Kind, Opened, Range};
@@ -123,7 +123,7 @@ struct Row {
 }
 
 fn rows() -> BTreeMap<String, Vec<Row>> {
-    let table = std::fs::read_to_string(folder().join("streams.tsv")).unwrap();
+    let table = std::fs::read_to_string(captures::folder().join("streams.tsv")).unwrap();
     let mut rows: BTreeMap<String, Vec<Row>> = BTreeMap::new();
     for line in table.lines().skip(1) {
         let field: Vec<&str> = line.split('\t').collect();
@@ -185,7 +185,7 @@ fn streams_hold_the_bytes_that_tshark_finds() {
         if refused(file).is_some() {
             continue;
         }
-        let (flows, _) = flows(&folder().join(file)).unwrap();
+        let (flows, _) = flows(&captures::folder().join(file)).unwrap();
         // Flows of the same ends come in the same order in both.
         let mut next: BTreeMap<&str, usize> = BTreeMap::new();
         for row in rows {
@@ -238,7 +238,7 @@ fn bytes_acknowledged_after_the_last_one_seen_are_lost() {
         ("tls/ndpi--tls_2_reasms.pcapng", "25.137.80.32:38134 -> 192.91.186.174:443", 115),
     ];
     for (file, direction, tail) in table {
-        let (flows, _) = flows(&folder().join(file)).unwrap();
+        let (flows, _) = flows(&captures::folder().join(file)).unwrap();
         let stream = flows.iter().find_map(|flow| flow.stream(direction)).unwrap();
         assert_eq!(stream.missing().1, tail, "{file} {direction}");
     }
@@ -246,7 +246,7 @@ fn bytes_acknowledged_after_the_last_one_seen_are_lost() {
 
 /// Every file of a folder that is a capture, by its name.
 fn files(folder: &str) -> Vec<String> {
-    let names = std::fs::read_dir(folder().join(folder)).unwrap();
+    let names = std::fs::read_dir(captures::folder().join(folder)).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut files: Vec<String> = names
         .filter(|name| [".pcap", ".pcapng", ".snoop"].iter().any(|ending| name.ends_with(ending)))
@@ -261,7 +261,7 @@ fn files(folder: &str) -> Vec<String> {
 fn every_format_and_link_type_opens_or_is_refused_by_name() {
     let mut refusals = Vec::new();
     for file in files("format").into_iter().chain(files("link")) {
-        match (flows(&folder().join(&file)), refused(&file)) {
+        match (flows(&captures::folder().join(&file)), refused(&file)) {
             (Ok(_), None) => {}
             (Err(Error::Input(message)), Some(word)) => {
                 let name = Path::new(&file).file_name().unwrap().to_str().unwrap();
@@ -278,14 +278,14 @@ fn every_format_and_link_type_opens_or_is_refused_by_name() {
 
 #[test]
 fn as_many_packets_are_read_as_capinfos_counts() {
-    let table = std::fs::read_to_string(folder().join("expected.tsv")).unwrap();
+    let table = std::fs::read_to_string(captures::folder().join("expected.tsv")).unwrap();
     let mut files = 0;
     for line in table.lines() {
         let field: Vec<&str> = line.split('\t').collect();
         if field[2] != "capinfos.packets" || refused(field[0]).is_some() {
             continue;
         }
-        let mut capture = Capture::open(&folder().join(field[0]), Options::default()).unwrap();
+        let mut capture = Capture::open(&captures::folder().join(field[0]), Options::default()).unwrap();
         capture
             .run(&mut |_| ControlFlow::Continue(()))
             .unwrap_or_else(|error| panic!("{}: {error}", field[0]));
@@ -324,8 +324,8 @@ fn a_capture_cut_anywhere_gives_the_same_events_up_to_there() {
     let mut random = Random(1);
     let mut cuts = 0;
     for sample in SAMPLES {
-        let bytes = std::fs::read(folder().join(sample)).unwrap();
-        let (whole, summary) = lines(&folder().join(sample)).unwrap();
+        let bytes = std::fs::read(captures::folder().join(sample)).unwrap();
+        let (whole, summary) = lines(&captures::folder().join(sample)).unwrap();
         assert_eq!(summary.cut, None, "{sample}");
         for _ in 0..60 {
             let length = random.below(bytes.len());
@@ -357,7 +357,7 @@ fn damaged_captures_neither_panic_nor_break_the_order_of_events() {
     let folder = tempfile::tempdir().unwrap();
     let mut random = Random(2);
     for sample in SAMPLES {
-        let bytes = std::fs::read(folder().join(sample)).unwrap();
+        let bytes = std::fs::read(captures::folder().join(sample)).unwrap();
         for _ in 0..60 {
             let mut damaged = bytes.clone();
             for _ in 0..1 + random.below(20) {
@@ -376,8 +376,8 @@ fn damaged_captures_neither_panic_nor_break_the_order_of_events() {
 
 #[test]
 fn a_growing_capture_is_followed_to_its_end() {
-    let bytes = std::fs::read(folder().join(SAMPLES[0])).unwrap();
-    let (whole, _) = lines(&folder().join(SAMPLES[0])).unwrap();
+    let bytes = std::fs::read(captures::folder().join(SAMPLES[0])).unwrap();
+    let (whole, _) = lines(&captures::folder().join(SAMPLES[0])).unwrap();
     let folder = tempfile::tempdir().unwrap();
     // At first not even the header is there; the second piece ends inside a packet.
     let path = write(&folder, &bytes[..10]);
@@ -407,7 +407,7 @@ fn a_growing_capture_is_followed_to_its_end() {
 #[test]
 fn a_sink_that_breaks_stops_the_source() {
     let mut events = 0;
-    let mut capture = Capture::open(&folder().join(SAMPLES[0]), Options::default()).unwrap();
+    let mut capture = Capture::open(&captures::folder().join(SAMPLES[0]), Options::default()).unwrap();
     let summary = capture.run(&mut |_| {
         events += 1;
         if events == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -428,7 +428,7 @@ fn times_are_those_that_tshark_reads() {
         "link/pcpp--many_interfaces-1.pcapng",
     ];
     for file in files {
-        let path = folder().join(file);
+        let path = captures::folder().join(file);
         let mut tshark = Command::new("tshark");
         tshark.arg("-r").arg(&path).args(["-T", "fields", "-e", "frame.time_epoch"]);
         let output = tshark.output().expect("tshark has to be installed (package tshark)");
