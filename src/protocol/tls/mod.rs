@@ -267,7 +267,7 @@ impl Tls {
         for message in messages {
             what.push(' ');
             what.push_str(names::handshake(message.kind).unwrap_or("unknown"));
-            self.message(direction, &message, frame.times[1]);
+            self.message(direction, &message, Some(frame.times[1]));
         }
         if let Some(&cause) = frame.causes.first() {
             self.break_off(direction, cause);
@@ -378,11 +378,11 @@ impl Tls {
         if let Some(side) = self.side(direction) {
             side.add_cause(cause);
         }
-        self.message(direction, &message, Timestamp::default());
+        self.message(direction, &message, None);
     }
 
-    /// A handshake message came, whole or in part.
-    fn message(&mut self, direction: Direction, message: &Message, time: Timestamp) {
+    /// A handshake message came, whole at `time`, or in part.
+    fn message(&mut self, direction: Direction, message: &Message, time: Option<Timestamp>) {
         let is_client = self.client_or_first() == direction;
         let handshake = self.handshake.get_or_insert_default();
         let body = &message.body;
@@ -462,7 +462,7 @@ impl Tls {
             let shown = show::Shown { fields, is_shortened: false };
             handshake.client.take_in(frame);
             let line = format!("ClientHello of SSL 2 for {}", names::version(version));
-            handshake.client.hello(shown, line, "second_client_hello", frame.times[1]);
+            handshake.client.hello(shown, line, "second_client_hello", Some(frame.times[1]));
             handshake.client.message("ClientHello (SSL 2.0)");
             return Ok(());
         }
@@ -476,7 +476,7 @@ impl Tls {
             handshake.version = self.version;
             let shown = show::Shown { fields, is_shortened: false };
             handshake.server.take_in(frame);
-            handshake.server.hello(shown, "SSL 2.0".to_owned(), "second_server_hello", frame.times[1]);
+            handshake.server.hello(shown, "SSL 2.0".to_owned(), "second_server_hello", Some(frame.times[1]));
             handshake.server.message("ServerHello (SSL 2.0)");
             return Ok(());
         }
@@ -503,7 +503,7 @@ impl Tls {
 }
 
 /// A ServerHello or HelloRetryRequest came.
-fn answered(handshake: &mut Handshake, hello: &Hello<'_>, time: Timestamp) {
+fn answered(handshake: &mut Handshake, hello: &Hello<'_>, time: Option<Timestamp>) {
     handshake.version = Some(hello.chosen_version());
     let line = show::server_line(hello);
     if std::mem::replace(&mut handshake.retried, hello.is_retry()) {

@@ -67,13 +67,13 @@ impl Side {
         }
     }
 
-    /// Its hello: the first one makes the fields, a second one is a field by itself.
-    pub fn hello(&mut self, shown: Shown, line: String, second: &'static str, time: Timestamp) {
+    /// Its hello: the first one makes the fields, a second one is a field by itself. `time`: when it was whole.
+    pub fn hello(&mut self, shown: Shown, line: String, second: &'static str, time: Option<Timestamp>) {
         if shown.is_shortened {
             self.add_cause(Cause::FieldTruncated);
         }
         if self.line.is_empty() {
-            (self.line, self.hello) = (line, Some(time));
+            (self.line, self.hello) = (line, time);
             self.fields.splice(0..0, shown.fields);
         } else {
             self.field(Field::new(second, super::show::map(shown.fields)));

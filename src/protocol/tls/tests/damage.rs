@@ -91,6 +91,7 @@ fn a_hello_that_a_gap_cuts_is_shown_as_far_as_it_came() {
     assert_eq!(outcome.summaries()[0], line);
     let fields = &request(&outcome.records[0]).fields;
     assert!(fields.iter().all(|field| field.name != "ja4"), "a fingerprint of half a hello");
+    assert_eq!(outcome.records[0].latency(), Some(0), "all at one moment");
 }
 
 #[test]
