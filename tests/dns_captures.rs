@@ -17,7 +17,7 @@ type Counts = BTreeMap<String, usize>;
 type Figures = (usize, usize, Counts, Counts);
 
 /// IANA's numbers of the types that the figures have as numbers, and of response codes.
-const NUMBERS: [(&str, &str); 16] = [
+const NUMBERS: [(&str, &str); 17] = [
     ("RRSIG", "46"),
     ("NSEC3PARAM", "51"),
     ("NAPTR", "35"),
@@ -28,6 +28,7 @@ const NUMBERS: [(&str, &str); 16] = [
     ("SVCB", "64"),
     ("NSEC", "47"),
     ("LOC", "29"),
+    ("NXT", "30"),
     ("NOERROR", "0"),
     ("FORMERR", "1"),
     ("SERVFAIL", "2"),
@@ -53,6 +54,10 @@ const OTHER_MESSAGES: [(&str, i32, i32, &str); 4] = [
     ),
     ("dns/zeek--dns--dns-invalid-names.pcap", 3, 0, "their questions can't be read: names without an end"),
 ];
+
+/// Questions whose type tshark shows though their name can't be read: the type, how many, and why.
+const UNREADABLE: [(&str, &str, usize, &str); 1] =
+    [("dns/ndpi--malformed_dns.pcap", "A", 4, "the second question's name is longer than 255 bytes")];
 
 /// Files for which it has other addresses and names, and how many we have more.
 const OTHER_ANSWERS: [(&str, &str, i32, &str); 3] = [
@@ -130,7 +135,8 @@ fn figures(all: &[&Message]) -> Figures {
 fn numbered(counts: Counts, theirs: &Counts) -> Counts {
     let name = |name: String| match NUMBERS.iter().find(|(known, _)| *known == name) {
         Some((_, number)) if !theirs.contains_key(&name) => (*number).to_owned(),
-        _ => name,
+        // RFC 3597, section 5.
+        _ => name.strip_prefix("TYPE").unwrap_or(&name).to_owned(),
     };
     counts.into_iter().map(|(of, count)| (name(of), count)).collect()
 }
@@ -154,6 +160,10 @@ fn messages_types_and_codes_are_those_of_tshark() {
         assert_eq!(ours_queries, queries - more_queries, "queries of {file} ({why})");
         assert_eq!(ours_responses, responses - more_responses, "responses of {file} ({why})");
         if why.is_empty() {
+            let mut types = types;
+            if let Some((_, rtype, count, _)) = UNREADABLE.iter().find(|row| row.0 == file) {
+                *types.get_mut(*rtype).expect("the type") -= count;
+            }
             assert_eq!(numbered(ours.2, &types), types, "{file}");
             assert_eq!(numbered(ours.3, &codes), codes, "{file}");
             compared += 1;
