@@ -5,12 +5,12 @@
 mod common;
 
 use assert_cmd::Command;
-use common::captures::folder;
+use common::captures;
 use predicates::prelude::*;
 use predicates::str::{contains, is_empty, is_match, starts_with};
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 fn sockdbg(args: &[&str]) -> Command {
     let mut command = Command::cargo_bin("sockdbg").unwrap();
@@ -20,12 +20,12 @@ fn sockdbg(args: &[&str]) -> Command {
 
 /// Two HTTP requests, whole. expected.tsv and streams.tsv of the captures say what is in it.
 fn capture() -> String {
-    folder().join("http/akita--simple_http_two.pcap").to_str().unwrap().to_owned()
+    captures::folder().join("http/akita--simple_http_two.pcap").to_str().unwrap().to_owned()
 }
 
 /// Lengths of the directions of `file`, as a reassembly that is not ours counted them.
 fn stream_lengths(file: &str) -> Vec<u64> {
-    let table = fs::read_to_string(folder().join("streams.tsv")).unwrap();
+    let table = fs::read_to_string(captures::folder().join("streams.tsv")).unwrap();
     let mut lines = table.lines().filter(|line| !line.starts_with('#'));
     let header: Vec<&str> = lines.next().unwrap().split('\t').collect();
     let column = |name: &str| header.iter().position(|title| *title == name).unwrap();
@@ -260,7 +260,7 @@ fn a_reader_that_goes_away_is_no_error() {
 
 /// More than fits into a pipe once it is shown in hexadecimal.
 fn largest_capture() -> String {
-    let files = fs::read_dir(folder().join("http")).unwrap().map(|entry| entry.unwrap().path());
+    let files = fs::read_dir(captures::folder().join("http")).unwrap().map(|entry| entry.unwrap().path());
     let pcaps = files.filter(|path| path.extension().is_some_and(|extension| extension == "pcap"));
     let largest = pcaps.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
     assert!(largest.metadata().unwrap().len() > 64 << 10);

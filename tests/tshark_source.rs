@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::captures::folder;
+use common::captures;
 use common::packets::{ACK, FIN, RST, SYN, ip, pcap, tcp};
 use common::random::Random;
 use common::tshark::{Form, tshark};
@@ -46,12 +46,12 @@ impl Scratch {
     }
 }
 
-/// Captures of a folder, by name.
-fn files(folder: &str) -> Vec<String> {
-    let names = std::fs::read_dir(folder().join(folder)).unwrap();
+/// Captures of a protocol, by name.
+fn files(protocol: &str) -> Vec<String> {
+    let names = std::fs::read_dir(captures::folder().join(protocol)).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let is_capture = |name: &String| name.ends_with(".pcap") || name.ends_with(".pcapng");
-    let mut files: Vec<_> = names.filter(is_capture).map(|name| format!("{folder}/{name}")).collect();
+    let mut files: Vec<_> = names.filter(is_capture).map(|name| format!("{protocol}/{name}")).collect();
     files.sort();
     files
 }
@@ -72,7 +72,7 @@ const FRAGMENTED: &str = "link/zeek--ipv4--fragmented-4.pcap";
 fn a_claim_of_ip_beyond_the_frame_is_in_the_layers_only() {
     let scratch = Scratch::new();
     for file in OVERSTATED {
-        let path = folder().join(file);
+        let path = captures::folder().join(file);
         let (expected, _) = lines(&path).unwrap();
         for form in [Form::Json, Form::Ek, Form::Merged] {
             let json = scratch.file("x.json", tshark(&path, &form.args()));
@@ -85,7 +85,7 @@ fn a_claim_of_ip_beyond_the_frame_is_in_the_layers_only() {
 
 #[test]
 fn fragments_are_put_together_by_both() {
-    let path = folder().join(FRAGMENTED);
+    let path = captures::folder().join(FRAGMENTED);
     let json = Scratch::new();
     let json = json.file("x.json", tshark(&path, &Form::Json.args()));
     let sum = |path: &Path| streams(path).0.values().flatten().map(|stream| stream.0).sum::<usize>();
@@ -106,7 +106,7 @@ fn every_capture_gives_the_same_events_as_its_json() {
                 loop {
                     let next = queue.lock().unwrap().next();
                     let Some((file, form)) = next else { break };
-                    let path = folder().join(file);
+                    let path = captures::folder().join(file);
                     // Some are of link types that are not read; the pcap source's own tests say which.
                     let Ok((expected, _)) = lines(&path) else { continue };
                     if expected.is_empty() || file == FRAGMENTED || OVERSTATED.contains(&file.as_str()) {
@@ -146,7 +146,7 @@ const SAMPLES: &[&str] = &[
 fn every_form_gives_the_same_events() {
     let scratch = Scratch::new();
     for sample in SAMPLES {
-        let path = folder().join(sample);
+        let path = captures::folder().join(sample);
         let (expected, _) = lines(&path).unwrap();
         for form in Form::WHOLE {
             let json = scratch.file("x.json", tshark(&path, &form.args()));
@@ -206,7 +206,7 @@ fn addresses_ports_number_length_and_payload_are_enough_for_the_streams() {
         "link/zeek--vlan-collisions.pcap",
         "redis/deepflow--redis--redis.pcap",
     ] {
-        let path = folder().join(sample);
+        let path = captures::folder().join(sample);
         let json = scratch.file("x.json", tshark(&path, &Form::Few.args()));
         let (found, summary) = streams(&json);
         assert_eq!(found, streams(&path).0, "{sample}");
@@ -217,7 +217,7 @@ fn addresses_ports_number_length_and_payload_are_enough_for_the_streams() {
 /// `-e ip -e tcp -e data`: the summaries of the layers, and the payload where no dissector took it.
 #[test]
 fn summaries_and_undissected_data_give_the_streams() {
-    let path = folder().join("http/zeek--http--entity_gap.pcap");
+    let path = captures::folder().join("http/zeek--http--entity_gap.pcap");
     let scratch = Scratch::new();
     for form in [Form::Summaries, Form::EkSummaries] {
         let undissected = [form.args(), vec!["-d", "tcp.port==80,data"]].concat();
@@ -239,7 +239,7 @@ fn summaries_and_undissected_data_give_the_streams() {
 
 #[test]
 fn where_the_payload_is_left_out_its_length_stays() {
-    let path = folder().join("http/zeek--http--entity_gap.pcap");
+    let path = captures::folder().join("http/zeek--http--entity_gap.pcap");
     let mut expected = Vec::new();
     run(&path, |event| {
         if let Kind::Data(data) = &event.kind {
@@ -270,7 +270,7 @@ fn where_the_payload_is_left_out_its_length_stays() {
 #[test]
 fn packets_that_the_capture_cut_have_the_cause_of_the_capture() {
     let scratch = Scratch::new();
-    let whole = folder().join("http/zeek--http--entity_gap.pcap");
+    let whole = captures::folder().join("http/zeek--http--entity_gap.pcap");
     for (snaplen, form) in
         [("100", Form::Json), ("54", Form::Ek), ("54", Form::Fields), ("100", Form::EkFields)]
     {
@@ -300,7 +300,7 @@ fn refusal(path: &Path) -> String {
 #[test]
 fn what_can_t_be_compared_at_all_is_refused_with_the_field_that_is_missing() {
     let scratch = Scratch::new();
-    let path = folder().join("http/zeek--http--entity_gap.pcap");
+    let path = captures::folder().join("http/zeek--http--entity_gap.pcap");
     for (fields, lacks) in [
         (
             "-e tcp.srcport -e tcp.dstport -e tcp.seq_raw -e tcp.len",
@@ -324,7 +324,7 @@ fn what_can_t_be_compared_at_all_is_refused_with_the_field_that_is_missing() {
 #[test]
 fn ipv6_in_ipv4_needs_the_protocols() {
     let scratch = Scratch::new();
-    let path = folder().join("link/ndpi--6in4tunnel.pcap");
+    let path = captures::folder().join("link/ndpi--6in4tunnel.pcap");
     let ipv6 = ["-e", "ipv6.src", "-e", "ipv6.dst"];
     let few = [&Form::Few.args()[..], &ipv6].concat();
     let message = refusal(&scratch.file("x.json", tshark(&path, &few)));
@@ -342,7 +342,7 @@ fn ipv6_in_ipv4_needs_the_protocols() {
 #[test]
 fn the_command_in_the_messages_leaves_nothing_to_complain_of() {
     let scratch = Scratch::new();
-    let path = folder().join("link/pcapfileex--new_test.pcap");
+    let path = captures::folder().join("link/pcapfileex--new_test.pcap");
     let message = refusal(&scratch.file("x.json", tshark(&path, &["-T", "json", "-e", "tcp.len"])));
     let (_, command) = message.split_once("run: tshark -r CAPTURE ").unwrap();
     let (args, _) = command.split_once(" > ").unwrap();
@@ -377,7 +377,7 @@ fn other_json_and_other_text_are_refused_by_name() {
 #[test]
 fn an_array_without_packets_is_an_empty_capture() {
     let scratch = Scratch::new();
-    let path = folder().join("http/zeek--http--entity_gap.pcap");
+    let path = captures::folder().join("http/zeek--http--entity_gap.pcap");
     let none = tshark(&path, &["-T", "json", "-Y", "frame.number==0"]);
     let (events, summary) = lines(&scratch.file("x.json", &none)).unwrap();
     assert_eq!((events.len(), summary.cut, summary.warnings.len()), (0, None, 0));
@@ -462,7 +462,7 @@ fn connections_of_the_same_ports_are_told_apart_by_relative_numbers() {
 #[test]
 fn json_cut_anywhere_gives_the_same_events_up_to_there() {
     let scratch = Scratch::new();
-    let path = folder().join("http/zeek--http--entity_gap.pcap");
+    let path = captures::folder().join("http/zeek--http--entity_gap.pcap");
     let mut random = Random(1);
     for form in [Form::Json, Form::EkBytes, Form::Fields] {
         let json = tshark(&path, &form.args());
@@ -486,7 +486,7 @@ fn json_cut_anywhere_gives_the_same_events_up_to_there() {
 #[test]
 fn damaged_json_neither_panics_nor_breaks_the_order_of_events() {
     let scratch = Scratch::new();
-    let path = folder().join("http/zeek--http--entity_gap.pcap");
+    let path = captures::folder().join("http/zeek--http--entity_gap.pcap");
     let mut random = Random(2);
     let mut read = 0;
     for form in [Form::Ek, Form::Fields, Form::Summaries, Form::JsonBytes] {
