@@ -192,6 +192,7 @@ fn summary() -> impl Strategy<Value = Summary> {
     let times = (any::<Option<u64>>(), any::<Option<u64>>());
     (times, any::<u64>(), proptest::collection::vec("[a-zä€ ]{0,40}", 0..3)).prop_map(
         |((first, last), dropped, warnings)| Summary {
+            conflicts: Vec::new(),
             first: first.map(Timestamp),
             last: last.map(Timestamp),
             cut: None,

@@ -159,14 +159,16 @@ fn watch<O: Observer>(source: &mut dyn Source, observer: O) -> Result<O, source:
     Ok(tracker.finish())
 }
 
-/// Compares two recordings: of both ends of connections, or of one end twice.
+/// Compares two recordings: of both ends of connections, or of one end twice. `first` is where the process's side can be
+/// read again.
 ///
 /// # Errors
 /// One of them can't be read.
 pub fn compare_recordings(
     process: &Side,
     outline: Outline,
-    [first, other]: [&Path; 2],
+    first: Option<&Path>,
+    other: &Path,
     how: &Show,
 ) -> Result<Report, source::Error> {
     let other_side = side(&mut *source::open(other)?)?;
@@ -175,7 +177,10 @@ pub fn compare_recordings(
         pairing.by_content(&look(finder, &mut *source::open(other)?)?.hits());
     }
     let mut report = pairing.report();
-    compare_contents(&mut report, || source::open(first), || source::open(other))?;
+    match first {
+        Some(first) => compare_contents(&mut report, || source::open(first), || source::open(other))?,
+        None => report.leave_contents(),
+    }
     name_missing(&mut report, how, || source::open(other))?;
     Ok(report)
 }

@@ -68,16 +68,15 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let (process, outline) = comparison::process_side(&mut *recording)?;
     // It is read twice.
     let capture = Rereadable::new(&args.capture)?;
+    let again = Some(&*args.recording).filter(|path| path.is_file());
     // Of a pipe that is known only now.
     let copied = matches!(capture, Rereadable::Copy(_));
     if vantages[1] == Vantage::Syscall
         || copied && source::open(capture.path())?.vantage() == Vantage::Syscall
     {
-        let files = [&*args.recording, capture.path()];
-        let report = comparison::compare_recordings(&process, outline, files, &args.show)?;
+        let report = comparison::compare_recordings(&process, outline, again, capture.path(), &args.show)?;
         return comparison::show(&report, &process, &title, &args.show);
     }
-    let again = Some(&*args.recording).filter(|path| path.is_file());
     let report = comparison::compare(&process, outline, again, capture.path(), None, &args.show)?;
     comparison::show(&report, &process, &title, &args.show)
 }

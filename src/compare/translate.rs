@@ -97,9 +97,9 @@ impl ByContent<'_> {
             self.flows.iter().enumerate().map(|(index, flow)| (flow.info.id, index)).collect();
         let mut ambiguous = Vec::new();
         let mut by_content: Vec<(usize, Vec<Alignment>)> = Vec::new();
-        for number in 0..self.process.len() {
-            let id = self.process[number].info.id;
-            if aligned[number].is_some() || ends_of(&self.process[number]).is_none() {
+        for (number, process) in self.process.iter().enumerate() {
+            let id = process.info.id;
+            if aligned[number].is_some() || ends_of(process).is_none() {
                 continue;
             }
             let mut likely: Vec<usize> = self.hits.flows(id).filter_map(|id| ids.get(&id).copied()).collect();
