@@ -112,6 +112,7 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand --follow-forks 'Trace the children of the traced processes, too, and theirs'
             cand -a 'Trace every process but sockdbg'
             cand --all 'Trace every process but sockdbg'
+            cand --stats 'Count records instead of showing them: by endpoint, with failures and percentiles of the latency, at the end'
             cand --show-secrets 'Show passwords, tokens and cookies instead of masking them'
             cand -q 'Print no summary and no warning on stderr, only errors'
             cand --quiet 'Print no summary and no warning on stderr, only errors'
