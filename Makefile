@@ -4,7 +4,7 @@ CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help demo test soak faults test-kernels check fmt bench generate install setup setup-build build
+.PHONY: help demo test soak faults accuracy test-kernels check fmt bench generate install setup setup-build build
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -24,6 +24,9 @@ soak: setup ## Trace servers under full load through small rings for minutes, an
 
 faults: setup ## Inject faults into 20,000 comparisons, and look that each is named with its stage, cause and range
 	SOCKDBG_LONG=1 $(CARGO) test --test fault_injection -- --nocapture
+
+accuracy: setup-build ## Print which protocols the captures were found to hold, and how far counts agree with those of others
+	$(CARGO) test --test accuracy -- --nocapture --test-threads=1
 
 test-kernels: setup-build ## Run the self-test and the table of workloads on other kernels, under qemu (not in CI)
 	scripts/kernels.sh

@@ -257,7 +257,7 @@ fn no_other_protocol_is_taken_for_dns() {
 fn what_is_no_message_is_named() {
     let skipped = |file: &str| {
         let seen = run(&format!("dns/{file}"));
-        (seen.skipped(Cause::ParseError), seen.skipped(Cause::ProtocolUnknown))
+        (seen.skipped_datagrams(Cause::ParseError), seen.skipped_datagrams(Cause::ProtocolUnknown))
     };
     // Its 12 bytes of header, and 1024 - 8 bytes of UDP payload in all: a packet of 1096 bytes behind 14 of Ethernet.
     assert_eq!(skipped("pcpp--pkt--dns_stack_overflow.pcap"), (1068, 0));

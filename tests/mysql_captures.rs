@@ -269,8 +269,7 @@ fn cuts_change_nothing_and_losses_are_accounted_for() {
 }
 
 /// Files of which not every byte becomes a frame, for these causes.
-const SKIPPED: [(&str, Cause, &str); 5] = [
-    ("mysql/arkime--mysql-tls.pcap", Cause::Unsupported, "TLS, as the client's SSLRequest says"),
+const SKIPPED: [(&str, Cause, &str); 3] = [
     ("mysql/deepflow--mysql--mysql-compressed-response.pcap", Cause::Unsupported, COMPRESSED),
     ("mysql/deepflow--mysql--mysql-use.pcap", Cause::Unsupported, COMPRESSED),
     (
@@ -278,7 +277,6 @@ const SKIPPED: [(&str, Cause, &str); 5] = [
         Cause::ResyncSkipped,
         "the end of a row whose beginning is missing",
     ),
-    ("mysql/zeek--mysql--encrypted.pcap", Cause::Unsupported, "TLS, as the client's SSLRequest says"),
 ];
 
 #[test]

@@ -349,7 +349,7 @@ fn handshakes_are_those_that_zeek_logs() {
 }
 
 /// Captures of other folders in which somebody speaks TLS as well, as tshark says, too.
-const BESIDE: [&str; 13] = [
+const BESIDE: [&str; 15] = [
     "http/packetbeat--http_10_connection_close.pcap",
     "link/deepflow--common--ipip.pcap",
     "link/ndpi--4in6tunnel.pcap",
@@ -362,6 +362,8 @@ const BESIDE: [&str; 13] = [
     "link/zeek--pppoe-over-qinq.pcap",
     "link/zeek--raw_packets.pcap",
     "http/ndpi--http_connect.pcap",
+    "mysql/arkime--mysql-tls.pcap",
+    "mysql/zeek--mysql--encrypted.pcap",
     "postgres/zeek--postgresql--psql-aws-ssl-preferred.pcap",
 ];
 

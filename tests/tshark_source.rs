@@ -16,10 +16,19 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// Runs a file as a capture.
+/// Runs a file as a capture, and shows what it has of TCP, whose connections are numbered as they come: the JSON of
+/// tshark is read for that alone.
 fn run(path: &Path, mut each: impl FnMut(&Event<'_>)) -> Result<Summary, Error> {
+    let mut numbers: BTreeMap<ConnId, Option<u64>> = BTreeMap::new();
+    let mut streams = 0;
     source::open_capture(path)?.run(&mut |event| {
-        each(event);
+        if let Kind::Open(open) = &event.kind {
+            streams += u64::from(open.transport.is_stream());
+            numbers.insert(event.conn, open.transport.is_stream().then_some(streams));
+        }
+        if let Some(socket) = numbers[&event.conn] {
+            each(&Event { conn: ConnId { socket, ..event.conn }, ..event.clone() });
+        }
         ControlFlow::Continue(())
     })
 }

@@ -19,6 +19,7 @@
 #include "targets.h"
 #include "filter.h"
 #include "ring.h"
+#include "room.h"
 #include "conn.h"
 #include "beginning.h"
 #include "payload.h"

@@ -70,6 +70,8 @@ pub struct Seen {
     /// Connections that something of is lost.
     lossy: BTreeSet<ConnId>,
     skipped: BTreeMap<Cause, u64>,
+    /// The same of datagrams.
+    aside: BTreeMap<Cause, u64>,
 }
 
 impl Observer for Seen {
@@ -93,7 +95,9 @@ impl Observer for Seen {
             }
             Entry::Skipped(range, cause, _) => {
                 account[1] += range.len();
-                *self.skipped.entry(cause).or_default() += range.len();
+                let skipped =
+                    if info.open.transport.is_stream() { &mut self.skipped } else { &mut self.aside };
+                *skipped.entry(cause).or_default() += range.len();
             }
             Entry::Lost(range, _) => {
                 lost.push(range);
@@ -114,9 +118,20 @@ impl Seen {
         self.records.iter().map(|(_, record)| record).filter(|record| record.protocol == protocol).collect()
     }
 
-    /// Bytes that belong to no frame, for a cause.
+    /// Bytes of a connection that arrived.
+    pub fn arrived(&self, conn: ConnId) -> u64 {
+        let of = |direction| self.accounts.get(&(conn, direction)).map_or(0, |[arrived, _]| *arrived);
+        Direction::BOTH.map(of).iter().sum()
+    }
+
+    /// Bytes of streams that belong to no frame, for a cause.
     pub fn skipped(&self, cause: Cause) -> u64 {
         self.skipped.get(&cause).copied().unwrap_or(0)
+    }
+
+    /// The same of datagrams.
+    pub fn skipped_datagrams(&self, cause: Cause) -> u64 {
+        self.aside.get(&cause).copied().unwrap_or(0)
     }
 
     /// Every byte that arrived was framed or skipped, once.

@@ -53,7 +53,8 @@ pub fn detect(sample: &Sample<'_>) -> Verdict {
             true => Some(first(data)),
             false => Some(match inside(data, true) {
                 Inside::Whole(_) => Verdict::Match(95),
-                Inside::Begun(0) => Verdict::Match(60),
+                Inside::Begun(0) if judge(data) == Judged::Begun => Verdict::Match(60),
+                Inside::Begun(0) => Verdict::Maybe("the question of what may be a message"),
                 _ => Verdict::No("no message begins here"),
             }),
         }

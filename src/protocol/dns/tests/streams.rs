@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::protocol::testing::{recv, run, run_damaged, run_in_cuts, send};
+use crate::event::Role;
 use crate::protocol::{Sample, Verdict};
 use crate::record::Status;
 
@@ -190,4 +191,15 @@ fn a_stream_is_known_by_its_first_message() {
         assert!(matches!(judge([other, b""]), Verdict::No(_)), "{other:?}");
         assert!(matches!(judge([&asked, other]), Verdict::No(_)), "{other:?}");
     }
+}
+
+#[test]
+fn a_byte_amid_a_connection_is_no_message() {
+    let judge = |data: &[u8]| {
+        let sample = Sample { data: [b"", data], from_start: [false; 2], role: Role::Unknown };
+        (PROTOCOL.detect)(&sample)
+    };
+    assert!(matches!(judge(b":"), Verdict::Maybe(_)));
+    assert!(matches!(judge(b":l33t.server.org"), Verdict::No(_)));
+    assert!(matches!(judge(&query(1, 1).in_stream()), Verdict::Match(95)));
 }

@@ -1,0 +1,157 @@
+//! Which protocol each connection of every capture was found to speak, and how far the counts agree with those of others
+//! (expected.tsv). `make accuracy` prints both. Why single files differ is told in the tests of the protocols
+//! (tests/*_captures.rs), file by file.
+
+mod common;
+
+use common::captures::{Seen, expected, field, files, folder, histogram, try_run};
+use sockdbg::record::{Message, Record};
+use std::collections::BTreeMap;
+use std::fs;
+
+/// Folders of captures, and the protocols whose connections they are to have; that of the folder first.
+const FOLDERS: [(&str, &[&str]); 13] = [
+    ("amqp", &["amqp"]),
+    ("cql", &["cql"]),
+    ("dns", &["dns"]),
+    ("http", &["http1"]),
+    ("http2", &["http2", "http1"]),
+    ("kafka", &["kafka"]),
+    ("mongodb", &["mongodb"]),
+    ("mux", &["mux"]),
+    ("mysql", &["mysql"]),
+    ("nats", &["nats"]),
+    ("postgres", &["postgres"]),
+    ("redis", &["redis"]),
+    ("tls", &["tls"]),
+];
+
+/// Captures that have connections of a protocol that nobody's figures tell of.
+const BESIDE: &[(&str, &str, &str)] = &[(
+    "http/akita--simple_http_two_with_noise.pcap",
+    "dns",
+    "multicast DNS, which tshark does not count as DNS",
+)];
+
+/// Figures that are counts of requests or of responses, and the protocols whose records they count.
+const COUNTS: &[(&str, &[&str], fn(&Record) -> bool)] = &[
+    ("tshark.http.requests", &["http1"], has_request),
+    ("tshark.http.responses", &["http1"], has_response),
+    ("zeek.http.log.rows", &["http1"], |_| true),
+    ("tshark.http2.requests", &["http2", "grpc"], |record| says(record.request.as_ref(), "method")),
+    ("tshark.http2.responses", &["http2", "grpc"], |record| says(record.response.as_ref(), "status")),
+    ("tshark.dns.queries", &["dns"], has_request),
+    ("tshark.dns.responses", &["dns"], has_response),
+    ("zeek.dns.log.rows", &["dns"], |_| true),
+    ("tshark.kafka.requests", &["kafka"], has_request),
+    ("tshark.kafka.responses", &["kafka"], has_response),
+];
+
+fn has_request(record: &Record) -> bool {
+    record.request.is_some()
+}
+
+fn has_response(record: &Record) -> bool {
+    record.response.is_some()
+}
+
+/// A message has this field.
+fn says(message: Option<&Message>, name: &str) -> bool {
+    message.is_some_and(|message| field(message, name).is_some())
+}
+
+/// A figure: a count, or one of each kind.
+fn sum(figure: &str) -> Option<usize> {
+    figure.parse().ok().or_else(|| figure.contains(':').then(|| histogram(figure).values().sum()))
+}
+
+/// What of a file's figures tells that a protocol is in it: the word behind `tshark.`.
+fn word(protocol: &str) -> &str {
+    match protocol {
+        "http1" => "http",
+        "postgres" => "pgsql",
+        "mongodb" => "mongo",
+        other => other,
+    }
+}
+
+/// The protocols that tshark counted something of, by file.
+fn counted() -> BTreeMap<String, Vec<String>> {
+    let table = fs::read_to_string(folder().join("expected.tsv")).expect("expected.tsv");
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in table.lines().map(|line| line.split('\t').collect::<Vec<_>>()).filter(|row| row.len() > 3) {
+        let mut parts = row[2].split('.');
+        if let (Some("tshark"), Some(word)) = (parts.next(), parts.next())
+            && !matches!(row[3], "0" | "0/0/0" | "")
+        {
+            found.entry(row[0].to_owned()).or_default().push(word.to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn no_protocol_is_taken_for_another() {
+    let counted = counted();
+    let (mut wrong, mut unused) = (Vec::new(), BESIDE.to_vec());
+    println!("connections with payload, by folder and protocol found");
+    for (folder_name, own) in FOLDERS {
+        let mut row: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut unknown = Vec::new();
+        for file in files(folder_name) {
+            let Some(seen) = try_run(&folder().join(&file)) else { continue };
+            for (conn, protocol) in &seen.protocols {
+                if seen.arrived(*conn) == 0 {
+                    continue;
+                }
+                *row.entry(protocol.unwrap_or("unknown")).or_default() += 1;
+                let Some(protocol) = protocol else {
+                    unknown.push(file.clone());
+                    continue;
+                };
+                let told =
+                    counted.get(&file).is_some_and(|words| words.iter().any(|one| one == word(protocol)));
+                let beside = BESIDE.iter().any(|(name, of, _)| *name == file && of == protocol);
+                unused.retain(|(name, of, _)| *name != file || of != protocol);
+                if !own.contains(protocol) && !told && !beside {
+                    wrong.push(format!("{file}: {conn:?} is taken for {protocol}"));
+                }
+            }
+        }
+        let cells: Vec<String> = row.iter().map(|(protocol, count)| format!("{protocol} {count}")).collect();
+        println!("  {folder_name:<9} {}", cells.join(", "));
+        unknown.dedup();
+        if !unknown.is_empty() {
+            println!("            unknown in {}", unknown.join(", "));
+        }
+        assert!(row.contains_key(own[0]), "{folder_name}: nothing is {}", own[0]);
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(unused.is_empty(), "not so any more: {unused:?}");
+}
+
+#[test]
+fn counts_agree_with_those_of_others() {
+    println!("files whose count agrees, by figure");
+    let mut runs: BTreeMap<String, Seen> = BTreeMap::new();
+    for (kind, protocols, counts) in COUNTS {
+        let (mut agreeing, mut all, mut differing) = (0, 0, Vec::new());
+        for (file, figure) in expected(kind) {
+            if !runs.contains_key(&file) {
+                let Some(seen) = try_run(&folder().join(&file)) else { continue };
+                runs.insert(file.clone(), seen);
+            }
+            let records = runs[&file].records.iter().map(|(_, record)| record);
+            let ours =
+                records.filter(|record| protocols.contains(&record.protocol) && counts(record)).count();
+            all += 1;
+            match sum(&figure) == Some(ours) {
+                true => agreeing += 1,
+                false => differing.push(format!("{file} ({ours}, not {figure})")),
+            }
+        }
+        println!("  {kind:<24} {agreeing} of {all}");
+        differing.iter().for_each(|file| println!("      {file}"));
+        assert!(all > 0, "{kind}: no capture has this figure");
+    }
+}
