@@ -1,8 +1,8 @@
 //! DNS over TCP.
 
 use super::*;
-use crate::protocol::testing::{recv, run, run_damaged, run_in_cuts, send};
 use crate::event::Role;
+use crate::protocol::testing::{recv, run, run_damaged, run_in_cuts, send};
 use crate::protocol::{Sample, Verdict};
 use crate::record::Status;
 
