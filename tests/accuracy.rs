@@ -33,8 +33,11 @@ const BESIDE: &[(&str, &str, &str)] = &[(
     "multicast DNS, which tshark does not count as DNS",
 )];
 
-/// Figures that are counts of requests or of responses, and the protocols whose records they count.
-const COUNTS: &[(&str, &[&str], fn(&Record) -> bool)] = &[
+/// A figure, the protocols whose records it counts, and which of them.
+type Count = (&'static str, &'static [&'static str], fn(&Record) -> bool);
+
+/// Figures that are counts of requests or of responses.
+const COUNTS: &[Count] = &[
     ("tshark.http.requests", &["http1"], has_request),
     ("tshark.http.responses", &["http1"], has_response),
     ("zeek.http.log.rows", &["http1"], |_| true),

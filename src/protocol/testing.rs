@@ -1,9 +1,9 @@
-//! For the tests of parsers: leads one through a conversation as [`crate::conn`] does. Buffers what it does not take, carries it over gaps, lets one direction
-//! wait for the other, and proves that every byte is accounted for once.
+//! For the tests of parsers: leads one through a conversation as [`crate::conn`] does. Buffers what it does not take,
+//! carries it over gaps, lets one direction wait for the other, and proves that every byte is accounted for once.
 
 use super::{AfterGap, End, Gap, Input, Options, Output, Parser, Protocol, Resync, Then};
 use crate::event::{Cause, Direction, Range, Timestamp};
-use crate::record::{Message, Record};
+use crate::record::{Message, Record, Value};
 use std::fmt;
 
 /// What happens on a connection, in order.
@@ -392,4 +392,30 @@ pub fn run_damaged(protocol: &Protocol, steps: &[Step], setup: Setup) {
             run(protocol, &reversed, setup);
         }
     }
+}
+
+/// A conversation of which every byte is framed, by the summaries of its records; in all cuts and with all damage.
+#[track_caller]
+pub fn check_whole(protocol: &Protocol, steps: &[Step], setup: Setup, expected: &[&str]) -> Outcome {
+    run_damaged(protocol, steps, setup);
+    let outcome = run_in_cuts(protocol, steps, setup);
+    assert_eq!(outcome.skipped, []);
+    assert_eq!(outcome.summaries(), expected);
+    outcome
+}
+
+/// A field of a record's request, else of its response.
+pub fn field<'a>(record: &'a Record, name: &str) -> Option<&'a Value> {
+    let fields = record.messages().flat_map(|message| &message.fields);
+    fields.into_iter().find(|field| field.name == name).map(|field| &field.value)
+}
+
+/// What the peer sent.
+pub fn bytes(text: &str) -> Value {
+    Value::Bytes(text.as_bytes().to_vec())
+}
+
+/// What the parser chose.
+pub fn word(text: &'static str) -> Value {
+    Value::Text(text.into())
 }

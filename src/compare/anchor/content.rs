@@ -21,6 +21,25 @@ const PLACES: usize = 64;
 /// A direction of a connection.
 pub type Lane = (ConnId, Direction);
 
+/// What of an event goes into the streams of its connection: each piece with its lane and offset.
+pub fn pieces(event: &Event<'_>, mut each: impl FnMut(Lane, u64, Piece<'_>)) {
+    match &event.kind {
+        Kind::Data(data) if !data.peek && data.length > 0 => {
+            let captured = data.payload.len() as u64;
+            let lane = (event.conn, data.direction);
+            each(lane, data.offset, Piece::Bytes(data.payload));
+            if captured < data.length {
+                let gap = Piece::Gap(data.length - captured, Cause::Snaplen);
+                each(lane, data.offset + captured, gap);
+            }
+        }
+        Kind::Loss(loss) => {
+            each((event.conn, loss.direction), loss.range.from, Piece::Gap(loss.range.len(), loss.cause));
+        }
+        _ => {}
+    }
+}
+
 /// Needles of a log, by lane.
 #[derive(Debug, Default)]
 pub struct Outline {
@@ -153,28 +172,13 @@ impl Finder {
         if self.among.as_ref().is_some_and(|flows| !flows.contains(&event.conn)) {
             return;
         }
-        match &event.kind {
-            Kind::Open(open) => {
-                for direction in Direction::BOTH {
-                    let start = open.start[direction.index()].offset;
-                    self.streams.entry((event.conn, direction)).or_insert_with(|| Stream::new(start));
-                }
+        if let Kind::Open(open) = &event.kind {
+            for direction in Direction::BOTH {
+                let start = open.start[direction.index()].offset;
+                self.streams.entry((event.conn, direction)).or_insert_with(|| Stream::new(start));
             }
-            Kind::Data(data) if !data.peek && data.length > 0 => {
-                let captured = data.payload.len() as u64;
-                let lane = (event.conn, data.direction);
-                self.insert(lane, data.offset, Piece::Bytes(data.payload));
-                if captured < data.length {
-                    let gap = Piece::Gap(data.length - captured, Cause::Snaplen);
-                    self.insert(lane, data.offset + captured, gap);
-                }
-            }
-            Kind::Loss(loss) => {
-                let gap = Piece::Gap(loss.range.len(), loss.cause);
-                self.insert((event.conn, loss.direction), loss.range.from, gap);
-            }
-            _ => {}
         }
+        pieces(event, |lane, offset, piece| self.insert(lane, offset, piece));
     }
 
     fn insert(&mut self, lane: Lane, offset: u64, piece: Piece<'_>) {

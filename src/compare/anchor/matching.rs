@@ -3,8 +3,9 @@
 //!
 //! Reads the flow once, in order; keeps the calls, and of the flow no more than is compared next.
 
+use super::content::{Lane, pieces};
 use crate::conn::stream::{Piece, Stream};
-use crate::event::{Cause, ConnId, Direction, Event, Kind, Timestamp};
+use crate::event::{Cause, Direction, Event, Kind, Timestamp};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Bytes of each call that are kept and compared.
@@ -15,9 +16,6 @@ const NEEDLE: usize = 16;
 
 /// Calls that are kept of all lanes. What is beyond stays where the call before it was found.
 const MOST_CALLS: usize = 1 << 20;
-
-/// A direction of a connection.
-type Lane = (ConnId, Direction);
 
 #[derive(Clone, Debug)]
 struct Call {
@@ -78,28 +76,13 @@ impl Matcher {
 
     /// Takes an event of the other vantage.
     pub fn event(&mut self, event: &Event<'_>) {
-        match &event.kind {
-            Kind::Open(open) => {
-                for direction in Direction::BOTH {
-                    let start = open.start[direction.index()].offset;
-                    self.stream((event.conn, direction), start);
-                }
+        if let Kind::Open(open) = &event.kind {
+            for direction in Direction::BOTH {
+                let start = open.start[direction.index()].offset;
+                self.stream((event.conn, direction), start);
             }
-            Kind::Data(data) if !data.peek && data.length > 0 => {
-                let captured = data.payload.len() as u64;
-                let lane = (event.conn, data.direction);
-                self.insert(lane, data.offset, Piece::Bytes(data.payload));
-                if captured < data.length {
-                    let gap = Piece::Gap(data.length - captured, Cause::Snaplen);
-                    self.insert(lane, data.offset + captured, gap);
-                }
-            }
-            Kind::Loss(loss) => {
-                let gap = Piece::Gap(loss.range.len(), loss.cause);
-                self.insert((event.conn, loss.direction), loss.range.from, gap);
-            }
-            _ => {}
         }
+        pieces(event, |lane, offset, piece| self.insert(lane, offset, piece));
     }
 
     fn stream(&mut self, lane: Lane, start: u64) -> Option<&mut Stream> {

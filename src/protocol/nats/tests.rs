@@ -3,10 +3,10 @@
 use super::PROTOCOL;
 use crate::event::{Cause, Direction, Role};
 use crate::protocol::testing::{
-    Outcome, Setup, Step, recv, run, run_counted, run_damaged, run_in_cuts, send,
+    Outcome, Setup, Step, bytes, field, recv, run, run_counted, run_damaged, run_in_cuts, send,
 };
 use crate::protocol::{Options, Sample, Verdict};
-use crate::record::{Record, Value};
+use crate::record::Value;
 
 const INFO: &str =
     "INFO {\"server_id\":\"N\",\"server_name\":\"demo\",\"version\":\"2.10.7\",\"max_payload\":1048576} \r\n";
@@ -29,15 +29,6 @@ fn check(steps: &[Step], expected: &[&str]) -> Outcome {
     assert_eq!(summaries[2..], *expected);
     outcome.records.drain(..2);
     outcome
-}
-
-fn field<'a>(record: &'a Record, name: &str) -> Option<&'a Value> {
-    let fields = record.messages().flat_map(|message| &message.fields);
-    fields.into_iter().find(|field| field.name == name).map(|field| &field.value)
-}
-
-fn bytes(text: &str) -> Value {
-    Value::Bytes(text.as_bytes().to_vec())
 }
 
 #[test]

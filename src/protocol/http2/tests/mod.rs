@@ -5,7 +5,7 @@ mod connections;
 mod damage;
 mod exchanges;
 
-use super::super::testing::{Outcome, Setup, Step, recv, run_damaged, run_in_cuts, send};
+use super::super::testing::{Outcome, Setup, Step, bytes, recv, run_damaged, run_in_cuts, send};
 use super::frame::{END_HEADERS, END_STREAM, PREFACE};
 use super::{PROTOCOL, frame};
 use crate::protocol::Options;
@@ -75,10 +75,6 @@ fn value<'a>(message: &'a Option<Message>, name: &str) -> &'a Value {
     let fields = &message.as_ref().expect("a message").fields;
     let field = fields.iter().find(|field| field.name == name);
     &field.unwrap_or_else(|| panic!("no {name} in {fields:?}")).value
-}
-
-fn bytes(text: &str) -> Value {
-    Value::Bytes(text.as_bytes().to_vec())
 }
 
 fn map(pairs: &[(&str, &str)]) -> Value {

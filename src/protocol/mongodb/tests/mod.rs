@@ -7,8 +7,8 @@ mod legacy;
 
 use super::PROTOCOL;
 use crate::protocol::Options;
-use crate::protocol::testing::{Outcome, Setup, Step, run_damaged, run_in_cuts};
-use crate::record::{Record, Value};
+use crate::protocol::testing::{Outcome, Setup, Step, check_whole, field, run_in_cuts};
+use crate::record::Value;
 
 fn setup() -> Setup {
     Setup { options: Options { max_field: 4096, ..Options::default() }, ..Setup::default() }
@@ -17,16 +17,7 @@ fn setup() -> Setup {
 /// A conversation, by its summaries; in all cuts and with all damage.
 #[track_caller]
 fn check(steps: &[Step], expected: &[&str]) -> Outcome {
-    run_damaged(&PROTOCOL, steps, setup());
-    let outcome = run_in_cuts(&PROTOCOL, steps, setup());
-    assert_eq!(outcome.skipped, []);
-    assert_eq!(outcome.summaries(), expected);
-    outcome
-}
-
-fn field<'a>(record: &'a Record, name: &str) -> Option<&'a Value> {
-    let fields = record.messages().flat_map(|message| &message.fields);
-    fields.into_iter().find(|field| field.name == name).map(|field| &field.value)
+    check_whole(&PROTOCOL, steps, setup(), expected)
 }
 
 /// A message: its header and what follows.

@@ -5,8 +5,10 @@ mod detection;
 
 use super::PROTOCOL;
 use crate::protocol::Options;
-use crate::protocol::testing::{Outcome, Setup, Step, recv, run, run_damaged, run_in_cuts, send};
-use crate::record::{Record, Value};
+use crate::protocol::testing::{
+    Outcome, Setup, Step, bytes, check_whole, field, recv, run, run_in_cuts, send, word,
+};
+use crate::record::Value;
 
 fn setup() -> Setup {
     Setup { options: Options { max_field: 4096, ..Options::default() }, ..Setup::default() }
@@ -15,24 +17,7 @@ fn setup() -> Setup {
 /// A conversation, by its summaries; in all cuts and with all damage.
 #[track_caller]
 fn check(steps: &[Step], expected: &[&str]) -> Outcome {
-    run_damaged(&PROTOCOL, steps, setup());
-    let outcome = run_in_cuts(&PROTOCOL, steps, setup());
-    assert_eq!(outcome.skipped, []);
-    assert_eq!(outcome.summaries(), expected);
-    outcome
-}
-
-fn field<'a>(record: &'a Record, name: &str) -> Option<&'a Value> {
-    let fields = record.messages().flat_map(|message| &message.fields);
-    fields.into_iter().find(|field| field.name == name).map(|field| &field.value)
-}
-
-fn bytes(text: &str) -> Value {
-    Value::Bytes(text.as_bytes().to_vec())
-}
-
-fn word(text: &'static str) -> Value {
-    Value::Text(text.into())
+    check_whole(&PROTOCOL, steps, setup(), expected)
 }
 
 /// A message: size, type, tag, body.

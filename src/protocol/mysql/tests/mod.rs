@@ -9,7 +9,7 @@ mod replication;
 use super::PROTOCOL;
 use super::packet::capability;
 use crate::protocol::Options;
-use crate::protocol::testing::{Outcome, Setup, Step, recv, run_damaged, run_in_cuts, send};
+use crate::protocol::testing::{Outcome, Setup, Step, field, recv, run_damaged, run_in_cuts, send};
 use crate::record::{Record, Value};
 
 /// A packet: length (three bytes, least significant first), sequence number, contents.
@@ -139,11 +139,6 @@ fn check_with(flags: u32, steps: &[Step], expected: &[&str]) -> Outcome {
 #[track_caller]
 fn check(steps: &[Step], expected: &[&str]) -> Outcome {
     check_with(FLAGS, steps, expected)
-}
-
-fn field<'a>(record: &'a Record, name: &str) -> Option<&'a Value> {
-    let fields = record.messages().flat_map(|message| &message.fields);
-    fields.into_iter().find(|field| field.name == name).map(|field| &field.value)
 }
 
 /// A field as text.

@@ -8,7 +8,7 @@ mod secrets;
 
 use super::PROTOCOL;
 use crate::protocol::Options;
-use crate::protocol::testing::{Outcome, Setup, Step, recv, run_damaged, run_in_cuts, send};
+use crate::protocol::testing::{Outcome, Setup, Step, field, recv, run_damaged, run_in_cuts, send};
 use crate::record::{Record, Value};
 
 /// A message: type, length (of itself and the contents), contents.
@@ -145,11 +145,6 @@ fn check(steps: &[Step], expected: &[&str]) -> Outcome {
     assert_eq!(summaries[1..], *expected);
     outcome.records.remove(0);
     outcome
-}
-
-fn field<'a>(record: &'a Record, name: &str) -> Option<&'a Value> {
-    let fields = record.messages().flat_map(|message| &message.fields);
-    fields.into_iter().find(|field| field.name == name).map(|field| &field.value)
 }
 
 /// A field as text.
