@@ -189,19 +189,35 @@ fn best(verdicts: &[(&'static Protocol, Verdict)]) -> Option<(&'static Protocol,
 /// where it is shown.
 pub struct Explained<'a>(pub &'a [(&'static Protocol, Verdict)]);
 
+/// The same of the protocols that match alone: which there was to choose from.
+pub struct Matching<'a>(pub &'a [(&'static Protocol, Verdict)]);
+
 impl fmt::Display for Explained<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (protocol, verdict)) in self.0.iter().enumerate() {
-            f.write_str(if index == 0 { "" } else { "; " })?;
-            f.write_str(protocol.name)?;
-            match verdict {
-                Verdict::Match(confidence) => write!(f, " matches ({confidence})")?,
-                Verdict::Maybe(missing) => write!(f, " maybe: {missing}")?,
-                Verdict::No(reason) => write!(f, " no: {reason}")?,
-            }
-        }
-        Ok(())
+        write(self.0.iter(), f)
     }
+}
+
+impl fmt::Display for Matching<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write(self.0.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Match(_))), f)
+    }
+}
+
+fn write<'a>(
+    verdicts: impl Iterator<Item = &'a (&'static Protocol, Verdict)>,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    for (index, (protocol, verdict)) in verdicts.enumerate() {
+        f.write_str(if index == 0 { "" } else { "; " })?;
+        f.write_str(protocol.name)?;
+        match verdict {
+            Verdict::Match(confidence) => write!(f, " matches ({confidence})")?,
+            Verdict::Maybe(missing) => write!(f, " maybe: {missing}")?,
+            Verdict::No(reason) => write!(f, " no: {reason}")?,
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

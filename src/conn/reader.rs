@@ -1,7 +1,7 @@
 //! Drives the parser of one connection: offers bytes, keeps what was not taken, carries it over gaps,
 //! lets it search the next boundary, and makes one direction wait for the other.
 
-use super::detect::{Detector, Explained, Kept};
+use super::detect::{Detector, Explained, Kept, Matching};
 use super::trial::{Said, Standing, Trial, say};
 use super::{Entry, Info, Observer};
 use crate::event::{Cause, Direction, Range, Timestamp};
@@ -292,6 +292,7 @@ impl Reader {
         self.lanes[direction.index()].offset = offset + data.len() as u64;
         if detector.has_given_up() {
             let verdicts = detector.verdicts_on(direction, data);
+            cx.trace(2, "detect", format_args!("{}", Explained(&verdicts)));
             match Detector::choose_alone(&verdicts) {
                 Some(protocol) => {
                     detector.add(direction, offset, data, cx.time);
@@ -327,7 +328,7 @@ impl Reader {
         cx: &mut Context<'_>,
     ) {
         cx.info.protocol = Some(protocol.name);
-        cx.trace(1, "protocol", format_args!("{}: {}", protocol.name, Explained(verdicts)));
+        cx.trace(1, "protocol", format_args!("{}: {}", protocol.name, Matching(verdicts)));
         let parser = self.parser(protocol, cx);
         let State::Detecting(mut detector) = std::mem::replace(&mut self.state, State::Parsing(parser))
         else {
