@@ -105,6 +105,11 @@ pub struct Record {
 }
 
 impl Message {
+    /// The value of its first field with this name.
+    pub fn field(&self, name: &str) -> Option<&Value> {
+        self.fields.iter().find(|field| field.name == name).map(|field| &field.value)
+    }
+
     /// The stream bytes that are its own: `parts`, or all of `range`.
     pub fn ranges(&self) -> impl Iterator<Item = Range> + '_ {
         let whole = self.parts.is_empty().then_some(self.range);

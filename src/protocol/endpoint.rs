@@ -42,12 +42,8 @@ pub fn answered<'a>(record: &'a Record, name: &str) -> Option<Cow<'a, str>> {
     text(record.response.as_ref()?, name)
 }
 
-fn value<'a>(message: &'a Message, name: &str) -> Option<&'a Value> {
-    message.fields.iter().find(|field| field.name == name).map(|field| &field.value)
-}
-
 fn text<'a>(message: &'a Message, name: &str) -> Option<Cow<'a, str>> {
-    match value(message, name)? {
+    match message.field(name)? {
         Value::Bytes(bytes) => Some(String::from_utf8_lossy(bytes)),
         Value::Text(text) => Some(Cow::Borrowed(text)),
         Value::Number(number) => Some(Cow::Owned(number.to_string())),
@@ -57,7 +53,7 @@ fn text<'a>(message: &'a Message, name: &str) -> Option<Cow<'a, str>> {
 
 /// A message has a field `error` that says more than zero or nothing.
 pub fn has_error(record: &Record) -> bool {
-    let errors = record.messages().filter_map(|message| value(message, "error"));
+    let errors = record.messages().filter_map(|message| message.field("error"));
     errors.into_iter().any(|error| !matches!(error, Value::Null | Value::Number(0) | Value::Flag(false)))
 }
 

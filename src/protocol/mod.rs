@@ -13,13 +13,21 @@ pub mod cursor;
 pub mod endpoint;
 pub mod exchange;
 pub mod framed;
+mod judgement;
 #[cfg(test)]
 mod testing;
 
 use self::endpoint::Endpoint;
 use crate::event::{Address, Cause, Direction, Range, Role, Timestamp};
-use crate::record::{Message, Record};
+use crate::record::{Message, Record, Value};
+use std::borrow::Cow;
 use std::fmt;
+
+/// What stands for a secret, without [`Options::show_secrets`].
+pub const MASK: &str = "***";
+
+/// The same as the value of a field.
+pub const MASKED: Value = Value::Text(Cow::Borrowed(MASK));
 
 /// Declares the modules and builds the table [`ALL`] of their `PROTOCOL`s.
 macro_rules! protocols {

@@ -406,8 +406,7 @@ pub fn check_whole(protocol: &Protocol, steps: &[Step], setup: Setup, expected: 
 
 /// A field of a record's request, else of its response.
 pub fn field<'a>(record: &'a Record, name: &str) -> Option<&'a Value> {
-    let fields = record.messages().flat_map(|message| &message.fields);
-    fields.into_iter().find(|field| field.name == name).map(|field| &field.value)
+    record.messages().find_map(|message| message.field(name))
 }
 
 /// What the peer sent.

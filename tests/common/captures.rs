@@ -225,7 +225,7 @@ pub fn run(file: &str) -> Seen {
 
 /// A field of a message.
 pub fn field<'a>(message: &'a Message, name: &str) -> Option<&'a Value> {
-    message.fields.iter().find(|field| field.name == name).map(|field| &field.value)
+    message.field(name)
 }
 
 /// A field of a message as text.

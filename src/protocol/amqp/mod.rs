@@ -463,7 +463,7 @@ fn channel(number: u16) -> Field {
 }
 
 fn value<'a>(half: &'a Half, name: &str) -> Option<&'a Value> {
-    half.message.fields.iter().find(|field| field.name == name).map(|field| &field.value)
+    half.message.field(name)
 }
 
 fn number(half: &Half, name: &str) -> Option<i64> {

@@ -2,11 +2,9 @@
 //! <https://www.rabbitmq.com/amqp-0-9-1-errata#section_3>), secrets masked.
 
 use super::method::{Kind, PROPERTIES};
+use crate::protocol::MASKED;
 use crate::protocol::cursor::Cursor;
 use crate::record::{Field, Value};
-
-/// What stands for a secret.
-const MASK: Value = Value::Text(std::borrow::Cow::Borrowed("***"));
 
 /// How deep tables and arrays are followed.
 const DEPTH_MAX: usize = 16;
@@ -85,7 +83,7 @@ impl<'a> Reader<'a> {
     }
 
     fn masked(&self, is_secret: bool, value: Value) -> Value {
-        if is_secret && !self.show_secrets { MASK } else { value }
+        if is_secret && !self.show_secrets { MASKED } else { value }
     }
 
     fn value(&mut self, kind: Kind) -> Option<Value> {

@@ -2,9 +2,8 @@
 
 use super::envelope::{Front, Header};
 use super::read::{self, Column};
-use super::statement::MASK;
 use super::values;
-use crate::protocol::Options;
+use crate::protocol::{MASKED, Options};
 use crate::record::{Field, Value};
 
 /// How many bytes of a name or an error message are shown.
@@ -73,7 +72,7 @@ impl Shown {
         let value = match token {
             None => Value::Null,
             Some(token) if options.show_secrets => Value::Bytes(token.to_vec()),
-            Some(_) => Value::Text(MASK.into()),
+            Some(_) => MASKED,
         };
         self.fields.push(Field::new("token", value));
     }

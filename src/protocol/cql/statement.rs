@@ -3,9 +3,6 @@
 use super::read::Column;
 use std::collections::VecDeque;
 
-/// What stands for a secret.
-pub const MASK: &str = "***";
-
 /// How many characters of a statement a summary shows.
 const BRIEF_MAX: usize = 200;
 

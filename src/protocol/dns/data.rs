@@ -3,13 +3,11 @@
 use super::message::{Message, Record};
 use super::name;
 use super::tables::{Part, layout, rtype, service_key, type_name};
+use crate::protocol::MASK;
 use crate::protocol::cursor::Cursor;
 use data_encoding::{BASE32HEX_NOPAD, BASE64, HEXLOWER};
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
-
-/// What stands for a secret.
-pub const MASKED: &str = "***";
 
 /// The data of a record. Those that do not follow its type, and those of unknown types, are shown as RFC 3597
 /// (section 5) wants it.
@@ -25,7 +23,7 @@ pub fn text(message: &Message<'_>, record: &Record, show_secrets: bool) -> Strin
     let read = if parts.is_empty() { None } else { parts.iter().try_for_each(|&part| reader.part(part)) };
     match read {
         Some(()) if reader.at == to => reader.text,
-        _ if record.rtype == rtype::TKEY && !show_secrets => MASKED.to_owned(),
+        _ if record.rtype == rtype::TKEY && !show_secrets => MASK.to_owned(),
         _ => unknown(&whole[from..]),
     }
 }
@@ -99,7 +97,7 @@ impl<'a> Reader<'a> {
             Part::Secret => {
                 let length = self.read(Cursor::u16)?;
                 let bytes = self.read(|cursor| cursor.bytes(length.into()))?;
-                if self.show_secrets { BASE64.encode(bytes) } else { MASKED.to_owned() }
+                if self.show_secrets { BASE64.encode(bytes) } else { MASK.to_owned() }
             }
         };
         if !self.text.is_empty() && !said.is_empty() {

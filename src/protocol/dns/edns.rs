@@ -1,8 +1,8 @@
 //! Extension mechanisms (EDNS, RFC 6891): the OPT record and its options.
 
-use super::data::MASKED;
 use super::message::{Message, Record};
 use super::tables::{error_name, option_name};
+use crate::protocol::MASK;
 use crate::protocol::cursor::Cursor;
 use crate::record::Value;
 use data_encoding::HEXLOWER;
@@ -32,7 +32,7 @@ pub fn value(message: &Message<'_>, opt: &Record, show_secrets: bool) -> (Value,
     let options = options(message, opt);
     for &(number, data) in options.iter().take(OPTIONS_MAX) {
         let value = match number {
-            option::COOKIE if !show_secrets => MASKED.to_owned(),
+            option::COOKIE if !show_secrets => MASK.to_owned(),
             _ => option_text(number, data),
         };
         entries.push((Value::Text(option_name(number)), Value::Bytes(value.into_bytes())));

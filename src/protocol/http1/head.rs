@@ -5,6 +5,7 @@
 //! its request. What would make the end of the body a guess is still refused ([`Framing::Faulty`]).
 
 use super::start_line::{self, StartLine};
+use crate::protocol::MASKED;
 use crate::record::Value;
 use memchr::{memchr, memchr_iter};
 
@@ -13,9 +14,6 @@ pub(super) const MAX_HEAD: usize = 256 * 1024;
 
 /// Most header lines of one head. Servers stop at 100 or so.
 pub(super) const MAX_HEADERS: usize = 1024;
-
-/// What stands for the value of a header that holds a secret.
-pub(in crate::protocol) const MASK: &str = "***";
 
 /// Headers whose values are credentials.
 const SECRETS: [&[u8]; 4] = [b"authorization", b"proxy-authorization", b"cookie", b"set-cookie"];
@@ -137,7 +135,7 @@ impl HeaderLine<'_> {
     fn into_value(self, show_secrets: bool) -> (Value, Value) {
         let name = Value::Bytes(self.name.to_vec());
         if !show_secrets && is_secret(self.name) {
-            return (name, Value::Text(MASK.into()));
+            return (name, MASKED);
         }
         (name, Value::Bytes(self.unfolded()))
     }

@@ -1,7 +1,8 @@
 //! The fields of a header block as a record shows them (RFC 9113, section 8).
 
 use super::hpack::{Block, Known, Line};
-use crate::protocol::http1::head::{MASK, codings, is_secret};
+use crate::protocol::MASKED;
+use crate::protocol::http1::head::{codings, is_secret};
 use crate::record::{Field, Value};
 use std::borrow::Cow;
 
@@ -55,7 +56,7 @@ impl Fields {
             (Known::Yes(name), Known::Yes(value)) => (name, value),
             (Known::No, Known::Yes(value)) => {
                 // It may be a secret: nobody knows what it is called.
-                let shown = if show_secrets { Value::Bytes(value) } else { Value::Text(MASK.into()) };
+                let shown = if show_secrets { Value::Bytes(value) } else { MASKED };
                 return self.headers.push((Value::Text(UNKNOWN.into()), shown));
             }
             (Known::Yes(name), Known::No) => {
@@ -69,7 +70,7 @@ impl Fields {
         }
         self.learn(&name, &value);
         let value = match !show_secrets && is_secret(&name) {
-            true => Value::Text(MASK.into()),
+            true => MASKED,
             false => Value::Bytes(value),
         };
         self.headers.push((Value::Bytes(name), value));

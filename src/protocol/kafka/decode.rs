@@ -3,11 +3,9 @@
 use super::errors;
 use super::records;
 use super::schema::{Field, Kind};
+use crate::protocol::MASKED;
 use crate::protocol::cursor::Cursor;
 use crate::record::{self, Value};
-
-/// What stands for a secret.
-const MASK: Value = Value::Text(std::borrow::Cow::Borrowed("***"));
 
 /// How much of all values of one message is kept, in bytes, each value counted with [`VALUE_COST`] besides.
 const KEEP_MAX: usize = 32 << 10;
@@ -162,7 +160,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn masked(&self, name: &str, value: Value) -> Value {
-        if name == "auth_bytes" && !self.show_secrets && value != Value::Null { MASK } else { value }
+        if name == "auth_bytes" && !self.show_secrets && value != Value::Null { MASKED } else { value }
     }
 
     /// Keeps what a summary tells.

@@ -23,7 +23,7 @@ mod tests;
 use super::endpoint::of_summary;
 use super::exchange::{self, Half, Pending};
 use super::framed::{Driver, Frame, Framed, Head, KEEP_MAX};
-use super::{End, Input, Options, Output, Parser, Protocol, Resync};
+use super::{End, Input, MASKED, Options, Output, Parser, Protocol, Resync};
 use crate::event::{Cause, Direction, Timestamp};
 use crate::record::{Field, Value};
 use api::Api;
@@ -262,7 +262,7 @@ impl Kafka {
     fn token(&self, bytes: &[u8], frame: &Frame<'_>) -> Half {
         let shown = match self.options.show_secrets {
             true => Value::Bytes(bytes[..bytes.len().min(self.options.max_field)].to_vec()),
-            false => Value::Text("***".into()),
+            false => MASKED,
         };
         let fields = vec![Field::new("auth_bytes", shown), size(frame)];
         half(frame, format!("SASL {} bytes", frame.length - 4), fields)
@@ -303,7 +303,7 @@ fn body(
 
 /// Notes what a message lacks.
 fn finish(half: &mut Half, read: Result<(), Stop>, decoder: &Decoder<'_>, notes: &Notes, frame: &Frame<'_>) {
-    let has_more = half.message.fields.iter().any(|field| field.name == "trailing_bytes");
+    let has_more = half.message.field("trailing_bytes").is_some();
     if is_undecoded(&half.message.fields) || has_more || notes.is_packed {
         half.add_cause(Cause::Unsupported);
     }

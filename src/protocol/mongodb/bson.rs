@@ -2,15 +2,13 @@
 //! JSON (<https://github.com/mongodb/specifications/blob/master/source/extended-json/extended-json.md>) names them.
 
 use super::decimal;
+use crate::protocol::MASKED;
 use crate::protocol::cursor::Cursor;
 use crate::record::Value;
 use data_encoding::BASE64;
 
 /// How deep documents may lie in each other; servers take 200 (`BSONDepth::kDefaultMaxAllowableDepth`).
 const DEPTH_MAX: usize = 200;
-
-/// What stands for a secret.
-pub const MASK: &str = "***";
 
 /// The smallest document: its length and the byte that ends it.
 const DOCUMENT_MIN: usize = 5;
@@ -333,7 +331,7 @@ impl Shower {
 
     fn element(&mut self, element: Element<'_>, place: Place, depth: usize) -> Value {
         if !self.show_secrets && is_secret(element.name, place) && !matches!(element.kind, NULL) {
-            return Value::Text(MASK.into());
+            return MASKED;
         }
         let within = match (place, element.name) {
             (Place::Body | Place::Authenticate, b"speculativeAuthenticate") => Place::Login,

@@ -195,10 +195,9 @@ impl MongoDb {
             return;
         }
         let request = self.requests.take(&header.response_to);
-        let asked = request.as_ref().map(|request| &request.message.fields);
-        let is = |fields: &Vec<Field>, name: &str| fields.iter().any(|field| field.name == name);
-        let to_query = asked.is_some_and(|fields| !is(fields, "command"))
-            && request.as_ref().is_some_and(|request| request.summary.starts_with("OP_"));
+        let is_query =
+            |request: &Half| request.message.field("command").is_none() && request.summary.starts_with("OP_");
+        let to_query = request.as_ref().is_some_and(is_query);
         let mut shown = message.response(to_query, self.options);
         let stream = self.streams.iter().position(|(id, _)| *id == header.response_to);
         let stream = stream.and_then(|at| self.streams.remove(at)).map(|(_, summary)| summary);
@@ -222,9 +221,7 @@ impl MongoDb {
         if let Some(id) = message.cursor() {
             // A command that goes on with a cursor did not open it.
             let is_known = self.cursors.iter().any(|(of, _)| *of == id);
-            let continues = request.is_some_and(|request| {
-                request.message.fields.iter().any(|field| field.name == "cursorOpenedBy")
-            });
+            let continues = request.is_some_and(|request| request.message.field("cursorOpenedBy").is_some());
             if id != 0 && !is_known && !continues {
                 if self.cursors.len() >= CURSORS_MAX {
                     self.cursors.pop_front();
@@ -246,8 +243,8 @@ impl MongoDb {
 
 /// Whether a query of the time before OP_MSG asks for all that there is.
 fn is_exhaust(request: &Half) -> bool {
-    let flags = request.message.fields.iter().find(|field| field.name == "flagBits");
-    matches!(flags, Some(Field { value: Value::List(flags), .. }) if flags.contains(&Value::Text("exhaust".into())))
+    let flags = request.message.field("flagBits");
+    matches!(flags, Some(Value::List(flags)) if flags.contains(&Value::Text("exhaust".into())))
 }
 
 fn half(frame: &Frame<'_>, shown: Shown, causes: &[Cause]) -> Half {

@@ -1,12 +1,9 @@
 //! What messages mean: their fields and summaries, secrets masked.
 
 use super::message::{Body, Header, Kind, Pairs};
-use crate::protocol::Options;
 use crate::protocol::cursor::Cursor;
+use crate::protocol::{MASKED, Options};
 use crate::record::{Field, Value};
-
-/// What stands for a secret.
-const MASK: &str = "***";
 
 /// How many bytes of a name, a value or a reason are shown.
 const TEXT_MAX: usize = 512;
@@ -116,7 +113,7 @@ impl Shown {
         let mut list = Vec::new();
         for (key, value) in pairs {
             let is_secret = is_secret(key) && !options.show_secrets;
-            let shown = if is_secret { Value::Text(MASK.into()) } else { context(key, value) };
+            let shown = if is_secret { MASKED } else { context(key, value) };
             self.is_cut |= value.len() > TEXT_MAX && !is_secret;
             list.push((bytes(key), shown));
         }

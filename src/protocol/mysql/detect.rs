@@ -8,6 +8,7 @@ use super::handshake;
 use super::packet::{self, ERR, HEADER, header};
 use super::shape::{self, Shape, Side, shape};
 use crate::event::Direction;
+use crate::protocol::judgement::Judgement;
 use crate::protocol::{Resync, Sample, Verdict};
 
 /// How many bytes are looked at to judge a connection.
@@ -87,15 +88,6 @@ fn chain(side: Side, data: &[u8]) -> Chain {
     chain
 }
 
-/// Whether a place is the beginning of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Judgement {
-    Yes,
-    No,
-    /// More bytes will tell.
-    Wait,
-}
-
 /// Where a call or packet begins, a packet of the protocol does more often than not: there one is enough if its
 /// contents agree with it. Elsewhere it takes two in a row, one of them with contents that do not come by chance, or
 /// four.
@@ -122,14 +114,8 @@ pub fn boundary(sides: &[Side], data: &[u8], at_event: bool) -> Resync {
     if data.is_empty() {
         return Resync::Skip(0);
     }
-    let judge_all = |data: &[u8], at_event: bool| {
-        let judgements = sides.iter().map(|&side| judge(side, data, at_event));
-        judgements.fold(Judgement::No, |best, next| match (best, next) {
-            (Judgement::Yes, _) | (_, Judgement::Yes) => Judgement::Yes,
-            (Judgement::Wait, _) | (_, Judgement::Wait) => Judgement::Wait,
-            _ => Judgement::No,
-        })
-    };
+    let judge_all =
+        |data: &[u8], at_event: bool| Judgement::best(sides.iter().map(|&side| judge(side, data, at_event)));
     let may_begin = sides.contains(&Side::Client);
     // What is certain further behind counts more than what may become so.
     let mut waits = None;

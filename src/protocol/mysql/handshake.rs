@@ -4,7 +4,7 @@
 //! (<https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase.html>).
 
 use super::packet::{self, Packet, bytes, capability, number, status_flags, text, until_zero};
-use super::sql::MASK;
+use crate::protocol::MASK;
 use crate::protocol::cursor::Cursor;
 use crate::record::{Field, Value};
 

@@ -1,7 +1,5 @@
 //! SQL as text: on one line, in part, and without the passwords that some statements hold.
-
-/// What stands for a secret.
-pub const MASK: &str = "***";
+use crate::protocol::MASK;
 
 /// How many characters of a statement a summary shows.
 const LINE_MAX: usize = 200;

@@ -3,13 +3,10 @@
 use super::HEADERS_MAX;
 use super::line::{Line, Op};
 use crate::event::Cause;
-use crate::protocol::Options;
 use crate::protocol::exchange::Half;
 use crate::protocol::framed::Frame;
+use crate::protocol::{MASKED, Options};
 use crate::record::{Field, Value};
-
-/// What stands for a secret.
-const MASK: &str = "***";
 
 /// How many headers of a message are kept.
 const COUNT_MAX: usize = 256;
@@ -57,8 +54,7 @@ fn json(line: &Line<'_>, options: Options, fields: &mut Vec<Field>) -> String {
     let name = line.op.name();
     let Ok(serde_json::Value::Object(members)) = serde_json::from_slice(line.rest) else {
         // Secrets can't be found in what can't be read.
-        let shown =
-            if options.show_secrets { Value::Bytes(line.rest.to_vec()) } else { Value::Text(MASK.into()) };
+        let shown = if options.show_secrets { Value::Bytes(line.rest.to_vec()) } else { MASKED };
         fields.push(Field::new("options", shown));
         return name.to_owned();
     };
@@ -81,7 +77,7 @@ fn json(line: &Line<'_>, options: Options, fields: &mut Vec<Field>) -> String {
     for (key, value) in members {
         let is_secret = line.op == Op::Connect && SECRETS.contains(&key.as_str()) && !options.show_secrets;
         // An account can be chosen by a token in the place of the user.
-        let value = if is_secret && !value.is_null() { Value::Text(MASK.into()) } else { value_of(value) };
+        let value = if is_secret && !value.is_null() { MASKED } else { value_of(value) };
         pairs.push((Value::Bytes(key.into_bytes()), value));
     }
     fields.push(Field::new("options", Value::Map(pairs)));
@@ -184,8 +180,7 @@ fn read_headers(bytes: &[u8], show_secrets: bool, cut: &mut bool) -> (Option<Vec
         let at = memchr::memchr(b':', line).unwrap_or(line.len());
         let (name, value) = (&line[..at], line.get(at + 1..).unwrap_or_default().trim_ascii());
         let is_secret = SECRET_HEADERS.iter().any(|secret| name.eq_ignore_ascii_case(secret));
-        let value =
-            if is_secret && !show_secrets { Value::Text(MASK.into()) } else { Value::Bytes(value.to_vec()) };
+        let value = if is_secret && !show_secrets { MASKED } else { Value::Bytes(value.to_vec()) };
         headers.push((Value::Bytes(name.to_vec()), value));
     }
     (status.filter(|status| !status.is_empty()), headers)

@@ -2,13 +2,12 @@
 
 use super::message;
 use super::request::{number, quoted};
-use super::sql::MASK;
 use super::values::Raw;
 use crate::event::Cause;
-use crate::protocol::Options;
 use crate::protocol::cursor::Cursor;
 use crate::protocol::exchange::Half;
 use crate::protocol::framed::Frame;
+use crate::protocol::{MASKED, Options};
 use crate::record::{Field, Value};
 
 /// How many results of one answer are shown by themselves (a Query can hold any number of statements).
@@ -268,7 +267,7 @@ impl Answer {
         let key = if self.options.show_secrets {
             Value::Bytes(data_encoding::HEXLOWER.encode(cursor.rest()).into_bytes())
         } else {
-            Value::Text(MASK.into())
+            MASKED
         };
         self.extra.push(Field::new("process_id", Value::Number(pid.into())));
         self.extra.push(Field::new("secret_key", key));

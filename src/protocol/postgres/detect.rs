@@ -7,6 +7,7 @@
 use super::message::{self, Shape, Side};
 use super::startup;
 use crate::event::Direction;
+use crate::protocol::judgement::Judgement;
 use crate::protocol::{Resync, Sample, Verdict};
 
 /// How many bytes are looked at to judge a connection.
@@ -61,15 +62,6 @@ fn chain(side: Side, data: &[u8]) -> Chain {
     chain
 }
 
-/// Whether a place is the beginning of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Judgement {
-    Yes,
-    No,
-    /// More bytes will tell.
-    Wait,
-}
-
 /// Where a call or packet begins, a message does more often than not: there one is enough if its contents agree with
 /// it. Elsewhere it takes two in a row, one of them with contents that do not come by chance, or three.
 fn judge(side: Side, data: &[u8], at_event: bool) -> Judgement {
@@ -96,14 +88,8 @@ pub fn boundary(sides: &[Side], data: &[u8], at_event: bool, packets: bool) -> R
     if data.is_empty() {
         return Resync::Skip(0);
     }
-    let judge_all = |data: &[u8], at_event: bool| {
-        let judgements = sides.iter().map(|&side| judge(side, data, at_event));
-        judgements.fold(Judgement::No, |best, next| match (best, next) {
-            (Judgement::Yes, _) | (_, Judgement::Yes) => Judgement::Yes,
-            (Judgement::Wait, _) | (_, Judgement::Wait) => Judgement::Wait,
-            _ => Judgement::No,
-        })
-    };
+    let judge_all =
+        |data: &[u8], at_event: bool| Judgement::best(sides.iter().map(|&side| judge(side, data, at_event)));
     if at_event {
         if packets && matches!(startup::is_packet(data), Ok(whole) if whole || data.len() < 8) {
             return if startup::is_packet(data) == Ok(true) { Resync::Found(0) } else { Resync::Skip(0) };

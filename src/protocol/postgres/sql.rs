@@ -1,9 +1,7 @@
 //! SQL as text: on one line, in part, and without the passwords that some statements hold.
 
+use crate::protocol::MASK;
 use memchr::memmem;
-
-/// What stands for a secret.
-pub const MASK: &str = "***";
 
 /// How many characters of a statement a summary shows.
 const LINE_MAX: usize = 200;

@@ -5,7 +5,7 @@
 
 use super::message::HEADER;
 use super::request::quoted;
-use super::sql::MASK;
+use crate::protocol::MASKED;
 use crate::protocol::cursor::Cursor;
 use crate::protocol::framed::Frame;
 use crate::record::{Field, Value};
@@ -123,7 +123,7 @@ pub fn cancel(data: &[u8], show_secrets: bool) -> (String, Vec<Field>) {
     let mut cursor = Cursor::new(data.get(HEADER_UNTYPED..).unwrap_or_default());
     let pid = cursor.u32().unwrap_or(0);
     let hex = data_encoding::HEXLOWER.encode(cursor.rest());
-    let key = if show_secrets { Value::Text(hex.into()) } else { Value::Text(MASK.into()) };
+    let key = if show_secrets { Value::Text(hex.into()) } else { MASKED };
     let fields = vec![Field::new("process_id", Value::Number(pid.into())), Field::new("secret_key", key)];
     (format!("CancelRequest for process {pid}"), fields)
 }
@@ -229,5 +229,5 @@ pub fn asks(data: &[u8]) -> Option<Asked> {
 }
 
 fn secret(bytes: &[u8], show: bool) -> Value {
-    if show { Value::Bytes(bytes.to_vec()) } else { Value::Text(MASK.into()) }
+    if show { Value::Bytes(bytes.to_vec()) } else { MASKED }
 }

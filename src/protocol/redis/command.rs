@@ -6,6 +6,7 @@
 
 use super::element::{Element, Piece};
 use super::pairing::{Class, Effect};
+use crate::protocol::{MASK, MASKED};
 use crate::record::{Field, Value};
 
 /// What the first argument of a command is.
@@ -164,9 +165,6 @@ fn effect(name: &str, words: [Option<&[u8]>; 3], arguments: Option<u64>) -> Effe
     }
 }
 
-/// What stands for a secret.
-const MASKED: Value = Value::Text(std::borrow::Cow::Borrowed("***"));
-
 /// Parameters of CONFIG whose values are secret.
 const SECRET_PARAMETERS: [&str; 4] =
     ["requirepass", "masterauth", "tls-key-file-pass", "tls-client-key-file-pass"];
@@ -244,7 +242,7 @@ fn mask_rule(rule: &mut Value) {
     if let Value::Bytes(text) = rule
         && let Some(&sign @ (b'>' | b'<' | b'#' | b'!')) = text.first()
     {
-        *text = [&[sign], &b"***"[..]].concat();
+        *text = [&[sign], MASK.as_bytes()].concat();
     }
 }
 
