@@ -74,21 +74,22 @@ struct {
 
 static __always_inline struct walk *this_walk(void)
 {
-	u32 slot = !cfg_traffic && has_claim();
+	u32 slot = cfg_returns && has_claim();
 
 	return bpf_map_lookup_elem(&walks, &slot);
 }
 
 static __always_inline struct walk *new_walk(const struct call *call, s64 result)
 {
-	struct walk *walk = this_walk();
+	u32 slot = cfg_returns && has_claim();
+	struct walk *walk = bpf_map_lookup_elem(&walks, &slot);
 
 	if (!walk)
 		return NULL;
 	walk = CLEARED(walk, offsetof(struct walk, payload));
 	walk->call = *call;
 	walk->call.result = result;
-	walk->scratch = !cfg_traffic && has_claim() ? SCRATCH_FUNCTION : SCRATCH_CALL;
+	walk->scratch = slot ? SCRATCH_FUNCTION : SCRATCH_CALL;
 	walk->over = SD_FAULT; /* the call moved more than its buffers hold: they changed under it */
 	return walk;
 }

@@ -528,8 +528,9 @@ fn processors() -> u64 {
 
 /// Loads only what the way of tracing needs, see `src/bpf/socket.bpf.c`.
 fn select_hooks(open: &mut skeleton::OpenSocketSkel<'_>, traffic: bool) {
+    let returns = uring::select_hooks(&mut open.progs, traffic);
     if let Some(settings) = open.maps.rodata_data.as_deref_mut() {
-        settings.cfg_traffic = traffic;
+        (settings.cfg_traffic, settings.cfg_returns) = (traffic, returns);
     }
     let progs = &mut open.progs;
     for program in [&mut progs.on_send, &mut progs.on_receive, &mut progs.on_read] {
@@ -544,36 +545,36 @@ fn select_hooks(open: &mut skeleton::OpenSocketSkel<'_>, traffic: bool) {
     for program in [&mut progs.on_sys_enter_close, &mut progs.on_sys_enter, &mut progs.on_sys_exit] {
         program.set_autoload(!traffic);
     }
-    uring::select_hooks(progs, traffic);
 }
 
 fn attach_probes(skel: &SocketSkel<'_>) -> Result<Vec<Link>, Error> {
     let progs = &skel.progs;
     // Ends first: an end that is seen early is known, a call before its connection's end must be.
     let mut links = vec![
-        attach("tp_btf/tcp_destroy_sock", &progs.on_destroy)?,
-        attach("tp_btf/tcp_destroy_sock", &progs.on_destroy_nested)?,
-        attach("tp_btf/inet_sock_set_state", &progs.on_set_state)?,
-        attach("tp_btf/inet_sock_set_state", &progs.on_set_state_nested)?,
+        attach(&progs.on_destroy)?,
+        attach(&progs.on_destroy_nested)?,
+        attach(&progs.on_set_state)?,
+        attach(&progs.on_set_state_nested)?,
     ];
     links.extend(uring::attach_probes(progs)?);
     if progs.on_send.autoload() {
-        links.push(attach("tp_btf/sock_send_length", &progs.on_send)?);
-        links.push(attach("tp_btf/sock_recv_length", &progs.on_receive)?);
-        links.push(attach("tp_btf/tcp_rcv_space_adjust", &progs.on_read)?);
+        links.push(attach(&progs.on_send)?);
+        links.push(attach(&progs.on_receive)?);
+        links.push(attach(&progs.on_read)?);
         links.extend(offered::attach_connects(progs)?);
     } else {
         links.push(match attach_to_close(&progs.on_sys_enter_close) {
             Some(link) => link,
-            None => attach("tp_btf/sys_enter", &progs.on_sys_enter)?,
+            None => attach(&progs.on_sys_enter)?,
         });
-        links.push(attach("tp_btf/sys_exit", &progs.on_sys_exit)?);
+        links.push(attach(&progs.on_sys_exit)?);
     }
     Ok(links)
 }
 
-fn attach(hook: &str, program: &ProgramMut<'_>) -> Result<Link, Error> {
-    program.attach().map_err(|error| refused(hook, &error))
+/// Puts a program where its section says.
+fn attach(program: &ProgramMut<'_>) -> Result<Link, Error> {
+    program.attach().map_err(|error| refused(&program.section().to_string_lossy(), &error))
 }
 
 /// Who sent a datagram is asked of the control groups; where calls are hooked, they tell. Says why it can't be asked.

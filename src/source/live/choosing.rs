@@ -1,8 +1,9 @@
 //! Whom the probes trace, and what they leave out: settings, tables and hooks of `src/bpf/targets.h` and
 //! `src/bpf/filter.h`.
 
+use super::offered::attach_loaded;
 use super::skeleton::{OpenSocketSkel, SocketSkel, types};
-use super::{Options, add, attach, cannot_load, refused, run_iterator};
+use super::{Options, add, cannot_load, refused, run_iterator};
 use crate::event::Direction;
 use crate::process::Process;
 use crate::source::Error;
@@ -131,18 +132,8 @@ fn put(map: &impl MapCore, key: &[u8], value: &[u8]) -> Result<(), Error> {
 /// Attaches the hooks that keep the table of targets up to date, then finds those there are.
 pub(super) fn attach_probes(skel: &SocketSkel<'_>, options: &Options) -> Result<Vec<Link>, Error> {
     let progs = &skel.progs;
-    let mut links = Vec::new();
     // The end first: who is entered must be seen to go.
-    for (hook, program) in [
-        ("tp_btf/sched_process_free", &progs.on_free),
-        ("tp_btf/sched_process_fork", &progs.on_fork),
-        ("tp_btf/task_rename", &progs.on_rename),
-        ("tp_btf/cgroup_attach_task", &progs.on_move),
-    ] {
-        if program.autoload() {
-            links.push(attach(hook, program)?);
-        }
-    }
+    let links = attach_loaded([&progs.on_free, &progs.on_fork, &progs.on_rename, &progs.on_move])?;
     if options.finds() {
         let listing = progs.list_targets.attach_iter_with_opts(IterOpts::None);
         run_iterator(&listing.map_err(|error| refused("iter/task", &error))?)?;

@@ -3,8 +3,8 @@
 use super::skeleton::{OpenSocketProgs, SocketProgs};
 use super::{Hooks, attach};
 use crate::source::{Error, hooks};
-use libbpf_rs::Link;
 use libbpf_rs::btf::{self, Btf};
+use libbpf_rs::{Link, OpenProgramMut, ProgramMut};
 
 /// True where the hooks are to be in the sockets.
 pub(super) fn in_sockets(hooks: Hooks) -> Result<bool, Error> {
@@ -32,31 +32,52 @@ pub(super) fn has_tracepoint(name: &str) -> bool {
 
 /// True where the kernel has this function for BPF programs.
 pub(super) fn kernel_has(function: &str) -> bool {
-    let btf = Btf::from_vmlinux();
-    btf.is_ok_and(|btf| btf.type_by_name::<btf::types::Func<'_>>(function).is_some())
+    Btf::from_vmlinux().is_ok_and(|btf| has_function(&btf, function))
+}
+
+fn has_function(btf: &Btf<'_>, name: &str) -> bool {
+    btf.type_by_name::<btf::types::Func<'_>>(name).is_some()
 }
 
 /// Loads the programs at the return of the functions behind connect, where sockets tell of `traffic` and the kernel
 /// lets programs be attached to functions.
 pub(super) fn select_connects(progs: &mut OpenSocketProgs<'_>, traffic: bool) {
-    let returns = traffic && hooks::grants(&[hooks::RETURNS]);
-    for (function, program) in [
-        ("inet_stream_connect", &mut progs.on_stream_connect),
-        ("inet_dgram_connect", &mut progs.on_dgram_connect),
-        ("unix_stream_connect", &mut progs.on_unix_stream_connect),
-        ("unix_dgram_connect", &mut progs.on_unix_dgram_connect),
-    ] {
-        program.set_autoload(returns && kernel_has(function));
+    let programs = [
+        &mut progs.on_stream_connect,
+        &mut progs.on_dgram_connect,
+        &mut progs.on_unix_stream_connect,
+        &mut progs.on_unix_dgram_connect,
+    ];
+    select_returns(programs, traffic && hooks::grants(&[hooks::RETURNS]));
+}
+
+/// Loads programs at the return of functions (fexit) where that is `granted`, as far as the kernel has the functions.
+pub(super) fn select_returns<'a, 'o: 'a>(
+    programs: impl IntoIterator<Item = &'a mut OpenProgramMut<'o>>,
+    granted: bool,
+) {
+    // The kernel's types take a while to read.
+    let btf = granted.then(Btf::from_vmlinux).and_then(Result::ok);
+    for program in programs {
+        let section = program.section().to_string_lossy().into_owned();
+        let has = |btf: &Btf<'_>| section.strip_prefix("fexit/").is_some_and(|name| has_function(btf, name));
+        program.set_autoload(btf.as_ref().is_some_and(has));
     }
 }
 
 /// Attaches those that were loaded.
 pub(super) fn attach_connects(progs: &SocketProgs<'_>) -> Result<Vec<Link>, Error> {
-    let all = [
+    attach_loaded([
         &progs.on_stream_connect,
         &progs.on_dgram_connect,
         &progs.on_unix_stream_connect,
         &progs.on_unix_dgram_connect,
-    ];
-    all.into_iter().filter(|program| program.autoload()).map(|program| attach("fexit", program)).collect()
+    ])
+}
+
+/// Attaches those of the programs that were loaded, in this order.
+pub(super) fn attach_loaded<'a, 'o: 'a>(
+    programs: impl IntoIterator<Item = &'a ProgramMut<'o>>,
+) -> Result<Vec<Link>, Error> {
+    programs.into_iter().filter(|program| program.autoload()).map(attach).collect()
 }

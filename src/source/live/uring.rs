@@ -1,15 +1,14 @@
 //! What io_uring moves: which of it the kernel's hooks have, see `src/bpf/uring.h`.
 
-use super::offered::{has_tracepoint, kernel_has, sockets_tell_of_traffic};
+use super::Live;
+use super::offered::{attach_loaded, has_tracepoint, select_returns, sockets_tell_of_traffic};
 use super::skeleton::{OpenSocketProgs, SocketProgs};
-use super::{Live, attach};
 use crate::event::Direction;
 use crate::source::{Error, hooks};
 use libbpf_rs::Link;
 
 const SEND: &str = "fentry/security_socket_sendmsg";
 const RECEIVE: &str = "fentry/security_socket_recvmsg";
-const TCP_SEND: &str = "tp_btf/tcp_sendmsg_locked";
 
 /// Whose payload a trace has of what io_uring moves. None has what goes through registered buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,46 +63,44 @@ impl Live {
     }
 }
 
-/// Loads what the kernel grants, where sockets tell of their `traffic`.
-pub(super) fn select_hooks(progs: &mut OpenSocketProgs<'_>, traffic: bool) {
+/// Loads what the kernel grants, where sockets tell of their `traffic`, or do not. True where functions tell instead.
+pub(super) fn select_hooks(progs: &mut OpenSocketProgs<'_>, traffic: bool) -> bool {
     let reach = UringReach::of(traffic);
     progs.on_send_begin.set_autoload(reach == UringReach::Everything);
     progs.on_receive_begin.set_autoload(reach == UringReach::Everything);
     progs.on_send_piece.set_autoload(reach == UringReach::TcpSends);
+    let moves = [
+        &mut progs.on_inet_sendmsg,
+        &mut progs.on_inet_recvmsg,
+        &mut progs.on_inet6_sendmsg,
+        &mut progs.on_inet6_recvmsg,
+        &mut progs.on_unix_stream_sendmsg,
+        &mut progs.on_unix_stream_recvmsg,
+        &mut progs.on_unix_dgram_sendmsg,
+        &mut progs.on_unix_dgram_recvmsg,
+        &mut progs.on_unix_seqpacket_sendmsg,
+        &mut progs.on_unix_seqpacket_recvmsg,
+    ];
     let returns = reach == UringReach::Everything && !traffic;
-    for (function, program) in [
-        ("inet_sendmsg", &mut progs.on_inet_sendmsg),
-        ("inet_recvmsg", &mut progs.on_inet_recvmsg),
-        ("inet6_sendmsg", &mut progs.on_inet6_sendmsg),
-        ("inet6_recvmsg", &mut progs.on_inet6_recvmsg),
-        ("unix_stream_sendmsg", &mut progs.on_unix_stream_sendmsg),
-        ("unix_stream_recvmsg", &mut progs.on_unix_stream_recvmsg),
-        ("unix_dgram_sendmsg", &mut progs.on_unix_dgram_sendmsg),
-        ("unix_dgram_recvmsg", &mut progs.on_unix_dgram_recvmsg),
-        ("unix_seqpacket_sendmsg", &mut progs.on_unix_seqpacket_sendmsg),
-        ("unix_seqpacket_recvmsg", &mut progs.on_unix_seqpacket_recvmsg),
-    ] {
-        program.set_autoload(returns && kernel_has(function));
-    }
+    select_returns(moves, returns);
+    returns
 }
 
 /// Puts those in place that were loaded.
 pub(super) fn attach_probes(progs: &SocketProgs<'_>) -> Result<Vec<Link>, Error> {
-    let hooks = [
-        (SEND, &progs.on_send_begin),
-        (RECEIVE, &progs.on_receive_begin),
-        (TCP_SEND, &progs.on_send_piece),
-        ("fexit/inet_sendmsg", &progs.on_inet_sendmsg),
-        ("fexit/inet_recvmsg", &progs.on_inet_recvmsg),
-        ("fexit/inet6_sendmsg", &progs.on_inet6_sendmsg),
-        ("fexit/inet6_recvmsg", &progs.on_inet6_recvmsg),
-        ("fexit/unix_stream_sendmsg", &progs.on_unix_stream_sendmsg),
-        ("fexit/unix_stream_recvmsg", &progs.on_unix_stream_recvmsg),
-        ("fexit/unix_dgram_sendmsg", &progs.on_unix_dgram_sendmsg),
-        ("fexit/unix_dgram_recvmsg", &progs.on_unix_dgram_recvmsg),
-        ("fexit/unix_seqpacket_sendmsg", &progs.on_unix_seqpacket_sendmsg),
-        ("fexit/unix_seqpacket_recvmsg", &progs.on_unix_seqpacket_recvmsg),
-    ];
-    let loaded = hooks.into_iter().filter(|(_, program)| program.autoload());
-    loaded.map(|(hook, program)| attach(hook, program)).collect()
+    attach_loaded([
+        &progs.on_send_begin,
+        &progs.on_receive_begin,
+        &progs.on_send_piece,
+        &progs.on_inet_sendmsg,
+        &progs.on_inet_recvmsg,
+        &progs.on_inet6_sendmsg,
+        &progs.on_inet6_recvmsg,
+        &progs.on_unix_stream_sendmsg,
+        &progs.on_unix_stream_recvmsg,
+        &progs.on_unix_dgram_sendmsg,
+        &progs.on_unix_dgram_recvmsg,
+        &progs.on_unix_seqpacket_sendmsg,
+        &progs.on_unix_seqpacket_recvmsg,
+    ])
 }
