@@ -5,7 +5,7 @@ mod common;
 
 use common::captures::count;
 use common::observed::{Observed, essence, records_of};
-use common::peer::{eventually, free_port, patience};
+use common::peer::{comes_true, eventually, free_port, patience};
 use common::trace::require_bpf;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// Where Debian and Ubuntu install Python packages for.
 const PYTHON: &str = "/usr/bin/python3";
@@ -61,12 +60,11 @@ impl Rabbit {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let mut rabbit = Rabbit { registry, script, address, folder };
         // It takes longer to start than anything else here.
-        let deadline = Instant::now() + 4 * patience();
-        while TcpStream::connect(address).is_err() {
-            assert!(Instant::now() < deadline, "not in time: the server listens");
+        let listens = comes_true(4 * patience(), || {
             assert!(matches!(rabbit.script.try_wait(), Ok(None)), "the server does not start");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+            TcpStream::connect(address).is_ok()
+        });
+        assert!(listens, "not in time: the server listens");
         rabbit
     }
 

@@ -1,12 +1,11 @@
 //! A MariaDB server of the test's own, and a client of its library.
 
-use super::peer::{eventually, free_port, patience};
+use super::peer::{comes_true, eventually, free_port, patience};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
 /// The password of the user `tester`.
 pub const PASSWORD: &str = "hunter2";
@@ -89,10 +88,7 @@ impl MariaDb {
 
     fn stop(&mut self) {
         let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
-        let deadline = Instant::now() + patience();
-        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
+        comes_true(patience(), || !matches!(self.child.try_wait(), Ok(None)));
     }
 }
 

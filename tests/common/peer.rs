@@ -18,10 +18,20 @@ pub fn patience() -> Duration {
 }
 
 /// Polls until `condition` holds; fails the test when it does not in time.
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + patience();
-    while !condition() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
+pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    assert!(comes_true(patience(), condition), "not in time: {what}");
+}
+
+/// Polls until `condition` holds; false where it does not for so long.
+pub fn comes_true(within: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + within;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,13 +1,12 @@
 //! A PostgreSQL server of the test's own, and clients that wait to be watched.
 
-use super::peer::{eventually, free_port, patience};
+use super::peer::{comes_true, eventually, free_port, patience};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Instant;
 
 /// The password of the role `postgres`.
 pub const PASSWORD: &str = "hunter2";
@@ -88,10 +87,7 @@ impl Postgres {
     /// Immediate shutdown: all its processes end, and its shared memory goes.
     fn stop(&mut self) {
         let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGQUIT);
-        let deadline = Instant::now() + patience();
-        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
+        comes_true(patience(), || !matches!(self.child.try_wait(), Ok(None)));
     }
 }
 

@@ -1,12 +1,12 @@
 //! A sockdbg, or another program, at work beside the test: what it says, how it ends.
 
-use super::peer::patience;
+use super::peer::{comes_true, patience};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A program of this project, as it was built with the tests; or from the folder SOCKDBG_TEST_PROGRAMS, where the
 /// tests run elsewhere.
@@ -93,17 +93,11 @@ impl Watcher {
 
     /// Waits for its end.
     pub fn end(mut self) -> Output {
-        let deadline = Instant::now() + patience();
-        let status: ExitStatus = loop {
-            if let Some(status) = self.child.0.try_wait().unwrap() {
-                break status;
-            }
-            if Instant::now() > deadline {
-                self.child.0.kill().unwrap();
-                panic!("the program does not end: {}", String::from_utf8_lossy(&self.stderr.join().unwrap()));
-            }
-            thread::sleep(Duration::from_millis(2));
-        };
+        if !comes_true(patience(), || self.child.0.try_wait().unwrap().is_some()) {
+            self.child.0.kill().unwrap();
+            panic!("the program does not end: {}", String::from_utf8_lossy(&self.stderr.join().unwrap()));
+        }
+        let status = self.child.0.wait().unwrap();
         let (stdout, stderr) = (self.stdout.join().unwrap(), self.stderr.join().unwrap());
         Output { status, stdout, stderr }
     }
