@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use sockdbg::event::{Cause, Close, CloseReason, ConnId, Data, Direction, Event, Kind, Range};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::ControlFlow;
@@ -30,15 +31,30 @@ const THREADS: usize = 2;
 #[test]
 fn all_that_a_full_ring_refuses_is_told() {
     for ring in ["64K", "4K"] {
-        soak(ring, true);
+        soak(ring, TraceEnds::AfterTheLoad);
     }
 }
 
 #[test]
 fn a_trace_that_ends_under_full_load_tells_all_until_then() {
     for ring in ["64K", "16M"] {
-        soak(ring, false);
+        soak(ring, TraceEnds::UnderLoad);
     }
+}
+
+/// The ring is full when the trace ends, and stays so while connections end.
+#[test]
+fn a_trace_that_ends_while_its_recording_is_read_slowly_tells_all_until_then() {
+    soak("64K", TraceEnds::ReadSlowly);
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TraceEnds {
+    /// All of it is in the trace.
+    AfterTheLoad,
+    UnderLoad,
+    /// As before, and whoever reads the recording is slower than the load.
+    ReadSlowly,
 }
 
 /// How often each connection of the load asks before a trace may end: for a few seconds, or minutes.
@@ -47,8 +63,8 @@ fn rounds() -> u64 {
     if long { 10_000 } else { 100 }
 }
 
-/// Traces redis under load. `quiet`: the load ends before the trace does, and all of it is in the trace.
-fn soak(ring: &str, quiet: bool) {
+/// Traces redis under load.
+fn soak(ring: &str, ends: TraceEnds) {
     if !require_bpf() {
         return;
     }
@@ -59,13 +75,23 @@ fn soak(ring: &str, quiet: bool) {
     let pipe = folder.path().join("recording");
     nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).expect("a pipe");
     let load = Load::prepare(server.address);
+    let slow = folder.path().join("slow");
+    let read = if ends == TraceEnds::ReadSlowly {
+        nix::unistd::mkfifo(&slow, Mode::S_IRWXU).expect("a pipe");
+        let (from, to) = (pipe.clone(), slow.clone());
+        std::thread::spawn(move || pass_slowly(&from, &to, server.address));
+        slow
+    } else {
+        pipe.clone()
+    };
     let book = std::thread::spawn({
-        let (pipe, truth) = (pipe.clone(), load.truth.clone());
-        move || Book::read(&pipe, truth)
+        let truth = load.truth.clone();
+        move || Book::read(&read, truth)
     });
     let watcher = Watcher::recording(server.pid(), &pipe, &["--ring-size", ring]);
     let load = load.begin(rounds());
     load.has_asked();
+    let quiet = ends == TraceEnds::AfterTheLoad;
     let (output, done, after) = if quiet {
         let done = load.end();
         let after = Statistics::of(server.address);
@@ -80,7 +106,7 @@ fn soak(ring: &str, quiet: bool) {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
     let book = book.join().expect("the recording is read");
-    println!("ring {ring}, quiet {quiet}: {book}\n{said}");
+    println!("ring {ring}, {ends:?}: {book}\n{said}");
     book.check(&done, quiet);
     let [sent, received] = Direction::BOTH.map(|direction| book.sum(|side| side.moved, direction));
     if let Some(after) = after {
@@ -99,6 +125,21 @@ fn soak(ring: &str, quiet: bool) {
     }
     assert_eq!(causes, ["ring-full"]);
     assert!(lost > 0 && said.contains(&format!("\n  {lost} bytes in ")), "{lost} lost: {said}");
+}
+
+/// Passes a recording on, a piece of it each time that the server has answered on one more connection.
+fn pass_slowly(from: &Path, to: &Path, server: SocketAddr) {
+    let mut from = File::open(from).expect("a pipe");
+    let mut to = File::create(to).expect("a pipe");
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        let length = from.read(&mut piece).expect("a pipe");
+        if length == 0 {
+            return;
+        }
+        to.write_all(&piece[..length]).expect("it is read");
+        Statistics::of(server);
+    }
 }
 
 /// The residual is that of a comparison with the wire.

@@ -578,7 +578,7 @@ static __always_inline bool send_end(struct conn *conn, u32 reason, const struct
 		return send_close(conn, conn->reason, &conn->end);
 	if (send_close(conn, reason, head))
 		return true;
-	if (reason == SD_CLOSED || reason == SD_RESET) {
+	if (reason != SD_DESCRIPTOR) {
 		conn->reason = reason;
 		conn->end = *head;
 	}
@@ -642,7 +642,10 @@ static __always_inline bool in_motion(struct sock *sk, struct conn *conn)
  */
 static __noinline void end_if_reset(struct sock *sk, struct conn *conn)
 {
-	if (!conn->reset || conn->ended || conn->telling || in_motion(sk, conn))
+	if (!conn->reset || conn->ended || in_motion(sk, conn))
+		return;
+	/* Looked at last: a call whose bytes are in the account is being told of, or has been. */
+	if (*(volatile u32 *)&conn->telling)
 		return;
 	if (!conn->reason)
 		head_of_nobody(CLEARED(&conn->end, sizeof(conn->end)));

@@ -3,6 +3,7 @@
 //! What the records mean is left to [`crate::source::decode`]; what the probes do, to the C sources.
 
 mod choosing;
+mod listings;
 mod offered;
 mod pace;
 mod ring;
@@ -18,6 +19,7 @@ use crate::source::{Error, Sink, Source, Summary, cgroup, hooks, raw, tracepoint
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{ErrorKind, IterOpts, Link, MapCore, MapFlags, ProgramMut};
 use nix::time::{ClockId, clock_gettime};
+use listings::Listings;
 use pace::Sampling;
 use ring::{POLL_INTERVAL, Ring, wait, waker};
 use skeleton::{SocketSkel, SocketSkelBuilder, types};
@@ -35,11 +37,6 @@ pub use uring::UringReach;
 
 /// Size of the ring buffer where the user gives none: room for the bursts of a fast server.
 pub const DEFAULT_RING_SIZE: usize = 16 << 20;
-
-/// How long after one listing of the open sockets the next one comes, where processes have become targets since or
-/// there are connections of which it is not known who accepted them: after one that showed some, and at most.
-const LISTING_INTERVAL: Duration = Duration::from_millis(500);
-const LISTING_INTERVAL_MAX: Duration = Duration::from_secs(8);
 
 /// At the end of a trace, how long bytes that no call has told of may wait for theirs to return, and how many
 /// listings at least (to empty the ring between them may take longer); how long after one comes the next.
@@ -189,7 +186,7 @@ impl Live {
     fn pump(&mut self, ring: &Ring<'_>, taker: &RefCell<Taker<'_>>) -> Result<(), Error> {
         let waker = waker(&self.skel.maps.events).map_err(|errno| Error::Attach(errno.to_string()))?;
         let deadline = self.options.duration.map(|duration| Instant::now() + duration);
-        let mut refused_ends = 0;
+        let (mut refused_ends, mut all_told) = (0, true);
         let mut listings = Listings::new();
         let mut sampling = Sampling::new();
         loop {
@@ -209,43 +206,53 @@ impl Live {
                 // Shows connections on which nothing moves; the others show themselves. And which are no more.
                 let known = taker.borrow().records;
                 self.list_sockets()?;
-                self.list_conns(false, ring, taker)?;
+                all_told = self.list_conns()?;
+                ring.consume(taker)?;
                 listings.made(joined, taker.borrow().records != known);
             }
             let counted = self.counters().refused_ends;
-            if counted != refused_ends {
+            if counted != refused_ends || !all_told {
                 refused_ends = counted;
-                self.list_conns(false, ring, taker)?;
+                all_told = self.list_conns()?;
             }
         }
     }
 
-    /// Has the probes report the ends that a full ring refused and, when the trace is `ending`, where each
-    /// connection stands. Where the ring takes no more, empties it and goes on.
-    fn list_conns(&mut self, ending: bool, ring: &Ring<'_>, taker: &RefCell<Taker<'_>>) -> Result<(), Error> {
+    /// Has the probes tell where each connection stands: the trace ends. Where the ring takes no more, empties it and
+    /// goes on.
+    fn end_conns(&mut self, ring: &Ring<'_>, taker: &RefCell<Taker<'_>>) -> Result<(), Error> {
         let patient_until = Instant::now() + RETURN_TIME;
         for round in 0..LISTINGS_MAX {
-            let waits = ending && (round < PATIENT_ROUNDS || Instant::now() < patient_until);
+            let waits = round < PATIENT_ROUNDS || Instant::now() < patient_until;
             if let Some(bss) = self.skel.maps.bss_data.as_mut() {
-                (bss.ending, bss.waiting, bss.unlisted) = (u32::from(ending), u32::from(waits), 0);
+                (bss.ending, bss.waiting) = (1, u32::from(waits));
             }
-            let link = self
-                .skel
-                .progs
-                .list_conns
-                .attach_iter(self.skel.maps.conns.as_fd())
-                .map_err(|error| refused("iter/bpf_map_elem", &error))?;
-            run_iterator(&link)?;
             let before = taker.borrow().records;
+            let all_told = self.list_conns()?;
             ring.consume(taker)?;
-            if self.shared(|bss| &bss.unlisted) == 0 || taker.borrow().broken {
-                return Ok(());
+            if all_told || taker.borrow().broken {
+                break;
             }
             if taker.borrow().records == before {
                 std::thread::sleep(END_INTERVAL);
             }
         }
         Ok(())
+    }
+
+    /// Has the probes report the ends that a full ring refused. False: it has refused some again.
+    fn list_conns(&mut self) -> Result<bool, Error> {
+        if let Some(bss) = self.skel.maps.bss_data.as_mut() {
+            bss.unlisted = 0;
+        }
+        let link = self
+            .skel
+            .progs
+            .list_conns
+            .attach_iter(self.skel.maps.conns.as_fd())
+            .map_err(|error| refused("iter/bpf_map_elem", &error))?;
+        run_iterator(&link)?;
+        Ok(self.shared(|bss| &bss.unlisted) == 0)
     }
 
     /// True where every process that was to be traced has ended, and no other can become a target.
@@ -357,7 +364,7 @@ impl Source for Live {
             if self.counted_known() > 0 {
                 self.list_sockets()?;
             }
-            result = self.list_conns(true, &ring, &taker);
+            result = self.end_conns(&ring, &taker);
             taker.borrow_mut().finish();
         }
         let peak = ring.peak();
@@ -365,32 +372,6 @@ impl Source for Live {
         let summary = self.summary(&taker.into_inner(), peak);
         self.links.clear();
         result.map(|()| summary)
-    }
-}
-
-/// When the open sockets were listed, and are to be again.
-struct Listings {
-    last: Instant,
-    interval: Duration,
-    /// How many processes had joined the targets by then.
-    joined: u32,
-}
-
-impl Listings {
-    fn new() -> Listings {
-        Listings { last: Instant::now(), interval: LISTING_INTERVAL, joined: 0 }
-    }
-
-    /// `unclaimed`: there are connections of which it is not known who accepted them.
-    fn is_due(&self, joined: u32, unclaimed: bool) -> bool {
-        let elapsed = self.last.elapsed();
-        (unclaimed && elapsed >= self.interval) || (joined != self.joined && elapsed >= LISTING_INTERVAL)
-    }
-
-    fn made(&mut self, joined: u32, showed: bool) {
-        let longer = (self.interval * 2).min(LISTING_INTERVAL_MAX);
-        let interval = if showed { LISTING_INTERVAL } else { longer };
-        *self = Listings { last: Instant::now(), interval, joined };
     }
 }
 
