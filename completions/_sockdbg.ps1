@@ -119,6 +119,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
             [CompletionResult]::new('-a', '-a', [CompletionResultType]::ParameterName, 'Trace every process but sockdbg')
             [CompletionResult]::new('--all', '--all', [CompletionResultType]::ParameterName, 'Trace every process but sockdbg')
             [CompletionResult]::new('--stats', '--stats', [CompletionResultType]::ParameterName, 'Count records instead of showing them: by endpoint, with failures and percentiles of the latency, at the end')
+            [CompletionResult]::new('--all-messages', '--all-messages', [CompletionResultType]::ParameterName, 'Show keep-alives, too')
             [CompletionResult]::new('--show-secrets', '--show-secrets', [CompletionResultType]::ParameterName, 'Show passwords, tokens and cookies instead of masking them')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print no summary and no warning on stderr, only errors')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print no summary and no warning on stderr, only errors')

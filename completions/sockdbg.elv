@@ -113,6 +113,7 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand -a 'Trace every process but sockdbg'
             cand --all 'Trace every process but sockdbg'
             cand --stats 'Count records instead of showing them: by endpoint, with failures and percentiles of the latency, at the end'
+            cand --all-messages 'Show keep-alives, too'
             cand --show-secrets 'Show passwords, tokens and cookies instead of masking them'
             cand -q 'Print no summary and no warning on stderr, only errors'
             cand --quiet 'Print no summary and no warning on stderr, only errors'

@@ -113,6 +113,7 @@ calls\t'The exit of system calls'"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s f -l follow-forks -d 'Trace the children of the traced processes, too, and theirs'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s a -l all -d 'Trace every process but sockdbg'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l stats -d 'Count records instead of showing them: by endpoint, with failures and percentiles of the latency, at the end'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l all-messages -d 'Show keep-alives, too'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l show-secrets -d 'Show passwords, tokens and cookies instead of masking them'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s q -l quiet -d 'Print no summary and no warning on stderr, only errors'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s A -l ascii -d 'Show payload as text below its line, escaped'

@@ -4,9 +4,11 @@
 mod common;
 
 use common::captures::{assert_robust, count, expected, files, folder, histogram, run, text, try_run};
+use common::watcher::program;
 use sockdbg::event::Cause;
 use sockdbg::record::Record;
 use std::collections::BTreeMap;
+use std::process::Command;
 
 fn operations(records: &[&Record]) -> BTreeMap<String, usize> {
     let messages = records.iter().flat_map(|record| record.messages());
@@ -54,6 +56,33 @@ fn requests_are_paired_with_the_answer_in_their_inbox() {
         "MSG Greeter.SayHello 7 bytes -> PUB _INBOX.0XEGzLYG5gnvtA4SYvY6MU.e4lZhf8l 13 bytes",
     ];
     assert_eq!(pairs, expected);
+}
+
+/// In each of the captures every PING has its PONG.
+#[test]
+fn keep_alives_are_counted_and_not_shown_unless_asked_for() {
+    for (file, figure) in expected("ref.nats.ops") {
+        let figures = histogram(&figure);
+        assert_eq!(figures["PING"], figures["PONG"], "{file}");
+        let path = folder().join(&file);
+        let shown = |more: &[&str]| {
+            let args = ["conn-trace", "--color", "never", "-r", path.to_str().expect("UTF-8")];
+            let output =
+                Command::new(program("sockdbg")).args([&args, more].concat()).output().expect("sockdbg runs");
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).expect("text"))
+        };
+        let pings = |text: &str| text.lines().filter(|line| line.contains(" PING -> PONG")).count();
+        let [records, said] = shown(&[]);
+        assert_eq!(pings(&records), 0, "{records}");
+        let words = format!("{} keep-alives are not shown; --all-messages shows them", figures["PING"]);
+        assert!(said.contains(&words), "{said}");
+        let [all, said] = shown(&["--all-messages"]);
+        assert_eq!(pings(&all), figures["PING"], "{all}");
+        let others: Vec<&str> = all.lines().filter(|line| !line.contains(" PING -> PONG")).collect();
+        assert_eq!(records.lines().collect::<Vec<_>>(), others, "{file}");
+        assert!(!said.contains("keep-alives"), "{said}");
+        assert_eq!(pings(&shown(&["--filter", "summary~PING"])[0]), figures["PING"], "{file}");
+    }
 }
 
 #[test]

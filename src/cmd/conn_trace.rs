@@ -68,6 +68,13 @@ pub struct Args {
     #[arg(long, help_heading = "Output")]
     stats: bool,
 
+    /// Show keep-alives, too
+    ///
+    /// A keep-alive that is answered as it should be (PING, heartbeat, COM_PING) is counted and not shown in text, unless
+    /// --filter asks for records or -v 2 for every step. One that is not answered is shown like any other request.
+    #[arg(long, help_heading = "Output")]
+    all_messages: bool,
+
     /// Show passwords, tokens and cookies instead of masking them
     #[arg(long, help_heading = "Output")]
     show_secrets: bool,
@@ -116,6 +123,9 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     printer.show_stats();
     printer.check()?;
     printer.screen.flush()?;
+    if printer.hidden > 0 && !args.output.quiet {
+        say(&format!("{} keep-alives are not shown; --all-messages shows them", printer.hidden));
+    }
     let cut = summary.cut.clone();
     tally.end(summary);
     if !args.output.quiet && opened.live {
@@ -147,6 +157,9 @@ struct Printer {
     level: u8,
     filter: Option<Query>,
     stats: Option<Stats>,
+    /// Keep-alives are left out, and how many were.
+    hides_routine: bool,
+    hidden: u64,
     format: Format,
     paint: Paint,
     error: Option<io::Error>,
@@ -161,7 +174,10 @@ impl Printer {
         };
         let (level, filter) = (args.verbosity.level(), args.filter.clone());
         let stats = args.stats.then(Stats::default);
-        Printer { view, screen: Screen::new(live), level, filter, stats, format, paint, error: None }
+        let shows_all = args.all_messages || args.stats || filter.is_some() || level >= 2;
+        let hides_routine = !shows_all && format == Format::Text;
+        let screen = Screen::new(live);
+        Printer { view, screen, level, filter, stats, hides_routine, hidden: 0, format, paint, error: None }
     }
 
     fn show_stats(&mut self) {
@@ -203,6 +219,12 @@ impl Observer for Printer {
         }
         if let Some(stats) = &mut self.stats {
             return stats.count(info, &record);
+        }
+        if self.hides_routine
+            && info.protocol.and_then(protocol::named).is_some_and(|protocol| protocol.is_routine(&record))
+        {
+            self.hidden += 1;
+            return;
         }
         let shown = self.screen.show(|out| self.view.record(info, time, &record, out));
         self.error = self.error.take().or(shown.err());

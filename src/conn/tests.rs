@@ -14,6 +14,7 @@ static LINES: Protocol = Protocol {
     parser: |_| Box::new(Lines::default()),
     datagrams: None,
     endpoint: crate::protocol::endpoint::of_summary,
+    keep_alives: &[],
 };
 static PROTOCOLS: &[&Protocol] = &[&LINES];
 
@@ -24,6 +25,7 @@ static HASTY: Protocol = Protocol {
     parser: |_| Box::new(Hasty(Lines::default())),
     datagrams: None,
     endpoint: crate::protocol::endpoint::of_summary,
+    keep_alives: &[],
 };
 
 /// The protocol of lines, which is less sure of itself.
@@ -35,6 +37,7 @@ const LINES_ROW: Protocol = Protocol {
     parser: |_| Box::new(Lines::default()),
     datagrams: None,
     endpoint: crate::protocol::endpoint::of_summary,
+    keep_alives: &[],
 };
 
 fn detect(sample: &Sample<'_>) -> Verdict {
@@ -401,6 +404,7 @@ fn datagrams_are_judged_one_by_one() {
             false => Verdict::No("no e"),
         }),
         endpoint: crate::protocol::endpoint::of_summary,
+        keep_alives: &[],
     };
     static PROTOCOLS: &[&Protocol] = &[&LINES, &ECHO];
     let options = Options { protocols: PROTOCOLS, ..Options::default() };

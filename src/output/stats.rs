@@ -95,8 +95,7 @@ impl Counts {
 impl Stats {
     /// Counts a record.
     pub fn count(&mut self, info: &Info, record: &Record) {
-        let protocol = info.protocol.and_then(|name| protocol::ALL.iter().find(|one| one.name == name));
-        let endpoint = match protocol {
+        let endpoint = match info.protocol.and_then(protocol::named) {
             Some(protocol) => (protocol.endpoint)(record),
             None => of_summary(record),
         };

@@ -419,6 +419,7 @@ mod tests {
         parser,
         datagrams: None,
         endpoint: crate::protocol::endpoint::of_summary,
+        keep_alives: &[],
     };
 
     fn detect(_: &Sample<'_>) -> Verdict {

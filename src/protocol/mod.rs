@@ -19,7 +19,7 @@ mod testing;
 
 use self::endpoint::Endpoint;
 use crate::event::{Address, Cause, Direction, Range, Role, Timestamp};
-use crate::record::{Message, Record, Value};
+use crate::record::{self, Message, Record, Value};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -51,6 +51,11 @@ pub fn successor(name: &str, known: &[&'static Protocol]) -> Option<&'static Pro
     known.iter().copied().find(|one| one.name == *protocol)
 }
 
+/// The protocol with this name.
+pub fn named(name: &str) -> Option<&'static Protocol> {
+    ALL.iter().copied().find(|protocol| protocol.name == name)
+}
+
 /// One row of the table of protocols.
 pub struct Protocol {
     /// Short name, as in records, filters and traces.
@@ -63,6 +68,23 @@ pub struct Protocol {
     pub datagrams: Option<fn(&Datagram<'_>) -> Verdict>,
     /// What a record counts as in statistics.
     pub endpoint: fn(&Record) -> Endpoint,
+    /// The first words of the summaries of messages that do nothing but keep a connection alive, or try whether it is. Not
+    /// a command for people, which Redis and MongoDB call ping, too.
+    pub keep_alives: &'static [&'static str],
+}
+
+impl Protocol {
+    /// True of a keep-alive that was answered as it should, or needs no answer. One that was not says something.
+    pub fn is_routine(&self, record: &Record) -> bool {
+        let asked = |words: &str| match record.summary.strip_prefix(words) {
+            Some(rest) => rest.is_empty() || rest.starts_with(' '),
+            None => false,
+        };
+        self.keep_alives.iter().any(|words| asked(words))
+            && record.status == record::Status::Complete
+            && record.causes().is_empty()
+            && !endpoint::has_error(record)
+    }
 }
 
 /// What a parser may spend on what it shows, and what is known of the connection beforehand.

@@ -68,8 +68,14 @@ const SHOWN: [&str; 20] = [
 ];
 
 /// The table's row.
-pub static PROTOCOL: Protocol =
-    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint: of_summary };
+pub static PROTOCOL: Protocol = Protocol {
+    name: NAME,
+    detect: detect::detect,
+    parser,
+    datagrams: None,
+    endpoint: of_summary,
+    keep_alives: &["heartbeat"],
+};
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(Amqp {

@@ -50,6 +50,7 @@ pub static PROTOCOL: Protocol = Protocol {
     parser,
     datagrams: Some(detect::datagram),
     endpoint: of_summary,
+    keep_alives: &[],
 };
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {

@@ -37,7 +37,8 @@ const NAME: &str = "http1";
 const MAX_EMPTY: usize = 1024;
 
 /// HTTP/1.x.
-pub static PROTOCOL: Protocol = Protocol { name: NAME, detect, parser, datagrams: None, endpoint };
+pub static PROTOCOL: Protocol =
+    Protocol { name: NAME, detect, parser, datagrams: None, endpoint, keep_alives: &[] };
 
 fn detect(sample: &Sample<'_>) -> Verdict {
     start_line::detect(sample)

@@ -43,7 +43,8 @@ const BLOCK_MAX: usize = 256 << 10;
 const DONE_MAX: usize = 1024;
 
 /// HTTP/2.
-pub static PROTOCOL: Protocol = Protocol { name: NAME, detect, parser, datagrams: None, endpoint };
+pub static PROTOCOL: Protocol =
+    Protocol { name: NAME, detect, parser, datagrams: None, endpoint, keep_alives: &["PING"] };
 
 fn detect(sample: &Sample<'_>) -> Verdict {
     detect::detect(sample)

@@ -41,8 +41,14 @@ const SIZE_MAX: usize = 1000 << 20;
 const UNSUPPORTED_VERSION: [u8; 2] = [0, 35];
 
 /// The table's row.
-pub static PROTOCOL: Protocol =
-    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint: of_summary };
+pub static PROTOCOL: Protocol = Protocol {
+    name: NAME,
+    detect: detect::detect,
+    parser,
+    datagrams: None,
+    endpoint: of_summary,
+    keep_alives: &["Heartbeat"],
+};
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(Kafka {

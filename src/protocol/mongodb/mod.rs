@@ -43,8 +43,14 @@ const STREAMS_MAX: usize = 256;
 const CHECKSUM: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
 /// The table's row.
-pub static PROTOCOL: Protocol =
-    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint: of_summary };
+pub static PROTOCOL: Protocol = Protocol {
+    name: NAME,
+    detect: detect::detect,
+    parser,
+    datagrams: None,
+    endpoint: of_summary,
+    keep_alives: &[],
+};
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(MongoDb {

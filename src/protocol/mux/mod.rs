@@ -33,8 +33,14 @@ const LOOKED_AT: usize = 256 << 10;
 const PARTIALS_MAX: usize = 64;
 
 /// The table's row.
-pub static PROTOCOL: Protocol =
-    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint: of_summary };
+pub static PROTOCOL: Protocol = Protocol {
+    name: NAME,
+    detect: detect::detect,
+    parser,
+    datagrams: None,
+    endpoint: of_summary,
+    keep_alives: &["Tping"],
+};
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(Mux {

@@ -29,8 +29,14 @@ const NAME: &str = "nats";
 const HEADERS_MAX: u64 = 64 << 10;
 
 /// The table's row.
-pub static PROTOCOL: Protocol =
-    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint };
+pub static PROTOCOL: Protocol = Protocol {
+    name: NAME,
+    detect: detect::detect,
+    parser,
+    datagrams: None,
+    endpoint,
+    keep_alives: &["PING"],
+};
 
 /// An operation with its subject; of the inboxes that clients make up for one answer the prefix.
 fn endpoint(record: &Record) -> Endpoint {

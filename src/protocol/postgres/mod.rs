@@ -49,7 +49,7 @@ const QUERY_MIN: usize = 1024;
 
 /// The table's row.
 pub static PROTOCOL: Protocol =
-    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint };
+    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint, keep_alives: &[] };
 
 /// A statement without its literals; other messages by their type.
 fn endpoint(record: &Record) -> Endpoint {

@@ -30,7 +30,7 @@ use resp::{Carried, Grammar, Reader, Step};
 
 /// The table's row.
 pub static PROTOCOL: Protocol =
-    Protocol { name: "redis", detect: detect::detect, parser, datagrams: None, endpoint };
+    Protocol { name: "redis", detect: detect::detect, parser, datagrams: None, endpoint, keep_alives: &[] };
 
 /// A command by its name; failed where the reply is an error.
 fn endpoint(record: &Record) -> Endpoint {

@@ -46,8 +46,14 @@ const NAME: &str = "tls";
 const CHAIN_MAX: usize = 16;
 
 /// The table's row.
-pub static PROTOCOL: Protocol =
-    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint: of_summary };
+pub static PROTOCOL: Protocol = Protocol {
+    name: NAME,
+    detect: detect::detect,
+    parser,
+    datagrams: None,
+    endpoint: of_summary,
+    keep_alives: &[],
+};
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(Tls {
