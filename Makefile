@@ -17,10 +17,11 @@ demo: setup-build ## Show the main job on a workload of its own
 test: setup build ## Run every test; those of the kernel part need root
 	scripts/test.sh
 
-soak: setup ## Trace servers under full load through small rings for minutes, and connect 10,000 times a second
+soak: setup ## Trace under full load through small rings for minutes, connect 10,000 times a second, compare a gigabyte
 	$(CARGO) build --all-targets
 	SOCKDBG_LONG=1 $(CARGO) test --test live_soak -- --nocapture --test-threads=1
 	SOCKDBG_LONG=1 $(CARGO) test --test live_table many -- --nocapture
+	SOCKDBG_LONG=1 $(CARGO) test --test large -- --nocapture
 
 faults: setup ## Inject faults into 20,000 comparisons, and look that each is named with its stage, cause and range
 	SOCKDBG_LONG=1 $(CARGO) test --test fault_injection -- --nocapture

@@ -6,8 +6,9 @@ use super::options::{Format, Input, Limits, Output, Payload, Targets, TracedComm
 use super::screen::{Screen, say};
 use super::subject::Subject;
 use crate::conn::{self, Info, Observer, Tracker};
-use crate::event::Timestamp;
+use crate::event::{Close, Direction, Range, Timestamp};
 use crate::exit::Outcome;
+use crate::output::ongoing::Ongoing;
 use crate::output::paint::Paint;
 use crate::output::query::Query;
 use crate::output::records::{RecordView, Step, TextRecords};
@@ -15,11 +16,16 @@ use crate::output::records_json::JsonRecords;
 use crate::output::stats::Stats;
 use crate::output::tally::Tally;
 use crate::output::time::Clock;
-use crate::protocol;
+use crate::protocol::{self, End};
 use crate::record::Record;
 use crate::signals;
+use crate::source::now;
 use std::fmt;
 use std::io;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 /// Show the reassembled records of each connection
 ///
@@ -27,7 +33,7 @@ use std::io;
 /// with responses. From a live process (-p), a command (-- CMD), a recording, a packet capture or a strace log (-r), also
 /// compressed with gzip or zstd.
 /// One line per record. -v 1 adds what changes a connection's state: open, close, protocol found, gap
-/// with its cause, resync. -v 2 adds each step: bytes arriving, frames cut, what is waited for.
+/// with its cause, resync; and what is in progress for a second and more, such as a request without its answer. -v 2 adds each step: bytes arriving, frames cut, what is waited for.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -101,18 +107,25 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let stop = signals::stop_flag()?;
     let mut opened = open::subject(&subject, &args.targets, &args.limits, stop.clone())?;
     let printer = Printer::new(&args, opened.live);
-    let mut tracker = Tracker::new(opened.source.vantage(), options(&args), printer);
+    let tracker = Tracker::new(opened.source.vantage(), options(&args), printer);
     let mut limiter = Limiter::new(&args.targets, &args.limits, opened.live, stop.clone());
     let mut tally = Tally::default();
     if !args.output.quiet {
         opened.announce("watching; Ctrl-C ends it");
     }
-    let ended = drive(&mut *opened.source, &mut limiter, |event| {
-        tally.count(event);
-        tracker.event(event);
-        tracker.observer().check()
+    let ticks = opened.live && args.verbosity.level() >= 1;
+    let tracker = Mutex::new(tracker);
+    let lock = || tracker.lock().unwrap_or_else(PoisonError::into_inner);
+    let ended = ticking(ticks.then_some(|| lock().observer().tick(now())), || {
+        drive(&mut *opened.source, &mut limiter, |event| {
+            tally.count(event);
+            let mut tracker = lock();
+            tracker.observer().tick(event.time);
+            tracker.event(event);
+            tracker.observer().check()
+        })
     });
-    let mut printer = tracker.finish();
+    let mut printer = tracker.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
     let summary = ended.source.as_ref().cloned().unwrap_or_default();
     if !args.output.quiet && !opened.live {
         opened.report_interruption(&stop);
@@ -142,6 +155,23 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     }
 }
 
+/// Runs `work`, and `tick` again and again while that is under way: time passes where nothing happens.
+fn ticking<T>(tick: Option<impl Fn() + Send>, work: impl FnOnce() -> T) -> T {
+    thread::scope(|scope| {
+        let (work_is_done, done) = mpsc::channel::<()>();
+        if let Some(tick) = tick {
+            scope.spawn(move || {
+                while done.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                    tick();
+                }
+            });
+        }
+        let result = work();
+        drop(work_is_done);
+        result
+    })
+}
+
 fn options(args: &Args) -> conn::Options {
     let shown = args.output.format == Format::Json || args.payload.views().is_on() || args.filter.is_some();
     let max_field =
@@ -150,11 +180,15 @@ fn options(args: &Args) -> conn::Options {
     conn::Options { protocol, ..conn::Options::default() }
 }
 
+/// How often it is looked whether something in progress has become old.
+const TICK: Duration = Duration::from_millis(500);
+
 /// Prints what the tracker tells. The first error of stdout is kept until it is asked for.
 struct Printer {
-    view: Box<dyn RecordView>,
+    view: Box<dyn RecordView + Send>,
     screen: Screen,
     level: u8,
+    ongoing: Ongoing,
     filter: Option<Query>,
     stats: Option<Stats>,
     /// Keep-alives are left out, and how many were.
@@ -168,7 +202,7 @@ struct Printer {
 impl Printer {
     fn new(args: &Args, live: bool) -> Printer {
         let (format, paint) = (args.output.format, Paint::new(args.output.color.wanted()));
-        let view: Box<dyn RecordView> = match format {
+        let view: Box<dyn RecordView + Send> = match format {
             Format::Json => Box::new(JsonRecords),
             Format::Text => Box::new(TextRecords::new(Clock::local(), paint, args.payload.views())),
         };
@@ -177,7 +211,29 @@ impl Printer {
         let shows_all = args.all_messages || args.stats || filter.is_some() || level >= 2;
         let hides_routine = !shows_all && format == Format::Text;
         let screen = Screen::new(live);
-        Printer { view, screen, level, filter, stats, hides_routine, hidden: 0, format, paint, error: None }
+        Printer {
+            view,
+            screen,
+            level,
+            ongoing: Ongoing::default(),
+            filter,
+            stats,
+            hides_routine,
+            hidden: 0,
+            format,
+            paint,
+            error: None,
+        }
+    }
+
+    /// It is `now`: tells what is in progress for long.
+    fn tick(&mut self, now: Timestamp) {
+        let Printer { ongoing, view, screen, error, .. } = self;
+        ongoing.tell(now, |info, time, message| {
+            let step = Step { time, level: 1, step: "in-progress", message };
+            let shown = screen.show(|out| view.trace(info, &step, out));
+            *error = error.take().or(shown.err());
+        });
     }
 
     fn show_stats(&mut self) {
@@ -213,7 +269,27 @@ impl Observer for Printer {
         self.error = self.error.take().or(shown.err());
     }
 
+    fn frame(
+        &mut self,
+        info: &Info,
+        time: Timestamp,
+        direction: Direction,
+        range: Range,
+        what: fmt::Arguments<'_>,
+    ) {
+        self.ongoing.frame(info, time, direction, range, what);
+    }
+
+    fn withdraw(&mut self, info: &Info) {
+        self.ongoing.forget(info.id);
+    }
+
+    fn closed(&mut self, info: &Info, _: End, _: Option<&Close>) {
+        self.ongoing.forget(info.id);
+    }
+
     fn record(&mut self, info: &Info, time: Timestamp, record: Record) {
+        self.ongoing.record(info, &record);
         if self.filter.as_ref().is_some_and(|filter| !filter.matches(info, &record)) {
             return;
         }

@@ -2,20 +2,20 @@
 
 use crate::output::escape::escape;
 use nix::sys::stat::{SFlag, fstat};
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, Stdout, Write};
 
 const BUFFER: usize = 64 << 10;
 
 /// Stdout, buffered. A live trace shows each event at once, unless stdout is a file.
 pub struct Screen {
-    out: BufWriter<StdoutLock<'static>>,
+    out: BufWriter<Stdout>,
     prompt: bool,
 }
 
 impl Screen {
     /// For output that comes as it happens (`live`), or as fast as a file can be read.
     pub fn new(live: bool) -> Screen {
-        let out = BufWriter::with_capacity(BUFFER, io::stdout().lock());
+        let out = BufWriter::with_capacity(BUFFER, io::stdout());
         Screen { out, prompt: live && !stdout_is_file() }
     }
 

@@ -77,6 +77,24 @@ pub trait Observer {
         let _ = (info, time, level, step, message);
     }
 
+    /// A frame was cut, from level 1 on. Its record follows, when all of that has come. Unlike [`Entry::Framed`], this is
+    /// also told while the protocol is a guess, which may be withdrawn.
+    fn frame(
+        &mut self,
+        info: &Info,
+        time: Timestamp,
+        direction: Direction,
+        range: Range,
+        what: fmt::Arguments<'_>,
+    ) {
+        let _ = (info, time, direction, range, what);
+    }
+
+    /// The guess was wrong: there are no such frames.
+    fn withdraw(&mut self, info: &Info) {
+        let _ = info;
+    }
+
     /// A record is ready.
     fn record(&mut self, info: &Info, time: Timestamp, record: Record);
 

@@ -42,6 +42,12 @@ impl Context<'_> {
         }
     }
 
+    /// Tells the observer of a frame that is no longer on trial.
+    pub fn tell_frame(&mut self, direction: Direction, range: Range, what: fmt::Arguments<'_>) {
+        self.account(direction, Entry::Framed(range));
+        self.trace(2, "frame", format_args!("{} {range} {what}", direction.name()));
+    }
+
     /// Tells the observer of bytes that moved and never came.
     pub fn lost(&mut self, direction: Direction, range: Range, cause: Cause) {
         self.account(direction, Entry::Lost(range, cause));
@@ -57,13 +63,19 @@ impl Context<'_> {
 
 impl Output for Context<'_> {
     fn frame(&mut self, direction: Direction, range: Range, what: fmt::Arguments<'_>) {
+        if self.level >= 1 {
+            self.observer.frame(self.info, self.time, direction, range, what);
+        }
+        self.frame_aside(direction, range, what);
+    }
+
+    fn frame_aside(&mut self, direction: Direction, range: Range, what: fmt::Arguments<'_>) {
         if let Some(held) = &mut self.held {
             let what = if self.level >= 2 { what.to_string() } else { String::new() };
             held.push((self.time, Said::Frame(direction, range, what)));
             return;
         }
-        self.account(direction, Entry::Framed(range));
-        self.trace(2, "frame", format_args!("{} {range} {what}", direction.name()));
+        self.tell_frame(direction, range, what);
     }
 
     fn skip(&mut self, direction: Direction, range: Range, cause: Cause, reason: fmt::Arguments<'_>) {
@@ -210,6 +222,7 @@ impl Reader {
                     return self.confirm(cx);
                 };
                 let Some(Trial { detector, .. }) = self.trial.take() else { return };
+                cx.observer.withdraw(cx.info);
                 cx.trace(1, "reconsidered", format_args!("not {}: {}", refuted.name, protocol.name));
                 self.state = State::Detecting(detector);
                 self.decide(protocol, &verdicts, cx);

@@ -72,7 +72,7 @@ pub fn say(said: Vec<(Timestamp, Said)>, cx: &mut Context<'_>) {
     for (time, said) in said {
         cx.time = time;
         match said {
-            Said::Frame(direction, range, what) => cx.frame(direction, range, format_args!("{what}")),
+            Said::Frame(direction, range, what) => cx.tell_frame(direction, range, format_args!("{what}")),
             Said::Skip(direction, range, cause, reason) => {
                 cx.skip(direction, range, cause, format_args!("{reason}"));
             }

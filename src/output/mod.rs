@@ -7,6 +7,7 @@ pub mod escape;
 pub mod head;
 pub mod hexdump;
 pub mod json;
+pub mod ongoing;
 pub mod paint;
 pub mod query;
 pub mod recording;

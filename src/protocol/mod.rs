@@ -351,6 +351,12 @@ pub trait Output {
     /// shown at trace level 2.
     fn frame(&mut self, direction: Direction, range: Range, what: fmt::Arguments<'_>);
 
+    /// A frame was cut as by [`Output::frame`], whose record nobody waits for: it has none, or is one of many that are
+    /// shown by a single record at the end.
+    fn frame_aside(&mut self, direction: Direction, range: Range, what: fmt::Arguments<'_>) {
+        self.frame(direction, range, what);
+    }
+
     /// Bytes were taken that belong to no frame.
     fn skip(&mut self, direction: Direction, range: Range, cause: Cause, reason: fmt::Arguments<'_>);
 

@@ -2,7 +2,7 @@
 //!
 //! The file is what [`super::pcap`] reads: a live capture and one made by tcpdump take the same way.
 
-use super::Error;
+use super::{Error, now};
 use crate::event::Timestamp;
 use nix::poll::{PollFd, PollFlags, poll};
 use pcap::{Active, Capture, Savefile};
@@ -11,7 +11,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Kernel buffer for packets that are not read yet, in bytes.
 const BUFFER_SIZE: i32 = 64 << 20;
@@ -130,11 +129,6 @@ impl Running {
         let stats = ended.unwrap_or_else(|_| Err(Error::Input("the capture thread failed".into())))?;
         Ok(Stats { span: (self.began, now), ..stats })
     }
-}
-
-fn now() -> Timestamp {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(now.as_nanos() as u64)
 }
 
 fn micros(time: nix::libc::timeval) -> u64 {

@@ -15,7 +15,7 @@ use crate::process::cgroup::Cgroup;
 use crate::source::decode::{self, Decoder};
 use crate::source::filter::Filter;
 use crate::source::roles::Roles;
-use crate::source::{Error, Sink, Source, Summary, cgroup, hooks, raw, tracepoint, unsupported};
+use crate::source::{Error, Sink, Source, Summary, cgroup, hooks, now, raw, tracepoint, unsupported};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{ErrorKind, IterOpts, Link, MapCore, MapFlags, ProgramMut};
 use listings::Listings;
@@ -619,10 +619,6 @@ fn run_iterator(link: &Link) -> Result<(), Error> {
     // The programs print nothing: reading is what makes them run.
     output.read_to_end(&mut Vec::new()).map_err(|error| failed(&error))?;
     Ok(())
-}
-
-fn now() -> Timestamp {
-    Timestamp(clock(ClockId::CLOCK_REALTIME))
 }
 
 fn clock(id: ClockId) -> u64 {

@@ -28,6 +28,7 @@ use crate::event::{Conflict, Event, Timestamp, Vantage};
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Takes the events of a source; breaks to stop it.
 pub type Sink<'a> = dyn FnMut(&Event<'_>) -> ControlFlow<()> + 'a;
@@ -69,6 +70,12 @@ pub struct Pace {
     pub run_time: Option<u64>,
     /// Runs that the kernel left out, because the same probe was running on that processor already.
     pub missed: u64,
+}
+
+/// What time it is, on the clock by which events of live sources are dated.
+pub fn now() -> Timestamp {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(now.as_nanos() as u64)
 }
 
 /// A source of events.

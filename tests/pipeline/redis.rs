@@ -6,7 +6,7 @@ use crate::common::observed::Observed;
 use crate::common::peer::Server;
 use crate::common::report::Report;
 use crate::common::trace::require_bpf;
-use crate::common::watcher::Watcher;
+use crate::common::watcher::{Watcher, program};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -64,6 +64,33 @@ fn every_command_of_a_pipelining_benchmark_is_a_record() {
     // It asks in lots of 16.
     assert_eq!((counts["get"], counts["set"]), (5008, 5008));
     assert_eq!(report.summary["records"], counts.values().sum::<u64>() + 1);
+}
+
+/// Nothing else happens while a client waits for an element of a list.
+#[test]
+fn a_command_that_blocks_is_told_of_while_it_does() {
+    if !require_bpf() {
+        return;
+    }
+    let redis = Server::redis();
+    let pid = redis.pid().to_string();
+    let trace = ["conn-trace", "-p", &pid, "-v", "1", "--color", "never"];
+    // Where lines can be awaited.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec \"$0\" \"$@\" >&2"]).arg(program("sockdbg")).args(trace);
+    let trace = Watcher::start(&mut shell).wait_for("watching");
+    let mut client = Client::connect(redis.address);
+    client.send(&resp(&["BLPOP", "jobs", "0"]));
+    let length = resp(&["BLPOP", "jobs", "0"]).len();
+    let words = format!(" in-progress: no record yet of recv [0, {length}) command BLPOP jobs, 1.000s old");
+    let trace = trace.wait_for(&words);
+    Client::connect(redis.address).redis(&["RPUSH", "jobs", "one"], ":1\r\n");
+    client.reply("*2\r\n$4\r\njobs\r\n$3\r\none\r\n");
+    let trace = trace.wait_for("BLPOP jobs -> ");
+    client.finish();
+    redis.end();
+    let output = trace.end();
+    assert!(output.status.success());
 }
 
 /// redis-server, spoken to in every way: pipelined, inline, RESP3 with types of its own, pushed to.

@@ -35,6 +35,11 @@ struct Counted {
     kinds: BTreeMap<(bool, u8), u64>,
 }
 
+/// Frames of this type are shown by their number alone.
+pub(super) fn is_counted(kind: u8) -> bool {
+    matches!(kind, frame::PRIORITY | frame::WINDOW_UPDATE | frame::PRIORITY_UPDATE)
+}
+
 impl Control {
     /// Takes a frame of the connection.
     pub(super) fn frame(
@@ -51,7 +56,7 @@ impl Control {
             frame::SETTINGS => self.settings(part, out),
             frame::PING => self.ping(is_ack, part, out),
             frame::GOAWAY => exchange::lone(NAME, goaway(part, options), client == Some(part.direction), out),
-            frame::PRIORITY | frame::WINDOW_UPDATE | frame::PRIORITY_UPDATE => {
+            kind if is_counted(kind) => {
                 self.count(header.kind, false, part, client, out);
             }
             _ => exchange::lone(NAME, extension(header, part, options), client == Some(part.direction), out),

@@ -196,7 +196,12 @@ impl Framed for Http2 {
         self.check(header, frame)?;
         let (kind, stream) = (frame::type_name(header.kind), header.stream);
         let part = self.part(frame);
-        out.frame(frame.direction, frame.range, format_args!("{kind} of stream {stream}"));
+        let what = format_args!("{kind} of stream {stream}");
+        if control::is_counted(header.kind) {
+            out.frame_aside(frame.direction, frame.range, what);
+        } else {
+            out.frame(frame.direction, frame.range, what);
+        }
         match header.kind {
             frame::DATA => self.data(header, &part, out),
             frame::HEADERS => self.headers(header, &part, out),

@@ -265,7 +265,7 @@ impl Redis {
             (Effect::Sync, b'$' | b'\n') => return Some((0, Some(switched()))),
             (Effect::Psync, b'\n') => {
                 let range = Range::new(input.offset, input.offset + 1);
-                out.frame(input.direction, range, format_args!("newline of a master at work"));
+                out.frame_aside(input.direction, range, format_args!("newline of a master at work"));
                 return Some((1, None));
             }
             _ => {}
@@ -331,7 +331,7 @@ impl Redis {
         let element = &mut self.lanes[direction.index()].element;
         if element.count == Some(0) {
             // A server passes over blank lines and empty arrays without a reply.
-            return out.frame(direction, message.range, format_args!("empty command"));
+            return out.frame_aside(direction, message.range, format_args!("empty command"));
         }
         let command = Command::new(element, self.options.show_secrets);
         out.frame(direction, message.range, format_args!("command {}", command.summary));

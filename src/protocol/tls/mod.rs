@@ -130,11 +130,13 @@ impl Framed for Tls {
         };
         let what = self.record(header, frame);
         let (version, length) = (names::version(header.version), header.length);
-        out.frame(
-            frame.direction,
-            frame.range,
-            format_args!("{} {version} {length}{what}", header.content.name()),
-        );
+        let (direction, range, name) = (frame.direction, frame.range, header.content.name());
+        let what = format_args!("{name} {version} {length}{what}");
+        if header.content == Content::Handshake {
+            out.frame(direction, range, what);
+        } else {
+            out.frame_aside(direction, range, what);
+        }
         if header.content == Content::Alert {
             self.tell_stray_alert(frame, out);
         }
@@ -489,7 +491,7 @@ impl Tls {
         if !self.is_ssl2 {
             return Err("no hello of SSL 2".to_owned());
         }
-        out.frame(direction, frame.range, format_args!("SSL 2 record {}", frame.length));
+        out.frame_aside(direction, frame.range, format_args!("SSL 2 record {}", frame.length));
         let is_clear = frame.data.get(2) == Some(&2) && self.client == Some(direction);
         match self.side(direction) {
             Some(side) if is_clear && !side.said("ClientMasterKey") => {
