@@ -408,6 +408,35 @@ fn wire_no_vantage() {
     assert_eq!(report.findings(), expected);
 }
 
+/// The peer reads nothing: its window closes, and what is written beyond it is never sent.
+#[test]
+fn wire_unsent() {
+    if !require_bpf() {
+        return;
+    }
+    let mut offline = Offline::new();
+    let (wire, events) = (offline.wire(&[]), offline.record());
+    let (fd, mut peer) = offline.connect();
+    offline.puppet.recv(fd, &mut peer, REQUEST);
+    // Its body goes on until the connection ends.
+    let head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
+    offline.puppet.send(fd, &mut peer, head);
+    let block = data_encoding::HEXLOWER.encode(&[b'x'; 5000]);
+    let answer = offline.puppet.tell(&format!("fill {fd} {block}"));
+    let (written, unsent) = answer.split_once(' ').expect("two numbers");
+    let [written, unsent] = [written, unsent].map(|number| number.parse::<u64>().expect("a number"));
+    assert!(unsent > 0 && unsent < written, "{answer}");
+    // It has not read all that came, so this is a reset.
+    drop(peer);
+    offline.puppet.tell(&format!("close {fd}"));
+    offline.puppet.end();
+    assert!(events.end().status.success());
+    wire.end();
+    let report = offline.compare();
+    let end = head.len() as u64 + written;
+    assert_eq!(report.findings(), [format!("send {} {end} wire wire-unsent", end - unsent)]);
+}
+
 #[test]
 fn not_this_process() {
     if !require_bpf() {

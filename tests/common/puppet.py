@@ -3,6 +3,7 @@
 The tests trace it: they decide call by call which bytes move, and so know the truth.
 """
 import ctypes
+import fcntl
 import mmap
 import os
 import socket
@@ -76,6 +77,21 @@ def send32(fd, data):
     return ctypes.CFUNCTYPE(ctypes.c_int)(address)()
 
 
+def fill(fd, data):
+    """Sends again and again until the kernel takes no more and has sent what the peer has room for. How many bytes it
+    took, and how many of them it has not sent."""
+    outq, outqnsd = 0x5411, 0x894B  # SIOCOUTQ: not acknowledged, SIOCOUTQNSD: not sent (tcp(7), linux/sockios.h)
+    sock, data, sent = sockets[int(fd)], bytes.fromhex(data), 0
+    sock.setblocking(False)
+    while True:
+        try:
+            sent += sock.send(data)
+        except BlockingIOError:
+            left = [struct.unpack("i", fcntl.ioctl(sock, one, bytes(4)))[0] for one in (outq, outqnsd)]
+            if left[0] == left[1]:
+                return f"{sent} {left[1]}"
+
+
 def shutdown(fd):
     sockets[int(fd)].shutdown(socket.SHUT_WR)
     return "ok"
@@ -94,6 +110,7 @@ COMMANDS = {
     "send": send,
     "sendfile": send_file,
     "send32": send32,
+    "fill": fill,
     "shutdown": shutdown,
     "close": close,
 }
