@@ -7,7 +7,7 @@ use common::trace::{Data, Trace, What, cause_of_others, require_bpf, traced, tra
 use sockdbg::event::{Call, Cause, CloseReason, Direction, Range};
 use sockdbg::source::live::{FdFilter, Options};
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpStream, UdpSocket};
 
 /// Checks that what was captured of a stream equals `truth`, wherever it was captured.
 fn agrees(stream: &[Option<u8>], truth: &[u8]) {
@@ -546,4 +546,53 @@ pause()";
         assert_eq!(connection.reason(), CloseReason::Closed);
         assert_eq!(connection.bytes(Direction::Send).len(), 3);
     }
+}
+
+/// More sockets than the kernel's table of connections holds: those beyond it are counted, the others are whole.
+#[test]
+fn a_full_table_is_told() {
+    if !require_bpf() {
+        return;
+    }
+    const HELD: usize = 32_768;
+    const BEYOND: usize = 40;
+    // One process may have too few descriptors for all, and one address has too few ports.
+    const PROCESSES: usize = 4;
+    let each = (HELD + BEYOND) / PROCESSES;
+    // Nobody listens there.
+    let port =
+        UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
+    let mut pythons: Vec<Python> = (0..PROCESSES)
+        .map(|number| {
+            let program = format!(
+                "
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, ({each} + 100, {each} + 100))
+pause()
+kept = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range({each})]
+for s in kept: s.bind(('127.0.0.{}', 0))
+for s in kept: s.sendto(b'x', ('127.0.0.1', port))
+pause()",
+                number + 1
+            );
+            Python::start(&program, port)
+        })
+        .collect();
+    pythons.iter_mut().for_each(Python::paused);
+    let trace =
+        Trace::with(Options { pids: pythons.iter().map(Python::pid).collect(), ..Options::default() });
+    pythons.iter_mut().for_each(Python::go);
+    pythons.iter_mut().for_each(Python::paused);
+    let report = trace.stop();
+    pythons.into_iter().for_each(Python::kill);
+    assert_eq!(report.connections.len(), HELD);
+    for connection in report.all() {
+        assert_eq!(connection.bytes(Direction::Send), b"x");
+    }
+    let warnings = &report.summary.warnings;
+    let told = warnings.iter().find_map(|line| {
+        line.strip_suffix(" calls on connections for which the kernel's table had no room (table-full)")
+    });
+    let told: usize = told.unwrap_or_else(|| panic!("{warnings:?}")).parse().expect("a number");
+    assert!(told >= BEYOND, "{warnings:?}");
 }
