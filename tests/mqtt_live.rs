@@ -71,8 +71,14 @@ impl Broker {
         broker
     }
 
-    /// Ends it: nobody listens on its port any more.
+    /// Ends it when it has read all that clients said: none of its connections is open (ESTABLISHED, CLOSE_WAIT).
     fn end(mut self) {
+        let own = format!(":{:04X}", self.address.port());
+        eventually("all connections are closed", || {
+            let table = fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
+            let mut sockets = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+            !sockets.any(|words| words[1].ends_with(&own) && ["01", "08"].contains(&words[3]))
+        });
         self.stop();
     }
 
@@ -162,13 +168,23 @@ fn assert_said(records: &[Value], client: &str, expected: &[&str]) {
 }
 
 /// All clients of one version, on one broker.
-fn what_clients_say_is_understood(version: &str, name: &str, [accepted, refused, lonely]: [&str; 3]) {
+/// `early` is what is told of a client that subscribed before the trace began.
+fn what_clients_say_is_understood(
+    version: &str,
+    name: &str,
+    [accepted, refused, lonely]: [&str; 3],
+    early: impl Fn(&Value),
+) {
     if !require_bpf() {
         return;
     }
     let broker = Broker::start();
     let port = broker.address.port();
+    let options = ["-P", "hunter2", "-t", "sensors/#", "-q", "1", "-C", "1", "-d"];
+    let mut earlier = Subscriber::start(broker.client("sub", version, "early", &options));
     let (seen, ()) = Observed::run(broker.child.id(), port, || {
+        broker.publish(version, "sensor", &["-t", "sensors/kitchen/temperature", "-m", "21.5 C", "-q", "1"]);
+        assert!(earlier.child.wait().expect("a child").success());
         broker.publish(version, "keeper", &["-t", "a/kept", "-m", "kept", "-q", "1", "-r"]);
         let options = ["-P", "hunter2", "-t", "a/#", "-q", "2", "-C", "5", "-d"];
         let mut subscriber = Subscriber::start(broker.client("sub", version, "listener", &options));
@@ -215,6 +231,17 @@ fn what_clients_say_is_understood(version: &str, name: &str, [accepted, refused,
         "DISCONNECT",
     ];
     assert_said(live, "listener", &listener);
+    let is_login = |one: &&Value| !one["request"]["client_identifier"].is_null();
+    let logins: Vec<&Value> = live.iter().filter(is_login).map(|one| &one["remote"]).collect();
+    let before: Vec<&Value> = live.iter().filter(|one| !logins.contains(&&one["remote"])).collect();
+    let [message, farewell] = before[..] else {
+        panic!("of the connection that was open before: {before:?}")
+    };
+    assert_eq!([&message["status"], &farewell["status"]], ["complete"; 2]);
+    assert_eq!(message["request"]["topic"], "sensors/kitchen/temperature");
+    assert_eq!(message["response"]["packet"], "PUBACK");
+    assert_eq!(farewell["summary"], "DISCONNECT");
+    early(&message["request"]);
     let dying = of_client(live, "dying")[0];
     assert_eq!(dying["request"]["will_topic"], "a/last");
     assert_eq!(dying["request"]["will_payload"], "gone");
@@ -248,13 +275,20 @@ fn compare(seen: &Observed, port: u16) {
 #[test]
 fn what_clients_of_3_1_1_say_is_understood_three_ways() {
     let reasons = ["Connection Accepted", "Connection Refused, not authorized", ""];
-    what_clients_say_is_understood("311", "3.1.1", reasons);
+    what_clients_say_is_understood("311", "3.1.1", reasons, |message| {
+        // Text is no beginning of properties, so this is no 5.0.
+        assert_eq!((&message["payload"], &message["protocol_version"]), (&json!("21.5 C"), &Value::Null));
+    });
 }
 
 #[test]
 fn what_clients_of_5_0_say_is_understood_three_ways() {
     let reasons = ["Success", "Not authorized", " No matching subscribers"];
-    what_clients_say_is_understood("5", "5.0", reasons);
+    what_clients_say_is_understood("5", "5.0", reasons, |message| {
+        // The length of no properties, or the first byte of a payload of 3.1.1.
+        assert_eq!(message["properties_and_payload"], "\u{0}21.5 C");
+        assert_eq!(message["protocol_version"], "unknown");
+    });
 }
 
 /// A client with what those of the broker do not have: properties, aliases, a large payload, keep alive.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::{Cause, Direction, Range};
-use crate::protocol::testing::{bytes, recv, run, run_counted, run_in_cuts, send, word};
+use crate::protocol::testing::{Random, bytes, cut, recv, run, run_counted, run_in_cuts, send, word};
 
 fn gap(direction: Direction, length: u64) -> Step {
     Step::Gap(direction, length, Cause::RingFull)
@@ -243,4 +243,31 @@ fn topics_of_aliases_have_a_bound() {
     assert!(outcome.summaries()[20].starts_with("PUBLISH aaaa"));
     assert_eq!(outcome.summaries()[21], "PUBLISH (topic: unknown) QoS 0 0 bytes");
     assert_eq!(outcome.records[20].causes(), [Cause::FieldTruncated]);
+}
+
+/// [`run`] checks that every byte is accounted for once.
+#[test]
+fn any_bytes_are_accounted_for() {
+    let connection = [
+        &b"\x82\x0c\0\x0a\x03\x0b\xac\x02\0\x03a/b\x2d\x32\x1a\0\x03a/b\0\x01\x10\x03\0\x01t\x02\0\0\0\x3c"[..],
+        b"\x26\0\x01k\0\x01vhi\x40\x03\0\x01\x10\x30\x07\0\0\x03\x23\0\x01y\x90\x04\0\x0a\0\x01",
+        b"\x62\x02\0\x02\xb0\x04\0\x0b\0\x11\xc0\0\xf0\x06\x19\x04\x15\0\x01m\xe0\x06\x8b\x04\x1c\0\x01s",
+    ]
+    .concat();
+    let mut random = Random(0x4d51_5454);
+    let mut records = 0;
+    for round in 0..600 {
+        let mut data = [CONNECT, CONNECT_5, b""][round % 3].to_vec();
+        data.extend(&connection);
+        for _ in 0..1 + random.below(6) {
+            let at = random.below(data.len());
+            data[at] = [random.below(256) as u8, data[at].wrapping_add(1), 0, 0xff][random.below(4)];
+        }
+        let steps = [send(&data), recv(&data)];
+        for setup in [setup(), inside()] {
+            let pieces = cut(&steps, || 1 + random.below(32));
+            records += run(&PROTOCOL, &pieces, setup).records.len();
+        }
+    }
+    assert!(records > 600, "nothing is read of what is damaged: {records}");
 }

@@ -141,3 +141,28 @@ fn the_server_is_seen_likewise() {
     let is_request: Vec<bool> = outcome.records.iter().map(|record| record.request.is_some()).collect();
     assert_eq!(is_request, [true, true, false]);
 }
+
+#[test]
+fn records_count_by_packet_and_topic() {
+    let steps = [
+        send(CONNECT),
+        recv(b"\x20\x02\0\x05"),
+        send(b"\x82\x08\0\x0a\0\x03a/#\x01"),
+        recv(b"\x90\x03\0\x0a\x80"),
+        send(b"\x30\x06\0\x04a/17"),
+        recv(b"\x30\x06\0\x04a/18"),
+        send(b"\xc0\0"),
+        recv(b"\xd0\0"),
+    ];
+    let outcome = run(&PROTOCOL, &steps, setup());
+    let endpoints = outcome.records.iter().map(|record| (PROTOCOL.endpoint)(record));
+    let endpoints: Vec<(String, bool)> = endpoints.map(|one| (one.name, one.failed)).collect();
+    let expected = [
+        ("CONNECT", true),
+        ("SUBSCRIBE a/#", true),
+        ("PUBLISH a/*", false),
+        ("PUBLISH a/*", false),
+        ("PINGREQ", false),
+    ];
+    assert_eq!(endpoints, expected.map(|(name, failed)| (name.to_owned(), failed)));
+}
