@@ -251,13 +251,23 @@ fn what_clients_say_is_understood(
     for secret in ["hunter2", "wr0ng"] {
         assert!(!format!("{live:?}").contains(secret), "a password is shown");
     }
-    compare(&seen, port);
+    compare(&seen, port, Some(&message["remote"]));
 }
 
-fn compare(seen: &Observed, port: u16) {
+/// `before` is the client's end of a connection that was open before: a capture counts its bytes from its own beginning.
+fn compare(seen: &Observed, port: u16, before: Option<&Value>) {
     let live = essence(&seen.live, port);
     assert_eq!(essence(&records_of(&seen.recording), port), live, "recording and live");
-    assert_eq!(essence(&records_of(&seen.capture), port), live, "capture and live");
+    let suffix = |client: u16| format!(":{client}");
+    let is_before = |client| before.and_then(Value::as_str).is_some_and(|end| end.ends_with(&suffix(client)));
+    let comparable = |mut records: Vec<(u16, Value)>| {
+        for (_, record) in records.iter_mut().filter(|(client, _)| is_before(*client)) {
+            ["request_range", "response_range"].iter().for_each(|&range| record[range] = Value::Null);
+        }
+        records
+    };
+    let capture = comparable(essence(&records_of(&seen.capture), port));
+    assert_eq!(capture, comparable(live), "capture and live");
     // What tshark reads in the same capture, by the numbers of types.
     let (known, separator) = (format!("tcp.port=={port},mqtt"), "aggregator=,");
     let args = ["-d", &known, "-Y", "mqtt", "-T", "fields", "-e", "mqtt.msgtype", "-E", separator];
@@ -380,5 +390,5 @@ fn properties_and_aliases_of_a_real_client_are_understood() {
     let aliased = own.iter().filter(|one| one["request"]["properties"]["Topic Alias"] == 3);
     let topics: Vec<&Value> = aliased.map(|one| &one["request"]["topic"]).collect();
     assert_eq!(topics, ["p/b", "p/b"], "by its name, and by its alias");
-    compare(&seen, port);
+    compare(&seen, port, None);
 }

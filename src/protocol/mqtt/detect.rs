@@ -17,6 +17,9 @@ const WINDOW: usize = 8 << 10;
 /// How long the rest of a packet is waited for that would tell whether a place is its beginning.
 const WAIT_MAX: u64 = 16 << 10;
 
+/// So few bytes of a packet tell little of it yet.
+const SHORT: usize = 32;
+
 /// Evidence that is proof.
 const PROOF: u32 = 40;
 
@@ -236,6 +239,10 @@ pub fn boundary(side: Option<Side>, version: Option<Version>, data: &[u8], at_ev
         let is_likely = chain.whole > 0 && chain.bits >= LIKELY || chain.bits >= ENOUGH;
         if chain.end != End::Broken && is_likely {
             return Resync::Found(0);
+        }
+        // However long it says to be: a few bytes more will tell.
+        if matches!(chain.end, End::Begun(_)) && data.len() <= SHORT {
+            return Resync::Skip(0);
         }
     }
     match search(side, version, data) {

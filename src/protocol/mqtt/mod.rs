@@ -45,6 +45,9 @@ const TOPIC_MAX: usize = 2 + u16::MAX as usize;
 /// How many bytes of topics are kept for their aliases, of each direction.
 const ALIASES_MAX: usize = 1 << 20;
 
+/// How many bytes are kept of a call that may have begun with a packet.
+const BEGUN_MAX: usize = 64;
+
 /// The table's row.
 pub static PROTOCOL: Protocol =
     Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint };
@@ -72,6 +75,7 @@ fn parser(options: Options) -> Box<dyn Parser + Send> {
         version: Known::No,
         calls: Pending::new(NAME),
         aliases: Default::default(),
+        begun: Default::default(),
     }))
 }
 
@@ -125,6 +129,9 @@ struct Mqtt {
     calls: Pending<Call>,
     /// By the direction in which they are used.
     aliases: [Aliases; 2],
+    /// With what a call began that may be the beginning of a packet, while one is looked for, by direction. Brokers read
+    /// the fixed header byte by byte, and all of that begins where a call did.
+    begun: [Vec<u8>; 2],
 }
 
 impl Framed for Mqtt {
@@ -164,13 +171,27 @@ impl Framed for Mqtt {
 
     fn resync(&mut self, direction: Direction, data: &[u8], at_event: bool) -> Resync {
         let side = self.client.map(|client| if client == direction { Side::Client } else { Side::Server });
-        detect::boundary(side, self.said(), data, at_event)
+        let said = self.said();
+        let begun = &mut self.begun[direction.index()];
+        let goes_on = !begun.is_empty() && data.starts_with(begun);
+        let answer = detect::boundary(side, said, data, at_event || goes_on);
+        match answer {
+            Resync::Skip(0) if at_event && begun.is_empty() && data.len() <= BEGUN_MAX => {
+                begun.extend_from_slice(data);
+            }
+            Resync::Skip(0) => {}
+            // A call that begins with no packet says nothing of what the calls before began with.
+            Resync::Skip(_) if at_event => {}
+            Resync::Found(_) | Resync::Skip(_) => begun.clear(),
+        }
+        answer
     }
 
     fn lost(&mut self, direction: Direction, cause: Cause, out: &mut dyn Output) {
         // An alias may stand for another topic now. Identifiers tell by themselves what is answered; what is paired by
         // its order can't be any more.
         self.aliases[direction.index()] = Aliases::default();
+        self.begun[direction.index()].clear();
         // A connection has one CONNECT, whatever the client said behind it.
         let is_lost = |call: &Call| {
             call.identifier.is_none() && (call.kind, call.direction) != (Kind::Connect, direction)

@@ -245,6 +245,22 @@ fn topics_of_aliases_have_a_bound() {
     assert_eq!(outcome.records[20].causes(), [Cause::FieldTruncated]);
 }
 
+/// As Mosquitto reads: a byte, a byte, and the rest.
+#[test]
+fn a_packet_that_is_read_in_pieces_begins_where_the_first_call_did() {
+    let message = b"\x32\x1f\0\x1bsensors/kitchen/temperature\0\x01".as_slice();
+    let steps = [recv(message), send(b"\x40"), send(b"\x02"), send(b"\0\x01"), send(b"\xe0"), send(b"\0")];
+    let outcome = run(&PROTOCOL, &steps, inside());
+    let expected = ["PUBLISH sensors/kitchen/temperature QoS 1 0 bytes -> PUBACK", "DISCONNECT"];
+    assert_eq!((outcome.summaries().as_slice(), outcome.skipped), (&expected.map(str::to_owned)[..], vec![]));
+    // A large one, of which the beginning comes byte by byte.
+    let mut steps = [b"\x30\x80\x80\x04\0\x08sensors/".as_slice()].map(send).to_vec();
+    steps = cut(&steps, || 1);
+    steps.push(send(vec![b'x'; 65536 - 10]));
+    let outcome = run(&PROTOCOL, &steps, inside());
+    assert_eq!(outcome.summaries(), ["PUBLISH sensors/ QoS 0 65526 bytes"]);
+}
+
 /// [`run`] checks that every byte is accounted for once.
 #[test]
 fn any_bytes_are_accounted_for() {
