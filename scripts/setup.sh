@@ -15,7 +15,9 @@ test=(nginx-light=nginx openssl=openssl redis-server=redis-server redis-tools=re
     python3-pymysql=/usr/lib/python3/dist-packages/pymysql/__init__.py nats-server=nats-server
     python3-psycopg=/usr/lib/python3/dist-packages/psycopg/__init__.py
     rabbitmq-server=/usr/lib/rabbitmq/bin/rabbitmq-server
-    python3-pika=/usr/lib/python3/dist-packages/pika/__init__.py kcat=kcat bind9=named bind9-dnsutils=dig)
+    python3-pika=/usr/lib/python3/dist-packages/pika/__init__.py kcat=kcat bind9=named bind9-dnsutils=dig
+    mosquitto=mosquitto mosquitto-clients=mosquitto_pub
+    python3-paho-mqtt=/usr/lib/python3/dist-packages/paho/__init__.py)
 bench=(wrk=wrk)
 
 # Python packages of the tests, from PyPI; in a folder of their own, since distributions keep theirs to themselves.
@@ -111,6 +113,7 @@ disable_services() {
         redis-server) systemctl disable --now redis-server ;;
         nghttp2-proxy) systemctl disable --now nghttpx ;;
         nats-server) systemctl disable --now nats-server ;;
+        mosquitto) systemctl disable --now mosquitto ;;
         rabbitmq-server) systemctl disable --now rabbitmq-server epmd.socket epmd ;;
         bind9) systemctl disable --now named ;;
         postgresql) systemctl disable --now postgresql ;;

@@ -64,6 +64,13 @@ pub fn path(target: &str) -> String {
     shortened(&parts.join("/"))
 }
 
+/// A topic of a broker, or a filter of topics, with a star for each level that looks like an identifier.
+pub fn topic(topic: &str) -> String {
+    let levels: Vec<&str> =
+        topic.split('/').map(|level| if is_identifier(level) { "*" } else { level }).collect();
+    shortened(&levels.join("/"))
+}
+
 /// A number, a UUID, or a long hexadecimal one.
 fn is_identifier(part: &str) -> bool {
     let digits = part.bytes().filter(u8::is_ascii_digit).count();
@@ -126,6 +133,13 @@ mod tests {
         assert_eq!(path("/decade/cafe"), "/decade/cafe", "words may consist of hexadecimal digits");
         assert_eq!(path("*"), "*");
         assert_eq!(path(""), "");
+    }
+
+    #[test]
+    fn topics_that_differ_in_identifiers_have_one_name() {
+        assert_eq!(topic("home/17/temperature"), "home/*/temperature");
+        assert_eq!(topic("home/+/#"), "home/+/#", "a filter is no path with a fragment");
+        assert_eq!(topic("what?/a"), "what?/a");
     }
 
     #[test]
