@@ -33,17 +33,21 @@ struct Chain<T> {
     broken: bool,
     /// The last one is this long, and not whole.
     begun: Option<u64>,
+    /// The beginning of a line follows.
+    partial: bool,
 }
 
 /// What a chain is to be told of a line: its length, and how long it is with its data block.
 type Extent = (u64, bool);
 
 fn chain<'a, T>(data: &'a [u8], read: impl Fn(&'a [u8]) -> Read<(T, Extent)>) -> Chain<T> {
-    let mut chain = Chain { found: Vec::new(), whole: 0, blocks: 0, broken: false, begun: None };
+    let mut chain =
+        Chain { found: Vec::new(), whole: 0, blocks: 0, broken: false, begun: None, partial: false };
     let mut rest = data;
     while !rest.is_empty() && chain.whole < CHAIN_MAX {
         let Read::Line((message, (length, has_block))) = read(rest) else {
             chain.broken = matches!(read(rest), Read::No(_));
+            chain.partial = !chain.broken;
             break;
         };
         let end = usize::try_from(length).ok().filter(|&end| end <= rest.len());
@@ -113,6 +117,9 @@ fn judge<T>(chain: &Chain<T>, at_event: bool) -> Judgement {
     match chain.begun {
         _ if sure || likely => Judgement::Yes,
         Some(length) if length > WAIT_MAX => Judgement::No,
+        // The next call or packet tells by itself where it begins; and an answer that is held back until then would be
+        // read behind the command that comes before it.
+        None if !chain.partial => Judgement::No,
         _ => Judgement::Wait,
     }
 }

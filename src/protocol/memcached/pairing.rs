@@ -51,7 +51,7 @@ impl Pairing {
             if fits(&ask, &early) {
                 return exchange::pair(NAME, request, early.half(Some(&ask)), out);
             }
-            self.unasked(early, out);
+            exchange::unasked(NAME, early.half(None), out);
         }
         if self.waiting.len() >= PENDING_MAX
             && let Some((oldest, mut half)) = self.pop_front()
@@ -81,15 +81,7 @@ impl Pairing {
             return;
         }
         self.answered_since = true;
-        self.unasked(reply, out);
-    }
-
-    fn unasked(&mut self, reply: Reply, out: &mut dyn Output) {
-        let mut half = reply.half(None);
-        if let Some((_, Some(cause))) = self.hole {
-            half.add_cause(cause);
-        }
-        exchange::unasked(NAME, half, out);
+        exchange::unasked(NAME, reply.half(None), out);
     }
 
     /// The command that an answer belongs to, among some of those that wait.
@@ -151,7 +143,7 @@ impl Pairing {
     fn give_up(&mut self, out: &mut dyn Output) {
         let cause = self.hole.take().and_then(|(_, cause)| cause);
         if let Some(early) = self.early.take() {
-            self.unasked(early, out);
+            exchange::unasked(NAME, early.half(None), out);
         }
         for (ask, half) in self.waiting.drain(..) {
             match ask.verb {

@@ -92,7 +92,7 @@ fn behind_lost_commands_nothing_is_paired_by_order_until_the_next_turn() {
         "set c 1 bytes -> STORED",
     ];
     assert_eq!(outcome.summaries(), expected);
-    assert_eq!(outcome.records[1].causes(), [Cause::RingFull, Cause::NoRequest]);
+    assert_eq!(outcome.records[3].causes(), [Cause::RingFull, Cause::NoResponse]);
 }
 
 #[test]

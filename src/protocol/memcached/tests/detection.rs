@@ -57,7 +57,13 @@ fn of_all_protocols_none_is_surer_of_them() {
         let sample = sample(sent.as_bytes(), answered.as_bytes(), Role::Unknown, true);
         for other in ALL.iter().filter(|other| other.name != PROTOCOL.name) {
             let verdict = (other.detect)(&sample);
-            assert!(matches!(verdict, Verdict::No(_)), "{}: {sent:?} {answered:?}: {verdict:?}", other.name);
+            // A few bytes can be the beginning of a binary message.
+            let is_open = matches!(verdict, Verdict::Maybe(_)) && answered.len() < 16;
+            assert!(
+                is_open || matches!(verdict, Verdict::No(_)),
+                "{}: {sent:?} {answered:?}: {verdict:?}",
+                other.name
+            );
         }
     }
 }
