@@ -4,7 +4,8 @@
 //! (quiet) have none where it would be the nominal one. So an answer belongs to the first command that it can answer, by
 //! what it is, by the opaque token, the key and the flags that it has; the quiet commands before it are known then to
 //! have been done silently. Errors name nothing: they go to a command that deserves one, else to the first that is not
-//! quiet.
+//! quiet. Where quiet commands carry neither an opaque token nor `k`, and several can have an answer, which one has it is
+//! not known: it is given to the first.
 //!
 //! Behind lost bytes nobody can count. Then an answer is paired if it names its command by opaque token or key; and all
 //! are again, once a client that takes turns (never seen to send while a part of what it had sent was answered) begins
@@ -254,7 +255,10 @@ fn meta_fits(ask: &Ask, reply: &Reply, code: Code) -> bool {
         Code::Va => gives_value,
         Code::Hd => verb.is_meta() && !gives_value && !matches!(verb, Verb::MetaNoop | Verb::MetaDebug),
         Code::En => matches!(verb, Verb::MetaGet | Verb::MetaDebug),
-        Code::Nf | Code::Ex => matches!(verb, Verb::MetaSet | Verb::MetaDelete | Verb::MetaArithmetic),
+        Code::Nf | Code::Ex => {
+            let changes = matches!(verb, Verb::MetaSet | Verb::MetaDelete | Verb::MetaArithmetic);
+            changes && (code == Code::Nf || ask.has(b'C'))
+        }
         _ => matches!(verb, Verb::MetaSet | Verb::MetaArithmetic),
     };
     let nominal = match verb {
@@ -264,8 +268,8 @@ fn meta_fits(ask: &Ask, reply: &Reply, code: Code) -> bool {
     };
     let unasked = meta::UNASKED.iter().fold(0u128, |bits, letter| bits | 1 << letter);
     let were_asked = reply.flags & !unasked & !ask.flags == 0;
-    // Older servers leave out all flags where nothing was found or stored.
-    let has_none = reply.flags == 0 && !matches!(code, Code::Va | Code::Hd);
+    // Older servers leave out all flags where nothing was found or stored. Of a quiet command it takes its name.
+    let has_none = reply.flags == 0 && !ask.quiet && !matches!(code, Code::Va | Code::Hd);
     let same_opaque = reply.opaque == ask.opaque || has_none;
     let same_key =
         if ask.has(b'k') { is_key(ask, reply.key.as_deref()) || has_none } else { reply.key.is_none() };
