@@ -16,12 +16,12 @@ test=(nginx-light=nginx openssl=openssl redis-server=redis-server redis-tools=re
     python3-psycopg=/usr/lib/python3/dist-packages/psycopg/__init__.py
     rabbitmq-server=/usr/lib/rabbitmq/bin/rabbitmq-server
     python3-pika=/usr/lib/python3/dist-packages/pika/__init__.py kcat=kcat bind9=named bind9-dnsutils=dig
-    mosquitto=mosquitto mosquitto-clients=mosquitto_pub
-    python3-paho-mqtt=/usr/lib/python3/dist-packages/paho/__init__.py)
+     mosquitto=mosquitto mosquitto-clients=mosquitto_pub
+     python3-paho-mqtt=/usr/lib/python3/dist-packages/paho/__init__.py memcached=memcached)
 bench=(wrk=wrk)
 
 # Python packages of the tests, from PyPI; in a folder of their own, since distributions keep theirs to themselves.
-python_packages=(pymongo==4.20.1 secantusdb==0.7.0b3)
+python_packages=(pymongo==4.20.1 secantusdb==0.7.0b3 pymemcache==4.0.0)
 python_folder="$(cd "$(dirname "$0")/.." && pwd)/target/python"
 
 main() {
@@ -116,6 +116,7 @@ disable_services() {
         mosquitto) systemctl disable --now mosquitto ;;
         rabbitmq-server) systemctl disable --now rabbitmq-server epmd.socket epmd ;;
         bind9) systemctl disable --now named ;;
+        memcached) systemctl disable --now memcached ;;
         postgresql) systemctl disable --now postgresql ;;
         mariadb-server) systemctl disable --now mariadb ;;
         esac

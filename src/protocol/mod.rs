@@ -39,7 +39,7 @@ macro_rules! protocols {
     };
 }
 
-protocols! { amqp cql dns http1 http2 kafka mongodb mqtt mux mysql nats postgres redis tls }
+protocols! { amqp cql dns http1 http2 kafka memcached mongodb mqtt mux mysql nats postgres redis tls }
 
 /// What both ends may agree to speak from some byte on, as [`Then::Switched`] names it, and the protocol whose parser
 /// goes on there.
