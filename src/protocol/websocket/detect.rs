@@ -25,8 +25,9 @@ const ENOUGH_AT_EVENT: u32 = 16;
 /// Enough for a boundary at any byte: there are many.
 const ENOUGH: u32 = 26;
 
-/// Enough for one direction alone to tell the protocol; and so many frames.
-const ENOUGH_ALONE: (u32, u32) = (100, 8);
+/// Enough for one direction alone to tell the protocol: readable text, in so many frames. Repeated bytes make chains of
+/// anything else.
+const ENOUGH_ALONE: (u32, u32) = (80, 8);
 
 /// How many frames each direction has to have for the protocol to be told.
 const FRAMES_MIN: u32 = 3;
@@ -43,6 +44,8 @@ struct Chain {
     /// Whole frames.
     frames: u32,
     bits: u32,
+    /// How many of the bits come from text.
+    text: u32,
     end: Ending,
 }
 
@@ -80,7 +83,8 @@ fn judge(sample: &Sample<'_>, client: Direction) -> Verdict {
     }
     for ((at, chain), other) in chains.iter().zip([client.reverse(), client]) {
         let (bits, frames) = ENOUGH_ALONE;
-        let is_enough = *at == 0 && chain.bits >= bits && chain.frames >= frames;
+        let is_enough =
+            *at == 0 && chain.text >= bits && chain.frames >= frames && chain.end != Ending::Wrong;
         if is_enough && is_empty(other) {
             return Verdict::Match(90);
         }
@@ -165,7 +169,9 @@ fn chain(data: &[u8], masked: Option<bool>, extensions: &Extensions) -> Chain {
         };
         let Some(length) = whole else { return Chain { end: Ending::Cut, ..chain } };
         chain.frames += 1;
-        chain.bits += HEADER_BITS + bits;
+        // What repeats makes chains of unfinished messages more easily than of others.
+        chain.bits += bits + if header.fin { HEADER_BITS } else { 0 };
+        chain.text += bits;
         rest = &payload[length..];
     }
     chain

@@ -87,6 +87,8 @@ struct Lane {
     lossy: bool,
     /// It said that it is done.
     closed: bool,
+    /// Whether its last frame was masked.
+    masked: Option<bool>,
 }
 
 /// A frame whose end has not come.
@@ -94,6 +96,8 @@ struct Current {
     header: Header,
     /// Why it is out of place, where it is.
     violation: Option<&'static str>,
+    /// What is wrong with its mask. It can be read all the same, and some peers do without on purpose.
+    wrong_mask: Option<&'static str>,
     /// Bytes of its payload that passed, or were passed over.
     at: u64,
 }
@@ -102,6 +106,8 @@ struct Current {
 struct Open {
     content: Content,
     compressed: bool,
+    /// What is wrong with the mask of one of its frames.
+    wrong_mask: Option<&'static str>,
     /// Its frames so far; absent while the first is under way.
     half: Option<Half>,
     fragments: u32,
@@ -146,7 +152,7 @@ impl Framed for WebSocket {
         let more = if fin { "" } else { ", more follows" };
         out.frame(frame.direction, frame.range, format_args!("{} {length} bytes{more}", opcode.name()));
         if opcode.is_control() {
-            self.control(frame, &current.header, out);
+            self.control(frame, &current, out);
         } else {
             self.data(frame, &current, out);
         }
@@ -161,7 +167,7 @@ impl Framed for WebSocket {
     }
 
     fn resync(&mut self, direction: Direction, data: &[u8], at_event: bool) -> Resync {
-        let masked = self.client.map(|client| client == direction);
+        let masked = self.lane(direction).masked.or(self.client.map(|client| client == direction));
         detect::boundary(data, masked, &self.extensions, at_event)
     }
 
@@ -204,11 +210,17 @@ impl WebSocket {
         // Only a client masks (RFC 6455, section 5.1).
         let sends = if header.mask.is_some() { direction } else { direction.reverse() };
         let from_client = *self.client.get_or_insert(sends) == direction;
-        let violation = self.violation(direction, from_client, &header);
+        let violation = self.violation(direction, &header);
+        let wrong_mask = match header.mask {
+            None if from_client => Some("a frame of the client that is not masked"),
+            Some(_) if !from_client => Some("a masked frame of the server"),
+            _ => None,
+        };
         let (deflates, alone) = (self.extensions.deflates(), self.extensions.forgets(from_client));
         let limit = self.options.max_field;
         let lane = self.lane(direction);
-        lane.current = Some(Current { header, violation, at: 0 });
+        lane.masked = Some(header.mask.is_some());
+        lane.current = Some(Current { header, violation, wrong_mask, at: 0 });
         if header.opcode.is_control() {
             return;
         }
@@ -230,16 +242,14 @@ impl WebSocket {
             };
             lane.beheaded = None;
             let (content, compressed) = (Content::new(opcode, coding, limit), header.rsv1);
-            lane.open = Some(Open { content, compressed, half: None, fragments: 0 });
+            lane.open = Some(Open { content, compressed, wrong_mask: None, half: None, fragments: 0 });
         }
     }
 
     /// Why a frame should not be where it is.
-    fn violation(&self, direction: Direction, from_client: bool, header: &Header) -> Option<&'static str> {
+    fn violation(&self, direction: Direction, header: &Header) -> Option<&'static str> {
         let lane = &self.lanes[direction.index()];
         match header.opcode {
-            _ if from_client && header.mask.is_none() => Some("a frame of the client that is not masked"),
-            _ if !from_client && header.mask.is_some() => Some("a masked frame of the server"),
             _ if lane.closed => Some("a frame behind the close"),
             Opcode::Continuation if lane.open.is_none() && lane.beheaded.is_none() => {
                 Some("a continuation of no message")
@@ -257,7 +267,8 @@ impl WebSocket {
             return;
         };
         open.content.miss(missing(current), inflater);
-        open.fragments += 1;
+        open.fragments = open.fragments.saturating_add(1);
+        open.wrong_mask = open.wrong_mask.or(current.wrong_mask);
         match &mut open.half {
             Some(half) => half.extend(frame.range, frame.times[1], &frame.causes),
             None => {
@@ -274,7 +285,10 @@ impl WebSocket {
     /// The message under way is as whole as it will be. `cut`: why its last frame did not come.
     fn end_message(&mut self, direction: Direction, cut: Option<Cause>, out: &mut dyn Output) {
         let Lane { open, inflater, .. } = &mut self.lanes[direction.index()];
-        let Some(Open { content, compressed, half: Some(mut half), fragments }) = open.take() else { return };
+        let Some(Open { content, compressed, wrong_mask, half: Some(mut half), fragments }) = open.take()
+        else {
+            return;
+        };
         if content.opcode.is_none() {
             // Its beginning is missing, and nobody knows how much that is.
             half.add_cause(Cause::Incomplete);
@@ -286,6 +300,7 @@ impl WebSocket {
             fragments,
             subprotocol: self.subprotocol.as_deref(),
             extension: compressed.then(|| self.extensions.named()),
+            wrong_mask,
         };
         let ended = content.end(cut.is_none(), inflater);
         show::message(&mut half, facts, ended);
@@ -293,11 +308,12 @@ impl WebSocket {
     }
 
     /// A whole control frame is there, or as far as it came.
-    fn control(&mut self, frame: &Frame<'_>, header: &Header, out: &mut dyn Output) {
+    fn control(&mut self, frame: &Frame<'_>, current: &Current, out: &mut dyn Output) {
+        let header = &current.header;
         let direction = frame.direction;
         let mut payload = frame.data.get(header.size..).unwrap_or_default().to_vec();
         frame::unmask(&mut payload, header.mask, 0);
-        let half = show::control(frame, header, &payload, self.options.max_field);
+        let half = show::control(frame, current, &payload, self.options.max_field);
         let from_client = self.client == Some(direction);
         match header.opcode {
             // Without its payload nobody can tell what is its pong.

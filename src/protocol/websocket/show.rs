@@ -2,9 +2,10 @@
 
 use super::super::exchange::Half;
 use super::super::framed::Frame;
-use super::close;
 use super::content::{Ended, number};
-use super::frame::{Header, Opcode};
+use super::{Current, close};
+
+use super::frame::Opcode;
 use crate::event::Cause;
 use crate::record::{Field, Value};
 
@@ -20,6 +21,7 @@ pub(super) struct Facts<'a> {
     pub(super) subprotocol: Option<&'a [u8]>,
     /// What is known of the extensions, where the message is changed by one.
     pub(super) extension: Option<Value>,
+    pub(super) wrong_mask: Option<&'static str>,
 }
 
 /// Gives a message its fields and its summary.
@@ -50,10 +52,21 @@ pub(super) fn message(half: &mut Half, facts: Facts<'_>, ended: Ended) {
     }
     own.extend(fields);
     causes.into_iter().for_each(|cause| half.add_cause(cause));
+    blame(half, facts.wrong_mask);
+}
+
+/// Says what is wrong with a message, where something is and nothing was said of it before.
+fn blame(half: &mut Half, wrong: Option<&'static str>) {
+    let Some(wrong) = wrong else { return };
+    half.add_cause(Cause::ParseError);
+    if half.message.field("error").is_none() {
+        half.message.fields.push(Field::new("error", Value::Text(wrong.into())));
+    }
 }
 
 /// A control frame, whose payload has at most 125 bytes, as half of a record.
-pub(super) fn control(frame: &Frame<'_>, header: &Header, payload: &[u8], limit: usize) -> Half {
+pub(super) fn control(frame: &Frame<'_>, current: &Current, payload: &[u8], limit: usize) -> Half {
+    let header = &current.header;
     let name = header.opcode.name();
     let mut half = Half::new(frame.direction, frame.range, frame.times, name, Vec::new());
     frame.causes.iter().for_each(|&cause| half.add_cause(cause));
@@ -62,6 +75,7 @@ pub(super) fn control(frame: &Frame<'_>, header: &Header, payload: &[u8], limit:
         Field::new("payload_length", number(header.length)),
     ];
     let shown = |bytes: &[u8]| Value::Bytes(bytes[..bytes.len().min(limit)].to_vec());
+    let mut error = None;
     let cut = if header.opcode == Opcode::Close {
         let (close, wrong) = close::read(payload);
         if let Some(code) = close.code {
@@ -74,10 +88,7 @@ pub(super) fn control(frame: &Frame<'_>, header: &Header, payload: &[u8], limit:
             let text = String::from_utf8_lossy(close.reason);
             half.summary = format!("{}: {}", half.summary, beginning(&text));
         }
-        if let (Some(wrong), false) = (wrong, frame.is_cut()) {
-            fields.push(Field::new("error", Value::Text(wrong.into())));
-            half.add_cause(Cause::ParseError);
-        }
+        error = wrong.filter(|_| !frame.is_cut());
         close.reason.len() > limit
     } else {
         half.summary = format!("{name} {} bytes", header.length);
@@ -90,6 +101,8 @@ pub(super) fn control(frame: &Frame<'_>, header: &Header, payload: &[u8], limit:
         half.add_cause(Cause::FieldTruncated);
     }
     half.message.fields = fields;
+    blame(&mut half, error);
+    blame(&mut half, current.wrong_mask);
     half
 }
 
