@@ -36,11 +36,12 @@ import sys, json
 from websockets.sync.client import connect
 from websockets.exceptions import ConnectionClosed
 def join(**more):
-    return connect(f"ws://127.0.0.1:{sys.argv[1]}/chat?a=b", ping_interval=None, max_size=None, proxy=None, **more)
+    url = f"ws://127.0.0.1:{sys.argv[1]}/chat?a=b"
+    return connect(url, subprotocols=["chat"], ping_interval=None, max_size=None, proxy=None, **more)
 ports = []
 def note(connection):
     ports.append(connection.local_address[1])
-with join(compression=None, subprotocols=["chat"]) as plain:
+with join(compression=None) as plain:
     note(plain)
     plain.send("héllo")
     assert plain.recv() == "héllo"
