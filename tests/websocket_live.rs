@@ -4,7 +4,7 @@
 mod common;
 
 use common::observed::{Observed, essence, records_of};
-use common::peer::{Server, eventually, free_port};
+use common::peer::{Python, Server, eventually, free_port};
 use common::python::python;
 use common::trace::require_bpf;
 use serde_json::{Value, json};
@@ -75,6 +75,24 @@ with join() as deflated:
     assert deflated.recv() == "one two three"
     deflated.close(1001, "enough")
 print(*ports)
+"#;
+
+/// A client whose connection is open before it is traced; it goes on when a line comes in.
+const LATE: &str = r#"
+import sys, json
+from websockets.sync.client import connect
+def talk(connection, numbers):
+    for n in numbers:
+        text = json.dumps({"method": "subscribe", "channel": "prices", "number": n})
+        connection.send(text)
+        assert connection.recv() == text
+url = f"ws://127.0.0.1:{sys.argv[1]}/"
+with connect(url, subprotocols=["chat"], ping_interval=None, proxy=None) as connection:
+    talk(connection, range(5))
+    print(connection.local_address[1], flush=True)
+    sys.stdin.readline()
+    assert connection.ping(b"late").wait(10)
+    talk(connection, range(5, 15))
 "#;
 
 /// The server, ended with the test.
@@ -240,4 +258,40 @@ fn a_proxy_passes_the_same_on_both_sides() {
     behind.sort();
     expected.sort();
     assert_eq!(behind, expected);
+}
+
+#[test]
+fn attached_in_the_middle_what_is_not_known_is_said() {
+    if !require_bpf() {
+        return;
+    }
+    let mut server = WebSockets::start();
+    let port = server.address.port();
+    let mut client = Python::start(LATE, port);
+    let own: u16 = client.line().trim().parse().expect("a port");
+    let (seen, ()) = Observed::run(server.child.id(), port, || {
+        client.go();
+        client.ended();
+        server.stop();
+    });
+    let remote = format!("127.0.0.1:{own}");
+    let records: Vec<&Value> = seen.live.iter().filter(|one| one["remote"] == *remote).collect();
+    assert!(records.iter().all(|one| one["protocol"] == "websocket"), "{records:?}");
+    assert_eq!(records[0]["summary"], "ping 4 bytes -> pong 4 bytes");
+    assert!(records.last().expect("records")["summary"].as_str().is_some_and(|one| one.starts_with("close 1000")));
+    let texts = &records[1..records.len() - 1];
+    assert_eq!(texts.len(), 20);
+    for (index, one) in texts.iter().enumerate() {
+        let side = if index % 2 == 0 { "request" } else { "response" };
+        let message = &one[side];
+        assert_eq!((&message["opcode"], &message["extension"]), (&json!("text"), &json!("unknown")), "{one}");
+        let sent = format!(r#"{{"method": "subscribe", "channel": "prices", "number": {}}}"#, 5 + index / 2);
+        let why = "what it refers to came before the trace";
+        assert!(message["payload"] == *sent || message["undecoded"] == why, "{one}");
+    }
+    // What was said before is in the context of the first.
+    assert!(texts[0]["request"]["payload"].is_null() && texts[1]["response"]["payload"].is_null());
+    let live = essence(&seen.live, port);
+    assert_eq!(essence(&records_of(&seen.recording), port), live, "recording and live");
+    assert_eq!(essence(&records_of(&seen.capture), port), live, "capture and live");
 }

@@ -35,21 +35,21 @@ pub(super) struct Inflater {
 
 struct Running {
     inflate: Decompress,
-    /// What came out last, up to [`WINDOW`] and a step.
+    /// What came out last, at least [`WINDOW`] of it: flate2 does not show its own.
     history: Vec<u8>,
-    out: Box<[u8; STEP]>,
 }
 
 impl Running {
     fn new() -> Box<Running> {
-        Box::new(Running { inflate: Decompress::new(false), history: Vec::new(), out: Box::new([0; STEP]) })
+        Box::new(Running { inflate: Decompress::new(false), history: Vec::new() })
     }
 
-    fn remember(&mut self, produced: usize) {
-        self.history.extend_from_slice(&self.out[..produced]);
-        if self.history.len() > 4 * WINDOW {
+    /// Makes room for what comes out next.
+    fn make_room(&mut self) {
+        if self.history.len() >= 2 * WINDOW {
             self.history.drain(..self.history.len() - WINDOW);
         }
+        self.history.reserve_exact(STEP);
     }
 
     /// Goes on behind a block that said to be the last (section 7.2.3.4): the window stays.
@@ -103,22 +103,22 @@ impl Inflater {
         let failure = self.missing.map_or(Failure::Corrupt, Failure::Missing);
         let running = self.running.get_or_insert_with(Running::new);
         loop {
-            let before = (running.inflate.total_in(), running.inflate.total_out());
-            let status = running.inflate.decompress(data, &mut running.out[..], FlushDecompress::None);
+            running.make_room();
+            let (before, known) = (running.inflate.total_in(), running.history.len());
+            let status = running.inflate.decompress_vec(data, &mut running.history, FlushDecompress::None);
             let status = status.map_err(|_| failure)?;
-            // Both are bounded by the lengths of the slices.
-            let taken = (running.inflate.total_in() - before.0) as usize;
-            let produced = (running.inflate.total_out() - before.1) as usize;
+            // Bounded by the length of the slice.
+            let taken = (running.inflate.total_in() - before) as usize;
             data = &data[taken..];
-            running.remember(produced);
-            if produced > 0 && !take(&running.out[..produced]) {
+            let made = &running.history[known..];
+            let (is_idle, is_full) = (taken == 0 && made.is_empty(), made.len() >= STEP);
+            if !made.is_empty() && !take(made) {
                 return Err(Failure::Refused);
             }
             match status {
                 Status::StreamEnd => running.restart()?,
                 // With room left in the output there is nothing more in the input.
-                _ if data.is_empty() && produced < STEP => return Ok(()),
-                _ if taken == 0 && produced == 0 => return Ok(()),
+                _ if is_idle || data.is_empty() && !is_full => return Ok(()),
                 _ => {}
             }
         }

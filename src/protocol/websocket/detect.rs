@@ -72,12 +72,13 @@ pub(super) fn detect(sample: &Sample<'_>) -> Verdict {
 }
 
 fn judge(sample: &Sample<'_>, client: Direction) -> Verdict {
+    let is_empty = |direction: Direction| sample.data[direction.index()].is_empty();
+    // One direction by itself has to begin with a frame.
+    let is_alone = Direction::BOTH.into_iter().any(is_empty);
     let best = |direction: Direction| {
-        let data = sample.data[direction.index()];
-        best(data, direction == client)
+        best(sample.data[direction.index()], direction == client, if is_alone { 1 } else { SEARCH_MAX })
     };
     let chains = [best(client), best(client.reverse())];
-    let is_empty = |direction: Direction| sample.data[direction.index()].is_empty();
     if chains.iter().all(|(_, chain)| chain.frames >= FRAMES_MIN && is_proof(chain)) {
         return Verdict::Match(95);
     }
@@ -102,13 +103,13 @@ fn is_proof(chain: &Chain) -> bool {
     chain.end != Ending::Wrong && chain.bits >= ENOUGH
 }
 
-/// The best chain of a direction, and where it begins.
-fn best(data: &[u8], masked: bool) -> (usize, Chain) {
+/// The best chain that begins within the first `search` bytes of a direction, and where it begins.
+fn best(data: &[u8], masked: bool, search: usize) -> (usize, Chain) {
     let mut best = (0, chain(data, Some(masked), &Extensions::Unknown));
     if best.1.end == Ending::Wrong {
         best.1 = Chain { end: Ending::Wrong, ..Chain::default() };
     }
-    for at in 1..data.len().min(SEARCH_MAX) {
+    for at in 1..data.len().min(search) {
         if is_proof(&best.1) {
             break;
         }

@@ -32,6 +32,9 @@ use frame::{Header, Opcode, Read};
 /// The name in records, filters and traces.
 const NAME: &str = "websocket";
 
+/// Up to how many bytes each new one makes a search for a boundary begin anew.
+const SEARCH_ALWAYS: usize = 4 << 10;
+
 /// The table's row.
 pub static PROTOCOL: Protocol =
     Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint };
@@ -87,6 +90,8 @@ struct Lane {
     lossy: bool,
     /// It said that it is done.
     closed: bool,
+    /// From how many bytes on a search for a boundary is worth its while again.
+    due: usize,
     /// Whether its last frame was masked.
     masked: Option<bool>,
 }
@@ -167,14 +172,25 @@ impl Framed for WebSocket {
     }
 
     fn resync(&mut self, direction: Direction, data: &[u8], at_event: bool) -> Resync {
-        let masked = self.lane(direction).masked.or(self.client.map(|client| client == direction));
-        detect::boundary(data, masked, &self.extensions, at_event)
+        let client = self.client;
+        let lane = &mut self.lanes[direction.index()];
+        // A long wait for a frame's end is not to cost more with each packet.
+        if !at_event && data.len() > SEARCH_ALWAYS && data.len() < lane.due {
+            return Resync::Skip(0);
+        }
+        let masked = lane.masked.or(client.map(|client| client == direction));
+        let found = detect::boundary(data, masked, &self.extensions, at_event);
+        if let (Resync::Skip(count), false) = (found, at_event) {
+            let held = data.len() - count;
+            lane.due = held + held / 4;
+        }
+        found
     }
 
     fn lost(&mut self, direction: Direction, cause: Cause, out: &mut dyn Output) {
         self.end_message(direction, Some(cause), out);
         let lane = self.lane(direction);
-        lane.current = None;
+        (lane.current, lane.due) = (None, 0);
         lane.lossy = true;
         lane.beheaded = Some(cause);
         lane.inflater.forget("what it refers to was lost");
