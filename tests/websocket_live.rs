@@ -267,7 +267,7 @@ fn attached_in_the_middle_what_is_not_known_is_said() {
     }
     let mut server = WebSockets::start();
     let port = server.address.port();
-    let mut client = Python::start(LATE, port);
+    let mut client = Python::start_by(&python(), LATE, port);
     let own: u16 = client.line().trim().parse().expect("a port");
     let (seen, ()) = Observed::run(server.child.id(), port, || {
         client.go();
@@ -278,7 +278,9 @@ fn attached_in_the_middle_what_is_not_known_is_said() {
     let records: Vec<&Value> = seen.live.iter().filter(|one| one["remote"] == *remote).collect();
     assert!(records.iter().all(|one| one["protocol"] == "websocket"), "{records:?}");
     assert_eq!(records[0]["summary"], "ping 4 bytes -> pong 4 bytes");
-    assert!(records.last().expect("records")["summary"].as_str().is_some_and(|one| one.starts_with("close 1000")));
+    assert!(
+        records.last().expect("records")["summary"].as_str().is_some_and(|one| one.starts_with("close 1000"))
+    );
     let texts = &records[1..records.len() - 1];
     assert_eq!(texts.len(), 20);
     for (index, one) in texts.iter().enumerate() {

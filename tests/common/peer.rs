@@ -106,7 +106,12 @@ impl Python {
     /// Starts a program. It has `port`, `pause()` (waits for [`Python::go`]), `connect()` and `receive(s)`
     /// (to the end of the stream).
     pub fn start(program: &str, port: u16) -> Python {
-        let mut child = Command::new("python3")
+        Python::start_by(Path::new("python3"), program, port)
+    }
+
+    /// The same with another interpreter, which finds other packages.
+    pub fn start_by(interpreter: &Path, program: &str, port: u16) -> Python {
+        let mut child = Command::new(interpreter)
             .args(["-c", &format!("{PRELUDE}\n{program}"), &port.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
