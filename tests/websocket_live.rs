@@ -295,5 +295,12 @@ fn attached_in_the_middle_what_is_not_known_is_said() {
     assert!(texts[0]["request"]["payload"].is_null() && texts[1]["response"]["payload"].is_null());
     let live = essence(&seen.live, port);
     assert_eq!(essence(&records_of(&seen.recording), port), live, "recording and live");
-    assert_eq!(essence(&records_of(&seen.capture), port), live, "capture and live");
+    // A capture begins to count where it begins.
+    let placeless = |records: Vec<(u16, Value)>| {
+        let keys = ["protocol", "status", "summary", "request", "response", "causes"];
+        let one = |(_, record): &(u16, Value)| keys.map(|key| record[key].clone());
+        records.iter().map(one).collect::<Vec<_>>()
+    };
+    let capture = essence(&records_of(&seen.capture), port);
+    assert_eq!(placeless(capture), placeless(live), "capture and live");
 }

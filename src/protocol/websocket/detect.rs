@@ -19,8 +19,8 @@ const TEXT_BITS: u32 = 24;
 /// What it proves that frames end where a call or packet does.
 const EXACT_BITS: u32 = 8;
 
-/// Enough for a boundary where a call or packet begins.
-const ENOUGH_AT_EVENT: u32 = 16;
+/// Enough for a boundary where a call or packet begins: a frame that is all of it, or several frames.
+const ENOUGH_AT_EVENT: u32 = 13;
 
 /// Enough for a boundary at any byte: there are many.
 const ENOUGH: u32 = 26;
@@ -68,7 +68,8 @@ pub(super) fn detect(sample: &Sample<'_>) -> Verdict {
     if begins.contains(&true) {
         return Verdict::No("it begins without a handshake");
     }
-    sample.judged_with_client(|client| judge(sample, client))
+    // Masks tell the client better than the role, which is often a guess where the beginning was not seen.
+    judge(sample, Direction::Send).or_better(judge(sample, Direction::Recv))
 }
 
 fn judge(sample: &Sample<'_>, client: Direction) -> Verdict {

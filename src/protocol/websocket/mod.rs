@@ -53,7 +53,8 @@ fn endpoint(record: &Record) -> Endpoint {
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(WebSocket {
         options,
-        client: options.client(),
+        // Masks tell it for sure; who opened a connection that was open before the trace is often a guess.
+        client: None,
         extensions: Extensions::Unknown,
         subprotocol: None,
         lanes: Default::default(),
