@@ -21,7 +21,7 @@ test=(nginx-light=nginx openssl=openssl redis-server=redis-server redis-tools=re
 bench=(wrk=wrk)
 
 # Python packages of the tests, from PyPI; in a folder of their own, since distributions keep theirs to themselves.
-python_packages=(pymongo==4.20.1 secantusdb==0.7.0b3 pymemcache==4.0.0)
+python_packages=(pymongo==4.20.1 secantusdb==0.7.0b3 pymemcache==4.0.0 websockets==17.4)
 python_folder="$(cd "$(dirname "$0")/.." && pwd)/target/python"
 
 main() {

@@ -411,7 +411,7 @@ const SKIPPED: &[(&str, &[Cause], &str)] = &[
     ("tls/ndpi--tls_heur__shadowsocks-tcp.pcapng", &[Cause::ProtocolUnknown], BEHIND),
     ("tls/ndpi--tls_heur__vmess-tcp-tls.pcapng", &[Cause::ProtocolUnknown], BEHIND),
     ("tls/ndpi--tls_heur__vmess-tcp.pcapng", &[Cause::ProtocolUnknown], BEHIND),
-    ("tls/ndpi--tls_heur__vmess-websocket.pcapng", &[Cause::ProtocolUnknown, Cause::Unsupported], BEHIND),
+    ("tls/ndpi--tls_heur__vmess-websocket.pcapng", &[Cause::ProtocolUnknown], BEHIND),
     ("tls/ndpi--tls_unidirectional.pcap", &[Cause::ProtocolUnknown], "two bytes"),
     ("tls/zeek--socks-with-ssl.pcap", &[Cause::ProtocolUnknown], BEHIND),
     ("tls/zeek--ssl-and-ssh-using-sslh.pcap", &[Cause::ProtocolUnknown], "one connection is SSH"),

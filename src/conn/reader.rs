@@ -6,9 +6,9 @@ use super::trial::{Said, Standing, Trial, say};
 use super::{Entry, Info, Observer};
 use crate::event::{Cause, Direction, Range, Timestamp};
 use crate::protocol::{
-    self, AfterGap, End, Gap, Input, Output, Parser, Protocol, Resync, Then, Verdict, successor,
+    self, AfterGap, Agreement, End, Gap, Input, Output, Parser, Protocol, Resync, Then, Verdict, successor,
 };
-use crate::record::{Message, Record};
+use crate::record::Record;
 use std::fmt;
 
 /// How many bytes one direction may wait for the other, e.g. a response for its lost request.
@@ -553,13 +553,13 @@ impl Reader {
     /// From now on both directions speak something else; what the other one holds unread is part of it.
     fn switch(&mut self, direction: Direction, name: String, cx: &mut Context<'_>) {
         let other = direction.reverse();
-        let mut asked = None;
+        let mut agreement = None;
         if let State::Parsing(parser) = &mut self.state {
-            asked = parser.hand_over();
+            agreement = parser.hand_over();
             parser.close(End::Finished, cx.time, cx);
         }
         self.state = match successor(&name, self.options.protocols) {
-            Some(protocol) => State::Parsing(self.go_on(protocol, asked, cx)),
+            Some(protocol) => State::Parsing(self.go_on(protocol, agreement, cx)),
             None => State::Switched(name),
         };
         self.lanes[other.index()].blocked = None;
@@ -570,14 +570,14 @@ impl Reader {
     fn go_on(
         &mut self,
         protocol: &'static Protocol,
-        asked: Option<Message>,
+        agreement: Option<Agreement>,
         cx: &mut Context<'_>,
     ) -> Box<dyn Parser + Send> {
         cx.info.protocol = Some(protocol.name);
         cx.info.protocol_from = self.lanes.each_ref().map(|lane| lane.offset);
         let mut parser = self.parser(protocol, cx);
-        if let Some(asked) = asked {
-            parser.take_over(asked);
+        if let Some(agreement) = agreement {
+            parser.take_over(agreement);
         }
         for direction in Direction::BOTH {
             let lane = &self.lanes[direction.index()];

@@ -5,9 +5,8 @@
 //! carries a frame over a gap inside it (its end is known), and accounts for every byte. What frames mean is the
 //! business of the [`Framed`] protocol alone.
 
-use super::{AfterGap, Datagram, End, Gap, Input, Output, Parser, Progress, Resync, Then};
+use super::{AfterGap, Agreement, Datagram, End, Gap, Input, Output, Parser, Progress, Resync, Then};
 use crate::event::{Cause, Direction, Range, Timestamp};
-use crate::record::Message;
 
 /// The most bytes of one frame that are kept for a protocol to look at.
 pub const KEEP_MAX: usize = 1 << 20;
@@ -53,8 +52,8 @@ pub trait Framed {
     fn lost(&mut self, direction: Direction, cause: Cause, out: &mut dyn Output);
 
     /// See [`Parser::take_over`].
-    fn take_over(&mut self, asked: Message) {
-        let _ = asked;
+    fn take_over(&mut self, agreement: Agreement) {
+        let _ = agreement;
     }
 
     /// See [`Parser::unblock`]: needed where [`Head::Other`] is used.
@@ -381,8 +380,8 @@ impl<P: Framed> Parser for Driver<P> {
         self.protocol.finish(direction, end, time, out);
     }
 
-    fn take_over(&mut self, asked: Message) {
-        self.protocol.take_over(asked);
+    fn take_over(&mut self, agreement: Agreement) {
+        self.protocol.take_over(agreement);
     }
 
     fn datagram(&mut self, datagram: Datagram<'_>, out: &mut dyn Output) {

@@ -39,11 +39,12 @@ macro_rules! protocols {
     };
 }
 
-protocols! { amqp cql dns http1 http2 kafka memcached mongodb mqtt mux mysql nats postgres redis tls }
+protocols! { amqp cql dns http1 http2 kafka memcached mongodb mqtt mux mysql nats postgres redis tls websocket }
 
 /// What both ends may agree to speak from some byte on, as [`Then::Switched`] names it, and the protocol whose parser
 /// goes on there.
-const UPGRADES: [(&str, &str); 2] = [("h2c", http2::PROTOCOL.name), ("TLS", tls::PROTOCOL.name)];
+const UPGRADES: [(&str, &str); 3] =
+    [("h2c", http2::PROTOCOL.name), ("TLS", tls::PROTOCOL.name), ("websocket", websocket::PROTOCOL.name)];
 
 /// The protocol of `known` that goes on after a switch to `name`.
 pub fn successor(name: &str, known: &[&'static Protocol]) -> Option<&'static Protocol> {
@@ -54,6 +55,15 @@ pub fn successor(name: &str, known: &[&'static Protocol]) -> Option<&'static Pro
 /// The protocol with this name.
 pub fn named(name: &str) -> Option<&'static Protocol> {
     ALL.iter().copied().find(|protocol| protocol.name == name)
+}
+
+/// The exchange in which both ends agreed to speak something else.
+#[derive(Clone, Debug)]
+pub struct Agreement {
+    /// The request that asked for it, where that was seen.
+    pub asked: Option<Message>,
+    /// The answer that agreed, with what it set out for the time after it.
+    pub answer: Message,
 }
 
 /// One row of the table of protocols.
@@ -304,15 +314,14 @@ pub trait Parser {
     /// Called once per direction, at the latest before [`Parser::close`].
     fn finish(&mut self, rest: Input<'_>, end: End, out: &mut dyn Output);
 
-    /// What the parser that goes on after [`Then::Switched`] should know: the request that asked for the switch.
-    fn hand_over(&mut self) -> Option<Message> {
+    /// What the parser that goes on after [`Then::Switched`] should know.
+    fn hand_over(&mut self) -> Option<Agreement> {
         None
     }
 
-    /// This parser goes on where another one ended with [`Then::Switched`]; `asked` is the request that asked for it.
-    /// Called before anything else.
-    fn take_over(&mut self, asked: Message) {
-        let _ = asked;
+    /// This parser goes on where another one ended with [`Then::Switched`]. Called before anything else.
+    fn take_over(&mut self, agreement: Agreement) {
+        let _ = agreement;
     }
 
     /// Waiting for the other direction ([`Then::Other`]) is over: it has a gap or its end there. The next

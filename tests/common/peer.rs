@@ -106,7 +106,12 @@ impl Python {
     /// Starts a program. It has `port`, `pause()` (waits for [`Python::go`]), `connect()` and `receive(s)`
     /// (to the end of the stream).
     pub fn start(program: &str, port: u16) -> Python {
-        let mut child = Command::new("python3")
+        Python::start_by(Path::new("python3"), program, port)
+    }
+
+    /// The same with another interpreter, which finds other packages.
+    pub fn start_by(interpreter: &Path, program: &str, port: u16) -> Python {
+        let mut child = Command::new(interpreter)
             .args(["-c", &format!("{PRELUDE}\n{program}"), &port.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -209,6 +214,26 @@ impl Server {
              server {{ listen 127.0.0.1:{port} ssl http2; root {root}; }} client_body_temp_path {root}/a; \
              proxy_temp_path {root}/b; fastcgi_temp_path {root}/c; uwsgi_temp_path {root}/d; \
              scgi_temp_path {root}/e; }}\n"
+        );
+        let path = files.path().join("conf");
+        std::fs::write(&path, configuration).expect("room for files");
+        let mut command = Command::new("nginx");
+        command.args(["-p", &root, "-e", &format!("{root}/error"), "-c"]).arg(path);
+        Server::start(command, port, files)
+    }
+
+    /// nginx likewise, in front of `behind`, to which it passes on upgrades of the protocol.
+    pub fn nginx_proxy(behind: SocketAddr) -> Server {
+        let files = tempfile::tempdir().expect("room for files");
+        let root = files.path().to_str().expect("a UTF-8 path").to_string();
+        let port = free_port();
+        let configuration = format!(
+            "daemon off; master_process off; user root; pid {root}/pid; error_log {root}/error;\n\
+             events {{ worker_connections 256; }}\n\
+             http {{ access_log off; server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://{behind}; \
+             proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
+             proxy_set_header Connection upgrade; }} }} client_body_temp_path {root}/a; proxy_temp_path {root}/b; \
+             fastcgi_temp_path {root}/c; uwsgi_temp_path {root}/d; scgi_temp_path {root}/e; }}\n"
         );
         let path = files.path().join("conf");
         std::fs::write(&path, configuration).expect("room for files");

@@ -18,11 +18,11 @@ mod start_line;
 mod tests;
 
 use super::{
-    AfterGap, End, Endpoint, Gap, Input, Options, Output, Parser, Progress, Protocol, Resync, Sample, Then,
-    Verdict, endpoint,
+    AfterGap, Agreement, End, Endpoint, Gap, Input, Options, Output, Parser, Progress, Protocol, Resync,
+    Sample, Then, Verdict, endpoint,
 };
 use crate::event::{Cause, Direction, Range, Timestamp};
-use crate::record::{Message, Record};
+use crate::record::Record;
 use arrivals::{Arrival, Arrivals};
 use body::{Advance, Extent};
 use head::{Head, MAX_HEAD};
@@ -57,7 +57,7 @@ fn parser(options: Options) -> Box<dyn Parser + Send> {
         pairing: Pairing::default(),
         order: 0,
         switched: None,
-        asked: None,
+        agreement: None,
     })
 }
 
@@ -73,8 +73,8 @@ struct Http1 {
     order: u64,
     /// What both directions speak since an upgrade.
     switched: Option<String>,
-    /// The request that asked for it.
-    asked: Option<Message>,
+    /// The exchange that agreed on it.
+    agreement: Option<Agreement>,
 }
 
 /// One direction.
@@ -216,8 +216,8 @@ impl Parser for Http1 {
         start_line::find_boundary(data, at_event, &fits)
     }
 
-    fn hand_over(&mut self) -> Option<Message> {
-        self.asked.take()
+    fn hand_over(&mut self) -> Option<Agreement> {
+        self.agreement.take()
     }
 
     fn finish(&mut self, rest: Input<'_>, end: End, out: &mut dyn Output) {
@@ -485,12 +485,14 @@ impl Http1 {
         side.arrivals.forget_before(to);
         side.head = Search::default();
         out.frame(direction, Range::new(draft.start, to), format_args!("{draft}"));
-        self.switched = draft.switches_to().or(self.switched.take());
+        let switches_to = draft.switches_to();
         let (is_request, id) = (draft.is_request, draft.id);
-        if let (Some(id), Some(_)) = (id, draft.switches_to()) {
-            self.asked = self.pairing.request(id).cloned();
-        }
         let half = draft.into_half(direction, to, ended);
+        if switches_to.is_some() {
+            let asked = id.and_then(|id| self.pairing.request(id)).cloned();
+            self.agreement = Some(Agreement { asked, answer: half.message.clone() });
+            self.switched = switches_to;
+        }
         match id {
             Some(id) if is_request => self.pairing.end_request(id, half, out),
             id => self.pairing.end_response(id, half, out),

@@ -21,9 +21,11 @@ mod tests;
 
 use super::exchange::{Half, PENDING_MAX};
 use super::framed::{Driver, Frame, Framed, Head, KEEP_MAX};
-use super::{End, Endpoint, Input, Options, Output, Parser, Protocol, Resync, Sample, Verdict, endpoint};
+use super::{
+    Agreement, End, Endpoint, Input, Options, Output, Parser, Protocol, Resync, Sample, Verdict, endpoint,
+};
 use crate::event::{Cause, Direction, Range, Timestamp};
-use crate::record::{Message, Record};
+use crate::record::Record;
 use control::Control;
 use frame::Header;
 use hpack::Decoder;
@@ -234,7 +236,8 @@ impl Framed for Http2 {
         self.control.lost(direction, cause, out);
     }
 
-    fn take_over(&mut self, asked: Message) {
+    fn take_over(&mut self, agreement: Agreement) {
+        let Some(asked) = agreement.asked else { return };
         let direction = asked.direction;
         self.client = Some(direction);
         self.lane(direction).note(1);

@@ -38,7 +38,7 @@ const NAME: &str = "memcached";
 
 /// The table's row.
 pub static PROTOCOL: Protocol =
-    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint };
+    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint, keep_alives: &[] };
 
 /// The command; of an answer alone what it is.
 fn endpoint(record: &Record) -> Endpoint {

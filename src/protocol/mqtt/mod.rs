@@ -49,8 +49,14 @@ const ALIASES_MAX: usize = 1 << 20;
 const BEGUN_MAX: usize = 64;
 
 /// The table's row.
-pub static PROTOCOL: Protocol =
-    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint };
+pub static PROTOCOL: Protocol = Protocol {
+    name: NAME,
+    detect: detect::detect,
+    parser,
+    datagrams: None,
+    endpoint,
+    keep_alives: &["PINGREQ"],
+};
 
 /// The packet that asks, with the topic or the first topic filter.
 fn endpoint(record: &Record) -> Endpoint {

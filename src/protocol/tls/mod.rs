@@ -31,9 +31,9 @@ use super::cursor::Cursor;
 use super::endpoint::of_summary;
 use super::exchange::{self, Half};
 use super::framed::{Driver, Frame, Framed, Head};
-use super::{End, Input, Options, Output, Parser, Protocol, Resync};
+use super::{Agreement, End, Input, Options, Output, Parser, Protocol, Resync};
 use crate::event::{Cause, Direction, Timestamp};
-use crate::record::{Field, Message as Said, Value};
+use crate::record::{Field, Value};
 use handshake::{Assembler, Message};
 use hello::{Hello, extension};
 use record::{Content, HEADER};
@@ -166,9 +166,9 @@ impl Framed for Tls {
         }
     }
 
-    fn take_over(&mut self, asked: Said) {
+    fn take_over(&mut self, agreement: Agreement) {
         // The side that asked to encrypt is the client of both.
-        self.client.get_or_insert(asked.direction);
+        self.client.get_or_insert(agreement.answer.direction.reverse());
     }
 
     fn finish(&mut self, direction: Direction, _: End, _: Timestamp, _: &mut dyn Output) {
