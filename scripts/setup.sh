@@ -16,8 +16,8 @@ test=(nginx-light=nginx openssl=openssl redis-server=redis-server redis-tools=re
     python3-psycopg=/usr/lib/python3/dist-packages/psycopg/__init__.py
     rabbitmq-server=/usr/lib/rabbitmq/bin/rabbitmq-server
     python3-pika=/usr/lib/python3/dist-packages/pika/__init__.py kcat=kcat bind9=named bind9-dnsutils=dig
-     mosquitto=mosquitto mosquitto-clients=mosquitto_pub
-     python3-paho-mqtt=/usr/lib/python3/dist-packages/paho/__init__.py memcached=memcached)
+    mosquitto=mosquitto mosquitto-clients=mosquitto_pub
+    python3-paho-mqtt=/usr/lib/python3/dist-packages/paho/__init__.py memcached=memcached)
 bench=(wrk=wrk)
 
 # Python packages of the tests, from PyPI; in a folder of their own, since distributions keep theirs to themselves.

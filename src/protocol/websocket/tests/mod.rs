@@ -65,6 +65,7 @@ const PROTOCOL_COPY: Protocol = Protocol {
     parser: super::parser,
     datagrams: None,
     endpoint: super::endpoint,
+    keep_alives: &[],
 };
 
 /// A frame of a server; `first` is its first byte.
