@@ -2,7 +2,10 @@
 
 use super::drive::{Limiter, drive};
 use super::open;
-use super::options::{Format, Input, Limits, Output, Payload, Targets, TracedCommand, Verbosity, parse_size};
+use super::options::{
+    Format, Input, Limits, Output, Payload, Redact, Targets, TracedCommand, Verbosity, parse_size,
+};
+use super::progress::Progress;
 use super::screen::{Screen, say};
 use super::subject::Subject;
 use crate::conn::{self, Info, Observer, Tracker};
@@ -17,9 +20,12 @@ use crate::output::tally::Tally;
 use crate::output::time::Clock;
 use crate::protocol;
 use crate::record::Record;
+use crate::redact::{self, Redaction};
 use crate::signals;
+use crate::source::Source;
 use std::fmt;
-use std::io;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
 
 /// Show the reassembled records of each connection
 ///
@@ -69,8 +75,11 @@ pub struct Args {
     stats: bool,
 
     /// Show passwords, tokens and cookies instead of masking them
-    #[arg(long, help_heading = "Output")]
+    #[arg(long, help_heading = "Output", conflicts_with = "redact")]
     show_secrets: bool,
+
+    #[command(flatten)]
+    redact: Redact,
 
     #[command(flatten)]
     output: Output,
@@ -93,18 +102,23 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let subject = Subject::choose(&args.targets, &args.command, &args.input)?;
     let stop = signals::stop_flag()?;
     let mut opened = open::subject(&subject, &args.targets, &args.limits, stop.clone())?;
-    let printer = Printer::new(&args, opened.live);
-    let mut tracker = Tracker::new(opened.source.vantage(), options(&args), printer);
+    let printer = Printer::new(&args, opened.live)?;
+    let mut tracker = Tracker::new(opened.source.vantage(), options(&args, &*opened.source), printer);
     let mut limiter = Limiter::new(&args.targets, &args.limits, opened.live, stop.clone());
     let mut tally = Tally::default();
     if !args.output.quiet {
         opened.announce("watching; Ctrl-C ends it");
     }
+    // What is shown on a terminal tells how far it is.
+    let prints = !args.stats && io::stdout().is_terminal();
+    let files: Vec<&Path> = args.input.read.iter().map(PathBuf::as_path).collect();
+    let progress = Progress::begin(!opened.live && !args.output.quiet && !prints, &files);
     let ended = drive(&mut *opened.source, &mut limiter, |event| {
         tally.count(event);
         tracker.event(event);
         tracker.observer().check()
     });
+    drop(progress);
     let mut printer = tracker.finish();
     let summary = ended.source.as_ref().cloned().unwrap_or_default();
     if !args.output.quiet && !opened.live {
@@ -132,12 +146,13 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     }
 }
 
-fn options(args: &Args) -> conn::Options {
+fn options(args: &Args, source: &dyn Source) -> conn::Options {
     let shown = args.output.format == Format::Json || args.payload.views().is_on() || args.filter.is_some();
     let max_field =
         if shown || args.stats { usize::try_from(args.max_field).unwrap_or(usize::MAX) } else { 0 };
     let protocol = protocol::Options { max_field, show_secrets: args.show_secrets, ..Default::default() };
-    conn::Options { protocol, ..conn::Options::default() }
+    let redacted = source.redacted().is_some();
+    conn::Options { protocol, redacted, ..conn::Options::default() }
 }
 
 /// Prints what the tracker tells. The first error of stdout is kept until it is asked for.
@@ -149,11 +164,12 @@ struct Printer {
     stats: Option<Stats>,
     format: Format,
     paint: Paint,
+    redaction: Option<Redaction>,
     error: Option<io::Error>,
 }
 
 impl Printer {
-    fn new(args: &Args, live: bool) -> Printer {
+    fn new(args: &Args, live: bool) -> anyhow::Result<Printer> {
         let (format, paint) = (args.output.format, Paint::new(args.output.color.wanted()));
         let view: Box<dyn RecordView> = match format {
             Format::Json => Box::new(JsonRecords),
@@ -161,7 +177,8 @@ impl Printer {
         };
         let (level, filter) = (args.verbosity.level(), args.filter.clone());
         let stats = args.stats.then(Stats::default);
-        Printer { view, screen: Screen::new(live), level, filter, stats, format, paint, error: None }
+        let (screen, redaction) = (Screen::new(live), args.redact.begin()?);
+        Ok(Printer { view, screen, level, filter, stats, format, paint, redaction, error: None })
     }
 
     fn show_stats(&mut self) {
@@ -172,6 +189,10 @@ impl Printer {
             Format::Text => stats.write_text(paint, out),
         });
         self.error = self.error.take().or(shown.err());
+    }
+
+    fn show_step(&mut self, info: &Info, step: &Step<'_>) -> io::Result<()> {
+        self.screen.show(|out| self.view.trace(info, step, out))
     }
 
     fn check(&mut self) -> anyhow::Result<()> {
@@ -192,8 +213,10 @@ impl Observer for Printer {
         step: &'static str,
         message: fmt::Arguments<'_>,
     ) {
-        let step = Step { time, level, step, message };
-        let shown = self.screen.show(|out| self.view.trace(info, &step, out));
+        let shown = match self.redaction.is_none() || redact::is_harmless(step) {
+            true => self.show_step(info, &Step { time, level, step, message }),
+            false => self.show_step(info, &Step { time, level, step, message: format_args!("(redacted)") }),
+        };
         self.error = self.error.take().or(shown.err());
     }
 
@@ -201,6 +224,10 @@ impl Observer for Printer {
         if self.filter.as_ref().is_some_and(|filter| !filter.matches(info, &record)) {
             return;
         }
+        let record = match &self.redaction {
+            Some(redaction) => redaction.record(record),
+            None => record,
+        };
         if let Some(stats) = &mut self.stats {
             return stats.count(info, &record);
         }
