@@ -27,6 +27,9 @@ const SECRETS: [&str; 7] = [
     "udp-5e2a97d0c41b-payload",
 ];
 
+/// The least that is a strace log.
+const LOG: &str = "1 10:00:00.000000 socket(AF_INET, SOCK_STREAM, 0) = 3<TCP:[1]>\n";
+
 /// As many bytes of a secret in a row are a leak.
 const WINDOW: usize = 8;
 
@@ -293,6 +296,15 @@ fn what_is_shown_redacted_tells_the_kind_and_the_length_and_no_content() {
     let copy = pair.run(&["conn-trace", "-r", "copy.pcapng"]);
     assert!(String::from_utf8_lossy(&copy.stderr).contains("was made with --redact"), "{copy:?}");
     assert!(copy.stdout.is_empty());
+
+    fs::write(pair.path("strace.log"), LOG).unwrap();
+    let of_log = pair.run(&["pcap-compare", "strace.log", "redacted.pcapng"]);
+    let said = String::from_utf8(of_log.stderr).unwrap();
+    assert_eq!(
+        (of_log.status.code(), said.contains("redacted.pcapng was made with --redact")),
+        (Some(2), true),
+        "{said}"
+    );
 }
 
 #[test]
@@ -408,7 +420,7 @@ fn a_bundle_takes_a_new_or_an_empty_folder_and_says_what_is_in_the_way() {
     }
     // Of a log nothing can be taken out, and then nothing is begun.
     let log = folder.path().join("strace.log");
-    fs::write(&log, "1 10:00:00.000000 socket(AF_INET, SOCK_STREAM, 0) = 3<TCP:[1]>\n").unwrap();
+    fs::write(&log, LOG).unwrap();
     let bundle = folder.path().join("of-a-log");
     let (status, said) = run(log.to_str().unwrap(), &files[1], &bundle, &["--redact"]);
     assert_eq!((status, said.contains("can't be redacted")), (Some(2), true), "{said}");

@@ -76,6 +76,15 @@ pub fn run(mut args: Args) -> anyhow::Result<Outcome> {
     let vantages = [vantage, other.vantage()];
     let both = [redacted, other.redacted()];
     drop(other);
+    if vantages.contains(&Vantage::Strace) && both.iter().any(Option::is_some) {
+        let redacted = if both[0].is_some() { &*args.recording } else { path };
+        let message = format!("{} was made with --redact", redacted.display());
+        return Err(Usage::new(
+            message,
+            "a strace log has no sequence numbers: it takes the other file's content",
+        )
+        .into());
+    }
     for (path, vantage) in [&*args.recording, path].into_iter().zip(vantages) {
         Bundle::check(&args.show, path, vantage)?;
     }
@@ -85,7 +94,6 @@ pub fn run(mut args: Args) -> anyhow::Result<Outcome> {
         bundle.doctor(&[]);
     }
     let (process, report) = if vantages.contains(&Vantage::Strace) {
-        args.show.blank = both.iter().any(Option::is_some);
         anchored::compare(&args.recording, path, vantages, &args.show)?
     } else {
         // Where one run took the payload of both out, they are alike.
