@@ -63,6 +63,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
             [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'Show as text, or as JSON Lines with stable field names')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set')
             [CompletionResult]::new('--html', '--html', [CompletionResultType]::ParameterName, 'Write the report as one HTML page that needs nothing else, too')
+            [CompletionResult]::new('--bundle', '--bundle', [CompletionResultType]::ParameterName, 'Put everything that somebody needs to look at it elsewhere into this folder, new or empty')
             [CompletionResult]::new('-f', '-f', [CompletionResultType]::ParameterName, 'Trace the children of the traced processes, too, and theirs')
             [CompletionResult]::new('--follow-forks', '--follow-forks', [CompletionResultType]::ParameterName, 'Trace the children of the traced processes, too, and theirs')
             [CompletionResult]::new('-a', '-a', [CompletionResultType]::ParameterName, 'Trace every process but sockdbg')
@@ -70,6 +71,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print no summary and no warning on stderr, only errors')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print no summary and no warning on stderr, only errors')
             [CompletionResult]::new('--full', '--full', [CompletionResultType]::ParameterName, 'List every connection and record instead of folding long lists')
+            [CompletionResult]::new('--redact', '--redact', [CompletionResultType]::ParameterName, 'Show and write no content: lengths and hashes instead')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
@@ -78,9 +80,11 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
             [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'Show as text, or as JSON Lines with stable field names')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set')
             [CompletionResult]::new('--html', '--html', [CompletionResultType]::ParameterName, 'Write the report as one HTML page that needs nothing else, too')
+            [CompletionResult]::new('--bundle', '--bundle', [CompletionResultType]::ParameterName, 'Put everything that somebody needs to look at it elsewhere into this folder, new or empty')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print no summary and no warning on stderr, only errors')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print no summary and no warning on stderr, only errors')
             [CompletionResult]::new('--full', '--full', [CompletionResultType]::ParameterName, 'List every connection and record instead of folding long lists')
+            [CompletionResult]::new('--redact', '--redact', [CompletionResultType]::ParameterName, 'Show and write no content: lengths and hashes instead')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
@@ -121,6 +125,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
             [CompletionResult]::new('--stats', '--stats', [CompletionResultType]::ParameterName, 'Count records instead of showing them: by endpoint, with failures and percentiles of the latency, at the end')
             [CompletionResult]::new('--all-messages', '--all-messages', [CompletionResultType]::ParameterName, 'Show keep-alives, too')
             [CompletionResult]::new('--show-secrets', '--show-secrets', [CompletionResultType]::ParameterName, 'Show passwords, tokens and cookies instead of masking them')
+            [CompletionResult]::new('--redact', '--redact', [CompletionResultType]::ParameterName, 'Show and write no content: lengths and hashes instead')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print no summary and no warning on stderr, only errors')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print no summary and no warning on stderr, only errors')
             [CompletionResult]::new('-A', '-A ', [CompletionResultType]::ParameterName, 'Show payload as text below its line, escaped')
@@ -173,6 +178,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockdbg' -ScriptBlock {
             [CompletionResult]::new('--hex', '--hex', [CompletionResultType]::ParameterName, 'Show payload in hexadecimal below its line')
             [CompletionResult]::new('-X', '-X ', [CompletionResultType]::ParameterName, 'Show payload in hexadecimal and ASCII below its line')
             [CompletionResult]::new('--hex-ascii', '--hex-ascii', [CompletionResultType]::ParameterName, 'Show payload in hexadecimal and ASCII below its line')
+            [CompletionResult]::new('--redact', '--redact', [CompletionResultType]::ParameterName, 'Show and write no content: lengths and hashes instead')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break

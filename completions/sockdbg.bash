@@ -105,7 +105,7 @@ _sockdbg() {
             return 0
             ;;
         sockdbg__subcmd__conn__subcmd__trace)
-            opts="-p -f -a -r -v -q -A -x -X -s -c -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --read --verbose --max-field --filter --stats --all-messages --show-secrets --format --color --quiet --ascii --hex --hex-ascii --snaplen --count --duration --ring-size --hooks --help"
+            opts="-p -f -a -r -v -q -A -x -X -s -c -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --read --verbose --max-field --filter --stats --show-secrets --redact --format --color --quiet --ascii --hex --hex-ascii --snaplen --count --duration --ring-size --hooks --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -287,7 +287,7 @@ _sockdbg() {
             return 0
             ;;
         sockdbg__subcmd__events)
-            opts="-p -f -a -r -w -q -A -x -X -s -c -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --read --write --print --format --color --quiet --ascii --hex --hex-ascii --snaplen --count --duration --ring-size --hooks --help"
+            opts="-p -f -a -r -w -q -A -x -X -s -c -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --read --write --print --format --color --quiet --ascii --hex --hex-ascii --redact --snaplen --count --duration --ring-size --hooks --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -567,7 +567,7 @@ _sockdbg() {
             return 0
             ;;
         sockdbg__subcmd__pcap__subcmd__compare)
-            opts="-q -h --format --color --quiet --full --html --help"
+            opts="-q -h --format --color --quiet --full --html --bundle --redact --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -585,6 +585,10 @@ _sockdbg() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --bundle)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -593,7 +597,7 @@ _sockdbg() {
             return 0
             ;;
         sockdbg__subcmd__verify)
-            opts="-p -f -a -i -s -c -q -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --pcap --interface --snaplen --count --duration --ring-size --hooks --format --color --quiet --full --html --help"
+            opts="-p -f -a -i -s -c -q -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --pcap --interface --snaplen --count --duration --ring-size --hooks --format --color --quiet --full --html --bundle --redact --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -700,6 +704,10 @@ _sockdbg() {
                     return 0
                     ;;
                 --html)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bundle)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

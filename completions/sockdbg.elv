@@ -59,6 +59,7 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand --format 'Show as text, or as JSON Lines with stable field names'
             cand --color 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set'
             cand --html 'Write the report as one HTML page that needs nothing else, too'
+            cand --bundle 'Put everything that somebody needs to look at it elsewhere into this folder, new or empty'
             cand -f 'Trace the children of the traced processes, too, and theirs'
             cand --follow-forks 'Trace the children of the traced processes, too, and theirs'
             cand -a 'Trace every process but sockdbg'
@@ -66,6 +67,7 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand -q 'Print no summary and no warning on stderr, only errors'
             cand --quiet 'Print no summary and no warning on stderr, only errors'
             cand --full 'List every connection and record instead of folding long lists'
+            cand --redact 'Show and write no content: lengths and hashes instead'
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }
@@ -73,9 +75,11 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand --format 'Show as text, or as JSON Lines with stable field names'
             cand --color 'Colour the text: auto means where stdout is a terminal and NO_COLOR is not set'
             cand --html 'Write the report as one HTML page that needs nothing else, too'
+            cand --bundle 'Put everything that somebody needs to look at it elsewhere into this folder, new or empty'
             cand -q 'Print no summary and no warning on stderr, only errors'
             cand --quiet 'Print no summary and no warning on stderr, only errors'
             cand --full 'List every connection and record instead of folding long lists'
+            cand --redact 'Show and write no content: lengths and hashes instead'
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }
@@ -115,6 +119,7 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand --stats 'Count records instead of showing them: by endpoint, with failures and percentiles of the latency, at the end'
             cand --all-messages 'Show keep-alives, too'
             cand --show-secrets 'Show passwords, tokens and cookies instead of masking them'
+            cand --redact 'Show and write no content: lengths and hashes instead'
             cand -q 'Print no summary and no warning on stderr, only errors'
             cand --quiet 'Print no summary and no warning on stderr, only errors'
             cand -A 'Show payload as text below its line, escaped'
@@ -166,6 +171,7 @@ set edit:completion:arg-completer[sockdbg] = {|@words|
             cand --hex 'Show payload in hexadecimal below its line'
             cand -X 'Show payload in hexadecimal and ASCII below its line'
             cand --hex-ascii 'Show payload in hexadecimal and ASCII below its line'
+            cand --redact 'Show and write no content: lengths and hashes instead'
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }

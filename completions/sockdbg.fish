@@ -65,10 +65,12 @@ complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l color -d 'Col
 always\t'Always'
 never\t'Never'"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l html -d 'Write the report as one HTML page that needs nothing else, too' -r -F
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l bundle -d 'Put everything that somebody needs to look at it elsewhere into this folder, new or empty' -r -F
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s f -l follow-forks -d 'Trace the children of the traced processes, too, and theirs'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s a -l all -d 'Trace every process but sockdbg'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s q -l quiet -d 'Print no summary and no warning on stderr, only errors'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l full -d 'List every connection and record instead of folding long lists'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -l redact -d 'Show and write no content: lengths and hashes instead'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -l format -d 'Show as text, or as JSON Lines with stable field names' -r -f -a "text\t'Lines for people'
 json\t'JSON Lines'"
@@ -76,8 +78,10 @@ complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -l color -
 always\t'Always'
 never\t'Never'"
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -l html -d 'Write the report as one HTML page that needs nothing else, too' -r -F
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -l bundle -d 'Put everything that somebody needs to look at it elsewhere into this folder, new or empty' -r -F
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -s q -l quiet -d 'Print no summary and no warning on stderr, only errors'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -l full -d 'List every connection and record instead of folding long lists'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -l redact -d 'Show and write no content: lengths and hashes instead'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand pcap-compare" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s p -l pid -d 'These processes: a list, repeatable' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l comm -d 'Trace every process with this name, those that take it later too; repeatable' -r
@@ -115,6 +119,7 @@ complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s a -l all 
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l stats -d 'Count records instead of showing them: by endpoint, with failures and percentiles of the latency, at the end'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l all-messages -d 'Show keep-alives, too'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l show-secrets -d 'Show passwords, tokens and cookies instead of masking them'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -l redact -d 'Show and write no content: lengths and hashes instead'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s q -l quiet -d 'Print no summary and no warning on stderr, only errors'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s A -l ascii -d 'Show payload as text below its line, escaped'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand conn-trace" -s x -l hex -d 'Show payload in hexadecimal below its line'
@@ -156,6 +161,7 @@ complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s q -l quiet -d
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s A -l ascii -d 'Show payload as text below its line, escaped'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s x -l hex -d 'Show payload in hexadecimal below its line'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s X -l hex-ascii -d 'Show payload in hexadecimal and ASCII below its line'
+complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -l redact -d 'Show and write no content: lengths and hashes instead'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand events" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand doctor" -s p -l pid -d 'These processes: a list, repeatable' -r
 complete -c sockdbg -n "__fish_sockdbg_using_subcommand doctor" -l format -d 'Show as text, or as JSON Lines with stable field names' -r -f -a "text\t'Lines for people'

@@ -578,6 +578,7 @@ causes! {
     ResyncSkipped = 52 "resync-skipped" Frame,
     Unsupported = 53 "unsupported" Frame,
     Incomplete = 54 "incomplete" Frame,
+    Redacted = 55 "redacted" Frame,
     NoResponse = 60 "no-response" Record,
     NoRequest = 61 "no-request" Record,
     Limit = 62 "limit" Record,

@@ -19,5 +19,6 @@ pub mod process;
 pub mod protocol;
 pub mod record;
 pub mod recording;
+pub mod redact;
 pub mod signals;
 pub mod source;

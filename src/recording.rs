@@ -25,6 +25,7 @@ use crate::event::{
     Address, Call, Cause, Close, CloseReason, Comm, ConnId, Data, Direction, Event, Kind, Loss, Open, Opened,
     Range, Role, Start, Task, Timestamp, Total, Transport, UnixName,
 };
+use crate::redact::RunId;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// Version of the layout. A reader refuses a higher one.
@@ -39,6 +40,44 @@ pub const ENTERPRISE: u32 = 32473;
 
 /// Begins the interface's description, by which a recording is told from a capture.
 pub const DESCRIPTION: &str = "sockdbg recording";
+
+/// Begins the comment in the first block of a file whose payload was taken out. The run's id follows.
+const REDACTED: &str = "sockdbg redacted ";
+
+/// Length of a Section Header Block before its options.
+const SECTION_HEAD: usize = 24;
+
+/// The comment of a file whose payload was taken out by this run.
+pub fn redacted_comment(run: RunId) -> String {
+    format!("{REDACTED}{run}: zeros stand for the payload")
+}
+
+/// The run that took the payload out of a file which begins with these bytes; absent where none did. `header` is a whole
+/// Section Header Block, or less.
+pub fn redacted_by(header: &[u8]) -> Option<RunId> {
+    header_options(header).filter(|(code, _)| *code == pcapng::OPT_COMMENT).find_map(|(_, text)| {
+        let run = std::str::from_utf8(text).ok()?.strip_prefix(REDACTED)?.get(..16)?;
+        RunId::parse(run)
+    })
+}
+
+/// True where a Section Header Block says that sockdbg wrote the file.
+pub fn is_ours(header: &[u8]) -> bool {
+    header_options(header).any(|(code, text)| code == pcapng::SHB_USERAPPL && text.starts_with(b"sockdbg "))
+}
+
+/// The options of a Section Header Block: code and value, up to the first that is cut.
+fn header_options(header: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let mut options = header.get(SECTION_HEAD..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (head, rest) = options.split_first_chunk::<4>()?;
+        let (code, length) = (u16::from_le_bytes([head[0], head[1]]), u16::from_le_bytes([head[2], head[3]]));
+        let length = usize::from(length);
+        let value = rest.get(..length)?;
+        options = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((code, value))
+    })
+}
 
 /// The most payload one event can have: what the kernel moves in one call at most (MAX_RW_COUNT).
 pub const MAX_PAYLOAD: u64 = 0x7fff_f000;

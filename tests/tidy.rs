@@ -12,16 +12,20 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     ("event", &[]),
     ("record", &["event"]),
+    ("redact", &["event", "record"]),
     ("signals", &[]),
-    ("recording", &["event"]),
+    ("recording", &["event", "redact"]),
     ("process", &["event"]),
-    ("source", &["event", "recording", "process"]),
+    ("source", &["event", "recording", "process", "redact"]),
     ("protocol", &["event", "record"]),
     ("conn", &["event", "record", "protocol"]),
     ("ledger", &["event", "record", "protocol", "conn"]),
     ("compare", &["event", "record", "protocol", "conn", "ledger"]),
     // Of `source` only what a source says of itself at its end.
-    ("output", &["event", "record", "protocol", "conn", "ledger", "compare", "recording", "source"]),
+    (
+        "output",
+        &["event", "record", "protocol", "conn", "ledger", "compare", "recording", "redact", "source"],
+    ),
     ("exit", &["output", "source"]),
     (
         "cmd",
@@ -33,6 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ledger",
             "compare",
             "recording",
+            "redact",
             "source",
             "process",
             "output",
@@ -44,7 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Layers without clock, file, socket, environment and terminal: what they know is in the events.
-const CORE: [&str; 6] = ["event", "record", "protocol", "conn", "ledger", "compare"];
+const CORE: [&str; 7] = ["event", "record", "redact", "protocol", "conn", "ledger", "compare"];
 
 const LONGEST_FILE: usize = 700;
 

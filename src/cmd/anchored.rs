@@ -8,6 +8,7 @@ use crate::compare::{Report, Side};
 use crate::event::{Event, Vantage};
 use crate::exit::Usage;
 use crate::ledger::Book;
+use crate::redact::RunId;
 use crate::source::{self, Sink, Source, Summary};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -113,6 +114,10 @@ struct Anchored<'a> {
 impl Source for Anchored<'_> {
     fn vantage(&self) -> Vantage {
         self.source.vantage()
+    }
+
+    fn redacted(&self) -> Option<RunId> {
+        self.source.redacted()
     }
 
     fn run(&mut self, sink: &mut Sink<'_>) -> Result<Summary, source::Error> {

@@ -1,12 +1,14 @@
 //! What `verify`, `pcap-compare` and `demo` share: books of both vantages, the second pass that names
 //! missing records, and the report.
 
-use super::options::{Format, Output};
+use super::blanked::Blanked;
+use super::bundle::Bundle;
+use super::options::{Format, Output, Redact};
 use super::private;
 use super::screen::{Screen, say};
 use crate::compare::anchor::{Finder, Outline};
 use crate::compare::{Collector, Coverage, Edges, Pairing, Report, Side, Verdict};
-use crate::conn::{Observer, Options, Tracker};
+use crate::conn::{Info, Observer, Options, Tracker};
 use crate::event::{Event, Timestamp, Vantage};
 use crate::exit::Outcome;
 use crate::ledger::Book;
@@ -14,6 +16,8 @@ use crate::output::paint::Paint;
 use crate::output::report::TextReport;
 use crate::output::time::Clock;
 use crate::output::{report_html, report_json};
+use crate::record::Record;
+use crate::redact::{self, Redaction};
 use crate::source::{self, Source, Summary};
 use anyhow::Context;
 use std::io::{BufWriter, Write};
@@ -36,6 +40,56 @@ pub struct Show {
     /// Readable for its owner only: it shows some of the payload, around the findings.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub html: Option<PathBuf>,
+
+    /// Put everything that somebody needs to look at it elsewhere into this folder, new or empty
+    ///
+    /// The recording, the packets of the compared connections, the report as text, HTML and JSON, what doctor says, and
+    /// versions: what one attaches to a bug report. It holds payload, unless --redact is given.
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub bundle: Option<PathBuf>,
+
+    /// Whether to leave content out.
+    #[command(flatten)]
+    pub redact: Redact,
+
+    /// How content is left out in this run.
+    #[arg(skip)]
+    pub redaction: Option<Redaction>,
+
+    /// The payload of one side was taken out, or of both by two runs: it is not looked at.
+    #[arg(skip)]
+    pub blank: bool,
+}
+
+impl Show {
+    /// Begins what has to be the same for all that is shown.
+    ///
+    /// # Errors
+    /// The kernel gives no random bytes.
+    pub fn begin(&mut self) -> anyhow::Result<()> {
+        self.redaction = self.redact.begin()?;
+        Ok(())
+    }
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn open(&self, path: &Path) -> Result<Box<dyn Source>, source::Error> {
+        source::open(path).map(|source| self.blanked(source))
+    }
+
+    /// Opens a capture.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn open_capture(&self, path: &Path) -> Result<Box<dyn Source>, source::Error> {
+        source::open_capture(path).map(|source| self.blanked(source))
+    }
+
+    fn blanked(&self, source: Box<dyn Source>) -> Box<dyn Source> {
+        if self.blank { Box::new(Blanked::new(source)) } else { source }
+    }
 }
 
 /// Runs a source to its end through a tracker with `observer`. `also` sees each event as well, and can
@@ -48,7 +102,8 @@ pub fn observe<O: Observer>(
     observer: O,
     mut also: impl FnMut(&Event<'_>) -> ControlFlow<()>,
 ) -> Result<(O, Summary), source::Error> {
-    let mut tracker = Tracker::new(source.vantage(), Options::default(), observer);
+    let options = Options { redacted: source.redacted().is_some(), ..Options::default() };
+    let mut tracker = Tracker::new(source.vantage(), options, observer);
     let summary = source.run(&mut |event| {
         tracker.event(event);
         also(event)
@@ -68,18 +123,31 @@ pub fn side(source: &mut dyn Source) -> Result<Side, source::Error> {
     Ok(side_of(book, &summary))
 }
 
-/// As [`side`], of a process; with the outline of its content, by which it can be found in a capture.
+/// As [`side`], of a process; with the outline of its content, by which it can be found in a capture. A bundle gets its
+/// recording on the way.
 ///
 /// # Errors
 /// Those of the source.
-pub fn process_side(source: &mut dyn Source) -> Result<(Side, Outline), source::Error> {
+pub fn process_side(
+    source: &mut dyn Source,
+    bundle: &mut Option<Bundle>,
+) -> Result<(Side, Outline), source::Error> {
     let mut outline = Outline::default();
+    if let Some(bundle) = bundle {
+        bundle.begin(source);
+    }
     let (book, summary) = observe(source, Book::default(), |event| {
+        if let Some(bundle) = bundle {
+            bundle.event(event);
+        }
         outline.event(event);
         ControlFlow::Continue(())
     })?;
     for warning in &summary.warnings {
         say(&format!("warning: {warning}"));
+    }
+    if let Some(bundle) = bundle {
+        bundle.end_recording(&summary);
     }
     Ok((side_of(book, &summary), outline))
 }
@@ -109,7 +177,9 @@ pub fn compare(
     span: Option<(Timestamp, Timestamp)>,
     how: &Show,
 ) -> Result<Report, source::Error> {
-    let mut wire = side(&mut *source::open_capture(capture)?)?;
+    let mut source = how.open_capture(capture)?;
+    let redacted = source.redacted().is_some();
+    let mut wire = side(&mut *source)?;
     if let Some((began, ended)) = span {
         wire.coverage.first = Some(began);
         wire.coverage.last = wire.coverage.last.max(Some(ended));
@@ -118,17 +188,18 @@ pub fn compare(
     if span.is_some() {
         pairing.of_one_host();
     }
-    if let Some(finder) = pairing.finder(outline) {
-        pairing.by_content(&look(finder, &mut *source::open_capture(capture)?)?.hits());
+    // Zeros are the content of any connection.
+    if let Some(finder) = pairing.finder(outline).filter(|_| !redacted) {
+        pairing.by_content(&look(finder, &mut *how.open_capture(capture)?)?.hits());
     }
     let mut report = pairing.report();
     match recording {
         Some(recording) => {
-            compare_contents(&mut report, || source::open(recording), || source::open_capture(capture))?
+            compare_contents(&mut report, || how.open(recording), || how.open_capture(capture))?
         }
         None => report.leave_contents(),
     }
-    name_missing(&mut report, how, || source::open_capture(capture))?;
+    name_missing(&mut report, how, || how.open_capture(capture))?;
     Ok(report)
 }
 
@@ -150,7 +221,7 @@ pub fn compare_contents<'a>(
 
 /// Runs a source through a tracker that knows no protocol: its streams are all that matters.
 fn watch<O: Observer>(source: &mut dyn Source, observer: O) -> Result<O, source::Error> {
-    let options = Options { protocols: &[], ..Options::default() };
+    let options = Options { protocols: &[], redacted: source.redacted().is_some(), ..Options::default() };
     let mut tracker = Tracker::new(source.vantage(), options, observer);
     source.run(&mut |event| {
         tracker.event(event);
@@ -171,17 +242,19 @@ pub fn compare_recordings(
     other: &Path,
     how: &Show,
 ) -> Result<Report, source::Error> {
-    let other_side = side(&mut *source::open(other)?)?;
+    let mut source = how.open(other)?;
+    let redacted = source.redacted().is_some();
+    let other_side = side(&mut *source)?;
     let mut pairing = Pairing::new(process, &other_side, [Vantage::Syscall; 2]);
-    if let Some(finder) = pairing.finder(outline) {
-        pairing.by_content(&look(finder, &mut *source::open(other)?)?.hits());
+    if let Some(finder) = pairing.finder(outline).filter(|_| !redacted) {
+        pairing.by_content(&look(finder, &mut *how.open(other)?)?.hits());
     }
     let mut report = pairing.report();
     match first {
-        Some(first) => compare_contents(&mut report, || source::open(first), || source::open(other))?,
+        Some(first) => compare_contents(&mut report, || how.open(first), || how.open(other))?,
         None => report.leave_contents(),
     }
-    name_missing(&mut report, how, || source::open(other))?;
+    name_missing(&mut report, how, || how.open(other))?;
     Ok(report)
 }
 
@@ -205,23 +278,54 @@ pub fn name_missing<'a>(
     again: impl FnOnce() -> Result<Box<dyn Source + 'a>, source::Error>,
 ) -> Result<(), source::Error> {
     let wanted = report.wanted();
-    let mut edges = if how.html.is_some() { Edges::of(report) } else { Edges::default() };
+    // Bytes around a finding are content.
+    let shows_edges = (how.html.is_some() || how.bundle.is_some()) && how.redaction.is_none();
+    let mut edges = if shows_edges { Edges::of(report) } else { Edges::default() };
     if !wanted.is_empty() || !edges.is_empty() {
-        let (collector, _) = observe(&mut *again()?, Collector::new(wanted), |event| {
+        let collector = Discreet { observer: Collector::new(wanted), redaction: how.redaction.as_ref() };
+        let (collector, _) = observe(&mut *again()?, collector, |event| {
             edges.event(event);
             ControlFlow::Continue(())
         })?;
-        report.name_missing(collector);
+        report.name_missing(collector.observer);
         edges.settle(report);
     }
+    if how.redaction.is_some() {
+        let findings = report.connections.iter_mut().flat_map(|one| &mut one.findings);
+        findings
+            .filter(|finding| redact::may_quote(finding.cause))
+            .for_each(|finding| finding.detail.clear());
+    }
     Ok(())
+}
+
+/// An observer that is shown records without their content.
+struct Discreet<'a, O> {
+    observer: O,
+    redaction: Option<&'a Redaction>,
+}
+
+impl<O: Observer> Observer for Discreet<'_, O> {
+    fn record(&mut self, info: &Info, time: Timestamp, record: Record) {
+        let record = match self.redaction {
+            Some(redaction) => redaction.record(record),
+            None => record,
+        };
+        self.observer.record(info, time, record);
+    }
 }
 
 /// Shows a report and says whether there are differences. `title` names what was compared.
 ///
 /// # Errors
 /// Stdout or the page can't be written.
-pub fn show(report: &Report, process: &Side, title: &str, how: &Show) -> anyhow::Result<Outcome> {
+pub fn show(
+    report: &Report,
+    process: &Side,
+    title: &str,
+    how: &Show,
+    bundle: Option<Bundle>,
+) -> anyhow::Result<Outcome> {
     let mut screen = Screen::new(false);
     let time = process.coverage.last.unwrap_or_default();
     if let Some(path) = &how.html {
@@ -240,6 +344,9 @@ pub fn show(report: &Report, process: &Side, title: &str, how: &Show) -> anyhow:
         }
     }
     screen.flush()?;
+    if let Some(bundle) = bundle {
+        bundle.finish(report, time, title, how.output.quiet)?;
+    }
     Ok(match report.verdict() {
         Verdict::Complete => Outcome::Well,
         _ => Outcome::Differences,

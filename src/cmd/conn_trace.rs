@@ -2,7 +2,10 @@
 
 use super::drive::{Limiter, drive};
 use super::open;
-use super::options::{Format, Input, Limits, Output, Payload, Targets, TracedCommand, Verbosity, parse_size};
+use super::options::{
+    Format, Input, Limits, Output, Payload, Redact, Targets, TracedCommand, Verbosity, parse_size,
+};
+use super::progress::Progress;
 use super::screen::{Screen, say};
 use super::subject::Subject;
 use crate::conn::{self, Info, Observer, Tracker};
@@ -18,10 +21,12 @@ use crate::output::tally::Tally;
 use crate::output::time::Clock;
 use crate::protocol::{self, End};
 use crate::record::Record;
+use crate::redact::{self, Redaction};
 use crate::signals;
-use crate::source::now;
+use crate::source::{Source, now};
 use std::fmt;
-use std::io;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -82,8 +87,11 @@ pub struct Args {
     all_messages: bool,
 
     /// Show passwords, tokens and cookies instead of masking them
-    #[arg(long, help_heading = "Output")]
+    #[arg(long, help_heading = "Output", conflicts_with = "redact")]
     show_secrets: bool,
+
+    #[command(flatten)]
+    redact: Redact,
 
     #[command(flatten)]
     output: Output,
@@ -106,13 +114,17 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let subject = Subject::choose(&args.targets, &args.command, &args.input)?;
     let stop = signals::stop_flag()?;
     let mut opened = open::subject(&subject, &args.targets, &args.limits, stop.clone())?;
-    let printer = Printer::new(&args, opened.live);
-    let tracker = Tracker::new(opened.source.vantage(), options(&args), printer);
+    let printer = Printer::new(&args, opened.live)?;
+    let tracker = Tracker::new(opened.source.vantage(), options(&args, &*opened.source), printer);
     let mut limiter = Limiter::new(&args.targets, &args.limits, opened.live, stop.clone());
     let mut tally = Tally::default();
     if !args.output.quiet {
         opened.announce("watching; Ctrl-C ends it");
     }
+    // What is shown on a terminal tells how far it is.
+    let prints = !args.stats && io::stdout().is_terminal();
+    let files: Vec<&Path> = args.input.read.iter().map(PathBuf::as_path).collect();
+    let progress = Progress::begin(!opened.live && !args.output.quiet && !prints, &files);
     let ticks = opened.live && args.verbosity.level() >= 1;
     let tracker = Mutex::new(tracker);
     let lock = || tracker.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,6 +137,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
             tracker.observer().check()
         })
     });
+    drop(progress);
     let mut printer = tracker.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
     let summary = ended.source.as_ref().cloned().unwrap_or_default();
     if !args.output.quiet && !opened.live {
@@ -172,12 +185,13 @@ fn ticking<T>(tick: Option<impl Fn() + Send>, work: impl FnOnce() -> T) -> T {
     })
 }
 
-fn options(args: &Args) -> conn::Options {
+fn options(args: &Args, source: &dyn Source) -> conn::Options {
     let shown = args.output.format == Format::Json || args.payload.views().is_on() || args.filter.is_some();
     let max_field =
         if shown || args.stats { usize::try_from(args.max_field).unwrap_or(usize::MAX) } else { 0 };
     let protocol = protocol::Options { max_field, show_secrets: args.show_secrets, ..Default::default() };
-    conn::Options { protocol, ..conn::Options::default() }
+    let redacted = source.redacted().is_some();
+    conn::Options { protocol, redacted, ..conn::Options::default() }
 }
 
 /// How often it is looked whether something in progress has become old.
@@ -196,11 +210,12 @@ struct Printer {
     hidden: u64,
     format: Format,
     paint: Paint,
+    redaction: Option<Redaction>,
     error: Option<io::Error>,
 }
 
 impl Printer {
-    fn new(args: &Args, live: bool) -> Printer {
+    fn new(args: &Args, live: bool) -> anyhow::Result<Printer> {
         let (format, paint) = (args.output.format, Paint::new(args.output.color.wanted()));
         let view: Box<dyn RecordView + Send> = match format {
             Format::Json => Box::new(JsonRecords),
@@ -210,8 +225,8 @@ impl Printer {
         let stats = args.stats.then(Stats::default);
         let shows_all = args.all_messages || args.stats || filter.is_some() || level >= 2;
         let hides_routine = !shows_all && format == Format::Text;
-        let screen = Screen::new(live);
-        Printer {
+        let (screen, redaction) = (Screen::new(live), args.redact.begin()?);
+        Ok(Printer {
             view,
             screen,
             level,
@@ -222,8 +237,9 @@ impl Printer {
             hidden: 0,
             format,
             paint,
+            redaction,
             error: None,
-        }
+        })
     }
 
     /// It is `now`: tells what is in progress for long.
@@ -246,6 +262,10 @@ impl Printer {
         self.error = self.error.take().or(shown.err());
     }
 
+    fn show_step(&mut self, info: &Info, step: &Step<'_>) -> io::Result<()> {
+        self.screen.show(|out| self.view.trace(info, step, out))
+    }
+
     fn check(&mut self) -> anyhow::Result<()> {
         self.error.take().map_or(Ok(()), |error| Err(error.into()))
     }
@@ -264,8 +284,10 @@ impl Observer for Printer {
         step: &'static str,
         message: fmt::Arguments<'_>,
     ) {
-        let step = Step { time, level, step, message };
-        let shown = self.screen.show(|out| self.view.trace(info, &step, out));
+        let shown = match self.redaction.is_none() || redact::is_harmless(step) {
+            true => self.show_step(info, &Step { time, level, step, message }),
+            false => self.show_step(info, &Step { time, level, step, message: format_args!("(redacted)") }),
+        };
         self.error = self.error.take().or(shown.err());
     }
 
@@ -293,6 +315,10 @@ impl Observer for Printer {
         if self.filter.as_ref().is_some_and(|filter| !filter.matches(info, &record)) {
             return;
         }
+        let record = match &self.redaction {
+            Some(redaction) => redaction.record(record),
+            None => record,
+        };
         if let Some(stats) = &mut self.stats {
             return stats.count(info, &record);
         }

@@ -2,7 +2,8 @@
 
 use super::drive::{Ended, Limiter, drive};
 use super::open;
-use super::options::{Format, Input, Limits, Output, Payload, Targets, TracedCommand};
+use super::options::{Format, Input, Limits, Output, Payload, Redact, Targets, TracedCommand};
+use super::progress::Progress;
 use super::recorder::Recorder;
 use super::screen::{Screen, say};
 use super::subject::Subject;
@@ -14,8 +15,10 @@ use crate::output::paint::Paint;
 use crate::output::tally::Tally;
 use crate::output::text::TextView;
 use crate::output::time::Clock;
+use crate::redact::Content;
 use crate::signals;
-use crate::source;
+use crate::source::{self, Source};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -58,6 +61,9 @@ pub struct Args {
     payload: Payload,
 
     #[command(flatten)]
+    redact: Redact,
+
+    #[command(flatten)]
     limits: Limits,
 
     #[command(flatten)]
@@ -76,7 +82,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     }
     let stop = signals::stop_flag()?;
     let mut opened = open::subject(&subject, &args.targets, &args.limits, stop.clone())?;
-    let mut sink = Destination::new(&args, opened.source.vantage(), opened.live)?;
+    let mut sink = Destination::new(&args, &*opened.source, opened.live)?;
     let tally = Arc::new(Mutex::new(Tally::default()));
     if opened.live {
         report_on_signal(&tally)?;
@@ -86,6 +92,10 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     if !args.output.quiet {
         opened.announce("watching; Ctrl-C ends it");
     }
+    // What is shown on a terminal tells how far it is.
+    let prints = sink.printer.is_some() && io::stdout().is_terminal();
+    let files: Vec<&Path> = args.input.read.iter().map(PathBuf::as_path).collect();
+    let progress = Progress::begin(!opened.live && !args.output.quiet && !prints, &files);
     let ended = drive(&mut *opened.source, &mut limiter, |event| {
         let note = count(&tally, event);
         if let Some(note) = note.filter(|_| told) {
@@ -93,6 +103,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         }
         sink.event(event)
     });
+    drop(progress);
     let mut tally = lock(&tally).clone();
     let result = finish(ended, &mut tally, &mut sink);
     // After a failure the counts would sound better than it was; a gap in the input is among them.
@@ -153,11 +164,14 @@ struct Printer {
 }
 
 impl Destination {
-    fn new(args: &Args, vantage: Vantage, live: bool) -> anyhow::Result<Destination> {
-        let printer = (args.write.is_none() || args.print)
-            .then(|| Printer { view: view(args, vantage), screen: Screen::new(live) });
-        let recorder =
-            args.write.as_ref().map(|path| Recorder::create(path, args.input.read.as_deref())).transpose()?;
+    fn new(args: &Args, source: &dyn Source, live: bool) -> anyhow::Result<Destination> {
+        let content = Content::of(source.redacted(), args.redact.begin()?);
+        let printer = (args.write.is_none() || args.print).then(|| Printer {
+            view: view(args, source.vantage(), content.clone()),
+            screen: Screen::new(live),
+        });
+        let create = |path: &PathBuf| Recorder::create(path, args.input.read.as_deref(), content.clone());
+        let recorder = args.write.as_ref().map(create).transpose()?;
         Ok(Destination { printer, recorder })
     }
 
@@ -181,12 +195,12 @@ impl Destination {
     }
 }
 
-fn view(args: &Args, vantage: Vantage) -> Box<dyn View> {
+fn view(args: &Args, vantage: Vantage, content: Content) -> Box<dyn View> {
     match args.output.format {
-        Format::Json => Box::new(JsonView::new(vantage)),
+        Format::Json => Box::new(JsonView::with_content(vantage, content)),
         Format::Text => {
             let paint = Paint::new(args.output.color.wanted());
-            Box::new(TextView::new(Clock::local(), paint, args.payload.views()))
+            Box::new(TextView::with_content(Clock::local(), paint, args.payload.views(), content))
         }
     }
 }

@@ -5,16 +5,20 @@
 //! core to an output and leaves the work to them.
 
 pub mod anchored;
+mod blanked;
+pub mod bundle;
 pub mod comparison;
 pub mod drive;
 pub mod filter;
 pub mod open;
 pub mod options;
 mod private;
+pub mod progress;
 pub mod recorder;
 pub mod screen;
 pub mod spool;
 pub mod subject;
+mod versions;
 
 use crate::exit::Outcome;
 use clap::{CommandFactory, Parser, Subcommand};

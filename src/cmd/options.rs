@@ -5,6 +5,7 @@
 
 use crate::event::{Call, Comm, Direction};
 use crate::output::hexdump::{Hex, Views};
+use crate::redact::Redaction;
 use crate::source::filter::{Family, Filter, Network, Ports};
 use crate::source::live::Hooks;
 use clap::{Args, ValueEnum};
@@ -170,6 +171,30 @@ pub struct Output {
     /// Print no summary and no warning on stderr, only errors
     #[arg(short = 'q', long)]
     pub quiet: bool,
+}
+
+/// Whether to leave content out.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Output")]
+pub struct Redact {
+    /// Show and write no content: lengths and hashes instead
+    ///
+    /// Payload is left out, with its length and a hash; in recordings and captures zeros stand for it, so that they can
+    /// still be compared. Of records the kind of message, its status and lengths stay; other fields become their length
+    /// and a hash. Hashes are SHA-256 with a random key that is kept nowhere: equal content of one run has the same, and no
+    /// guess can be tried. Addresses, ports, names of processes and Unix sockets, and times stay.
+    #[arg(long)]
+    pub redact: bool,
+}
+
+impl Redact {
+    /// With a key of its own, where content is to be left out.
+    ///
+    /// # Errors
+    /// The kernel gives no random bytes.
+    pub fn begin(self) -> anyhow::Result<Option<Redaction>> {
+        self.redact.then(|| Ok(Redaction::new(super::bundle::key()?))).transpose()
+    }
 }
 
 /// Which views of the payload text shows.

@@ -1,7 +1,10 @@
 //! `sockdbg pcap-compare`: a recording or a log of strace against a packet capture or each other, offline.
 
 use super::anchored;
+use super::blanked::Blanked;
+use super::bundle::Bundle;
 use super::comparison::{self, Show};
+use super::progress::Progress;
 use super::spool::Rereadable;
 use crate::event::Vantage;
 use crate::exit::{Outcome, Usage};
@@ -50,9 +53,10 @@ pub struct Args {
 ///
 /// # Errors
 /// An input that can't be read, output that can't be written.
-pub fn run(args: Args) -> anyhow::Result<Outcome> {
+pub fn run(mut args: Args) -> anyhow::Result<Outcome> {
+    args.show.begin()?;
     let mut recording = source::open(&args.recording)?;
-    let vantage = recording.vantage();
+    let (vantage, redacted) = (recording.vantage(), recording.redacted());
     if !vantage.is_process() {
         let message = format!("{} is a packet capture, not a recording", args.recording.display());
         return Err(
@@ -60,25 +64,57 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         );
     }
     let title = format!("{} and {}", args.recording.display(), args.capture.display());
-    let vantages = [vantage, of_file(&args.capture)?];
-    if vantages.contains(&Vantage::Strace) {
-        let (process, report) = anchored::compare(&args.recording, &args.capture, vantages, &args.show)?;
-        return comparison::show(&report, &process, &title, &args.show);
+    // It is read more than once.
+    let is_log = |path: &Path| -> Result<bool, source::Error> { Ok(of_file(path)? == Vantage::Strace) };
+    let capture = if vantage == Vantage::Strace || is_log(&args.capture)? {
+        Rereadable::There(args.capture.clone())
+    } else {
+        Rereadable::new(&args.capture)?
+    };
+    let path = capture.path();
+    let other = source::open(path)?;
+    let vantages = [vantage, other.vantage()];
+    let both = [redacted, other.redacted()];
+    drop(other);
+    if vantages.contains(&Vantage::Strace) && both.iter().any(Option::is_some) {
+        let redacted = if both[0].is_some() { &*args.recording } else { path };
+        let message = format!("{} was made with --redact", redacted.display());
+        return Err(Usage::new(
+            message,
+            "a strace log has no sequence numbers: it takes the other file's content",
+        )
+        .into());
     }
-    let (process, outline) = comparison::process_side(&mut *recording)?;
-    // It is read twice.
-    let capture = Rereadable::new(&args.capture)?;
-    let again = Some(&*args.recording).filter(|path| path.is_file());
-    // Of a pipe that is known only now.
-    let copied = matches!(capture, Rereadable::Copy(_));
-    if vantages[1] == Vantage::Syscall
-        || copied && source::open(capture.path())?.vantage() == Vantage::Syscall
-    {
-        let report = comparison::compare_recordings(&process, outline, again, capture.path(), &args.show)?;
-        return comparison::show(&report, &process, &title, &args.show);
+    for (path, vantage) in [&*args.recording, path].into_iter().zip(vantages) {
+        Bundle::check(&args.show, path, vantage)?;
     }
-    let report = comparison::compare(&process, outline, again, capture.path(), None, &args.show)?;
-    comparison::show(&report, &process, &title, &args.show)
+    let mut bundle = Bundle::create(&args.show)?;
+    let progress = Progress::begin(!args.show.output.quiet, &[&args.recording, path]);
+    if let Some(bundle) = &mut bundle {
+        bundle.doctor(&[]);
+    }
+    let (process, report) = if vantages.contains(&Vantage::Strace) {
+        anchored::compare(&args.recording, path, vantages, &args.show)?
+    } else {
+        // Where one run took the payload of both out, they are alike.
+        args.show.blank = both[0] != both[1];
+        if args.show.blank {
+            recording = Box::new(Blanked::new(recording));
+        }
+        let (process, outline) = comparison::process_side(&mut *recording, &mut bundle)?;
+        let again = Some(&*args.recording).filter(|path| path.is_file());
+        let report = match vantages[1] {
+            Vantage::Syscall => comparison::compare_recordings(&process, outline, again, path, &args.show)?,
+            _ => comparison::compare(&process, outline, again, path, None, &args.show)?,
+        };
+        (process, report)
+    };
+    if let Some(bundle) = &mut bundle {
+        bundle.process_file(&args.recording, vantages[0]);
+        bundle.other_file(path, vantages[1], None, &report);
+    }
+    drop(progress);
+    comparison::show(&report, &process, &title, &args.show, bundle)
 }
 
 /// What the second file is. A pipe can be looked at but once, and is a capture.

@@ -8,6 +8,7 @@ use super::private;
 use crate::event::{Event, Timestamp};
 use crate::exit::Usage;
 use crate::output::recording::Writer;
+use crate::redact::Content;
 use crate::source::Summary;
 use anyhow::Context;
 use std::cell::RefCell;
@@ -32,11 +33,11 @@ pub struct Recorder {
 
 impl Recorder {
     /// Creates the recording, readable by its owner only; `-` is stdout. `input` is what is being read
-    /// at the same time, which must not be the same file.
+    /// at the same time, which must not be the same file. `content` tells what becomes of payload.
     ///
     /// # Errors
     /// The file can't be created or is `input`.
-    pub fn create(path: &Path, input: Option<&Path>) -> anyhow::Result<Recorder> {
+    pub fn create(path: &Path, input: Option<&Path>, content: Content) -> anyhow::Result<Recorder> {
         if input.is_some_and(|input| is_same_file(input, path)) {
             let message = format!("{} can't be read and written at the same time", path.display());
             return Err(Usage::new(message, "give -w another name").into());
@@ -49,7 +50,8 @@ impl Recorder {
         let name = path.display().to_string();
         let target = Target::open(path).with_context(|| format!("cannot write {name}"))?;
         let chunks = Handle(Rc::new(RefCell::new(Chunks::new(target))));
-        let writer = Writer::new(chunks.clone()).with_context(|| format!("cannot write {name}"))?;
+        let writer =
+            Writer::with_content(chunks.clone(), content).with_context(|| format!("cannot write {name}"))?;
         // The head goes out at once: a reader that waits sees that the recording has begun.
         chunks.0.borrow_mut().push().with_context(|| format!("cannot write {name}"))?;
         Ok(Recorder { name, writer: Some(writer), chunks })

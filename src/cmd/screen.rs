@@ -1,5 +1,6 @@
 //! Stdout for data and stderr for everything else, with the buffering that fits a live trace.
 
+use super::progress;
 use crate::output::escape::escape;
 use nix::sys::stat::{SFlag, fstat};
 use std::io::{self, BufWriter, Stdout, Write};
@@ -51,5 +52,5 @@ pub fn say(text: &str) {
     }
     message.push('\n');
     // Nothing can be done about a stderr that is gone.
-    let _ = io::stderr().lock().write_all(message.as_bytes());
+    progress::hidden(|| drop(io::stderr().lock().write_all(message.as_bytes())));
 }

@@ -1,11 +1,12 @@
 //! `sockdbg verify`: a live process against the wire, while both run.
 
+use super::bundle::Bundle;
 use super::comparison::{self, Show};
 use super::open;
 use super::options::{Input, Limits, Targets, TracedCommand};
 use super::screen::say;
 use super::subject::Subject;
-use crate::event::Timestamp;
+use crate::event::{Timestamp, Vantage};
 use crate::exit::{Outcome, Usage};
 use crate::process::netns;
 use crate::signals;
@@ -85,19 +86,32 @@ impl Wire {
 ///
 /// # Errors
 /// Nothing to trace, the kernel does not let us observe, the capture can't be made or read.
-pub fn run(args: Args) -> anyhow::Result<Outcome> {
+pub fn run(mut args: Args) -> anyhow::Result<Outcome> {
+    args.show.begin()?;
     let subject = Subject::choose(&args.targets, &args.command, &Input::default())?;
+    if let Some(path) = &args.wire.pcap {
+        Bundle::check(&args.show, path, Vantage::Wire)?;
+    }
+    let mut bundle = Bundle::create(&args.show)?;
+    if let Some(bundle) = &mut bundle {
+        // Of a process that may not live as long as the trace.
+        let pids = if let Subject::Processes(chosen) = &subject { chosen.running() } else { Vec::new() };
+        bundle.doctor(&pids);
+    }
     let capture = Packets::begin(&args.wire, &subject)?;
     let stop = signals::stop_flag()?;
     let mut opened = open::subject(&subject, &args.targets, &args.limits, stop)?;
     if !args.show.output.quiet {
         opened.announce("watching; Ctrl-C ends it and shows the comparison");
     }
-    let (process, outline) = comparison::process_side(&mut *opened.source)?;
+    let (process, outline) = comparison::process_side(&mut *opened.source, &mut bundle)?;
     let capture = capture.end()?;
     opened.report_command();
     let report = comparison::compare(&process, outline, None, capture.path(), capture.span(), &args.show)?;
-    comparison::show(&report, &process, &args.wire.title(), &args.show)
+    if let Some(bundle) = &mut bundle {
+        bundle.other_file(capture.path(), Vantage::Wire, capture.span(), &report);
+    }
+    comparison::show(&report, &process, &args.wire.title(), &args.show, bundle)
 }
 
 /// The wire's side while the trace runs.

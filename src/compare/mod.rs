@@ -104,12 +104,12 @@ impl Finding {
     }
 
     /// True where it describes the limits of the comparison, not a difference: traffic of others, what came after
-    /// the trace, what was seen under other addresses, what agrees but is encrypted, and what can't be compared or parsed
+    /// the trace, what was seen under other addresses, what agrees but is encrypted or redacted, and what can't be compared or parsed
     /// for being of this `transport`.
     pub fn is_note(&self, transport: Transport) -> bool {
         match self.cause {
             Cause::NotThisProcess | Cause::AfterDetach | Cause::WireNotCompared => true,
-            Cause::WireAddressTranslated | Cause::WireEncrypted => true,
+            Cause::WireAddressTranslated | Cause::WireEncrypted | Cause::Redacted => true,
             Cause::WireNoVantage => transport.is_unix(),
             Cause::ProtocolUnknown => !transport.is_stream(),
             _ => false,

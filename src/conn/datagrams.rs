@@ -1,7 +1,7 @@
 //! Reads a socket of datagrams: each one is judged by itself and goes to the parser of the protocol that knows it.
 
 use super::Options;
-use super::reader::Context;
+use super::reader::{Context, REDACTED};
 use crate::event::Cause;
 use crate::protocol::{self, Datagram, End, Output, Parser, Protocol, Verdict};
 
@@ -19,8 +19,11 @@ impl Datagrams {
     /// The next datagram, which is not empty.
     pub fn take(&mut self, datagram: Datagram<'_>, cx: &mut Context<'_>) {
         let Datagram { direction, range, data, .. } = datagram;
+        let captured = crate::event::Range::new(range.from, range.from + data.len() as u64);
+        if self.options.redacted {
+            return cx.skip(direction, captured, Cause::Redacted, format_args!("{REDACTED}"));
+        }
         let Some(protocol) = self.judge(&datagram) else {
-            let captured = crate::event::Range::new(range.from, range.from + data.len() as u64);
             return cx.skip(
                 direction,
                 captured,

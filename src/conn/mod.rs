@@ -126,11 +126,13 @@ pub struct Options {
     pub protocol: protocol::Options,
     /// The protocols to consider.
     pub protocols: &'static [&'static Protocol],
+    /// Zeros stand for the bytes: none are shown to a protocol.
+    pub redacted: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { protocol: protocol::Options::default(), protocols: protocol::ALL }
+        Options { protocol: protocol::Options::default(), protocols: protocol::ALL, redacted: false }
     }
 }
 

@@ -303,6 +303,10 @@ impl Reader {
     fn detect(&mut self, direction: Direction, offset: u64, data: &[u8], cx: &mut Context<'_>) {
         let State::Detecting(detector) = &mut self.state else { return };
         self.lanes[direction.index()].offset = offset + data.len() as u64;
+        if self.options.redacted {
+            let range = Range::new(offset, offset + data.len() as u64);
+            return cx.account(direction, Entry::Skipped(range, Cause::Redacted, format_args!("{REDACTED}")));
+        }
         if detector.has_given_up() {
             let verdicts = detector.verdicts_on(direction, data);
             cx.trace(2, "detect", format_args!("{}", Explained(&verdicts)));
@@ -613,6 +617,9 @@ impl Reader {
         );
     }
 }
+
+/// Why what zeros stand for is not shown to a protocol.
+pub(super) const REDACTED: &str = "zeros stand for the payload";
 
 /// True where nothing else could give what was seen.
 fn is_proven(protocol: &Protocol, verdicts: &[(&'static Protocol, Verdict)]) -> bool {

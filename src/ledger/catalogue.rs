@@ -370,6 +370,14 @@ fn text(cause: Cause) -> Text {
                      it.",
             command: None,
         },
+        Cause::Redacted => Text {
+            meaning: "The file was made with --redact: these bytes moved, and zeros stand in their place. They are \
+                      compared by length and place, and can't be cut into frames.",
+            detection: "The file says so in its first block.",
+            remedy: "Nothing is wrong: report.json, made from the bytes themselves, tells of frames and records. \
+                     Where they are needed, ask for files made without --redact.",
+            command: None,
+        },
         // Pairing requests with responses.
         Cause::NoResponse => Text {
             meaning: "The request is whole; its response never came into view.",

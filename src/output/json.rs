@@ -9,6 +9,7 @@ use super::sockets::{Socket, Sockets};
 use super::tally::Tally;
 use super::time::rfc3339;
 use crate::event::{Address, Close, Data, Event, Kind, Loss, Open, Opened, Task, Total, Vantage};
+use crate::redact::Content;
 use data_encoding::BASE64;
 use nix::errno::Errno;
 use serde::Serialize;
@@ -22,12 +23,18 @@ pub struct JsonView {
     vantage: Vantage,
     sockets: Sockets,
     base64: String,
+    content: Content,
 }
 
 impl JsonView {
     /// A view of events that were seen at `vantage`.
     pub fn new(vantage: Vantage) -> JsonView {
-        JsonView { vantage, sockets: Sockets::default(), base64: String::new() }
+        JsonView::with_content(vantage, Content::Whole)
+    }
+
+    /// As [`JsonView::new`], where payload may have to be taken out, or was.
+    pub fn with_content(vantage: Vantage, content: Content) -> JsonView {
+        JsonView { vantage, sockets: Sockets::default(), base64: String::new(), content }
     }
 }
 
@@ -38,9 +45,17 @@ impl View for JsonView {
         match &event.kind {
             Kind::Open(open) => write_line(&line.open(open), out),
             Kind::Data(data) => {
+                let line = line.data(data, self.vantage);
+                if !matches!(self.content, Content::Whole) {
+                    let payload_hash = match &self.content {
+                        Content::Hashed(redaction) => Some(redaction.hash(data.payload)),
+                        _ => None,
+                    };
+                    return write_line(&Line { redacted: true, payload_hash, ..line }, out);
+                }
                 self.base64.clear();
                 BASE64.encode_append(data.payload, &mut self.base64);
-                write_line(&line.data(data, self.vantage, &self.base64), out)
+                write_line(&Line { payload: Some(&self.base64), ..line }, out)
             }
             Kind::Close(close) => write_line(&line.close(close), out),
             Kind::Loss(loss) => write_line(&line.loss(loss), out),
@@ -178,6 +193,11 @@ struct Line<'a> {
     error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<&'a str>,
+    /// The payload is left out.
+    #[serde(skip_serializing_if = "is_false")]
+    redacted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_hash: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -212,7 +232,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn data(self, data: &Data<'_>, vantage: Vantage, payload: &'a str) -> Line<'a> {
+    fn data(self, data: &Data<'_>, vantage: Vantage) -> Line<'a> {
         Line {
             r#type: "data",
             direction: Some(data.direction.name()),
@@ -227,7 +247,6 @@ impl<'a> Line<'a> {
             cause: data.cause.map(|cause| cause.slug()),
             peek: data.peek,
             error: data.error.map(errno_name),
-            payload: Some(payload),
             ..self
         }
     }

@@ -9,8 +9,9 @@ use crate::event::{
 };
 use crate::recording::{
     DESCRIPTION, ENTERPRISE, Encoded, MAX_DATAGRAM, MAX_PART, NO_DATAGRAM, Part, TCP, UDP, VERSION, encode,
-    encode_part, payload_of, pcapng as ng,
+    encode_part, payload_of, pcapng as ng, redacted_comment,
 };
+use crate::redact::{Content, RunId};
 use crate::source::Summary;
 use rustc_hash::FxHashMap;
 use std::fs::{File, OpenOptions};
@@ -46,6 +47,7 @@ pub struct Writer<W: Write> {
     blocks: Blocks<W>,
     conns: FxHashMap<ConnId, Ends>,
     events: u64,
+    content: Content,
 }
 
 /// Writes blocks, which is all that goes into the file.
@@ -94,9 +96,14 @@ struct Packet<'a> {
     comment: Option<Comment<'a>>,
 }
 
-/// An event that is worth a comment in Wireshark.
+/// What is worth a comment in Wireshark.
 #[derive(Clone, Copy)]
-struct Comment<'a>(&'a Event<'a>);
+enum Comment<'a> {
+    /// An event without payload.
+    Event(&'a Event<'a>),
+    /// The hash of the payload that was taken out.
+    Redacted(&'a str),
+}
 
 impl Writer<BufWriter<File>> {
     /// Creates the file, readable for its owner only: it will hold payload. An existing one is emptied.
@@ -109,11 +116,16 @@ impl Writer<BufWriter<File>> {
 impl<W: Write> Writer<W> {
     /// Begins a recording. Each event takes several small writes, so `out` has to buffer.
     pub fn new(out: W) -> io::Result<Writer<W>> {
+        Writer::with_content(out, Content::Whole)
+    }
+
+    /// As [`Writer::new`], where payload may have to be taken out, or was.
+    pub fn with_content(out: W, content: Content) -> io::Result<Writer<W>> {
         let (head, options, conns) = Default::default();
         let mut blocks = Blocks { out, head, options };
-        blocks.section_header()?;
+        blocks.section_header(content.run())?;
         blocks.interface()?;
-        Ok(Writer { blocks, conns, events: 0 })
+        Ok(Writer { blocks, conns, events: 0, content })
     }
 
     /// Adds an event.
@@ -122,7 +134,17 @@ impl<W: Write> Writer<W> {
         let ends = self.conns.entry(event.conn).or_default();
         match &event.kind {
             Kind::Open(open) => self.blocks.open(event, open, ends),
-            Kind::Data(data) => self.blocks.data(event, data, ends),
+            Kind::Data(data) => match &self.content {
+                Content::Whole | Content::Gone(_) => self.blocks.data(event, data, ends, None),
+                Content::Hashed(redaction) => {
+                    let payload = payload_of(data);
+                    let filled = redaction.fill(payload, ends.transport.is_stream());
+                    let hash = self.content.instead(payload).unwrap_or_default();
+                    let data = Data { payload: &filled, ..data.clone() };
+                    let event = Event { kind: Kind::Data(data.clone()), ..event.clone() };
+                    self.blocks.data(&event, &data, ends, Some(&hash))
+                }
+            },
             Kind::Loss(loss) => self.blocks.loss(event, loss, ends),
             Kind::Close(close) => {
                 let written = self.blocks.close(event, close, ends);
@@ -147,8 +169,11 @@ impl<W: Write> Writer<W> {
 }
 
 impl<W: Write> Blocks<W> {
-    fn section_header(&mut self) -> io::Result<()> {
+    fn section_header(&mut self, redacted: Option<RunId>) -> io::Result<()> {
         self.options.clear();
+        if let Some(run) = redacted {
+            put_text(&mut self.options, ng::OPT_COMMENT, &redacted_comment(run));
+        }
         let application = concat!("sockdbg ", env!("CARGO_PKG_VERSION"));
         put_text(&mut self.options, ng::SHB_USERAPPL, application);
         put_option(&mut self.options, ng::OPT_ENDOFOPT, &[]);
@@ -242,7 +267,13 @@ impl<W: Write> Blocks<W> {
         self.packet(&packet, ends)
     }
 
-    fn data(&mut self, event: &Event<'_>, data: &Data<'_>, ends: &mut Ends) -> io::Result<()> {
+    fn data(
+        &mut self,
+        event: &Event<'_>,
+        data: &Data<'_>,
+        ends: &mut Ends,
+        hash: Option<&str>,
+    ) -> io::Result<()> {
         let index = data.direction.index();
         if ends.base[index].is_none() {
             ends.base[index] = data.tcp_seq.map(|seq| seq.wrapping_sub(data.offset as u32));
@@ -259,6 +290,7 @@ impl<W: Write> Blocks<W> {
         let mut parts = payload_of(data).chunks(most);
         let mut sent = 0;
         let mut encoded = encode(event);
+        let mut comment = hash.map(Comment::Redacted);
         loop {
             let payload = parts.next().unwrap_or_default();
             let last = parts.len() == 0;
@@ -276,7 +308,7 @@ impl<W: Write> Blocks<W> {
                 protocol,
                 task: event.task,
                 encoded,
-                comment: None,
+                comment: comment.take(),
             };
             self.packet(&packet, &to_peer)?;
             sent += payload.len();
@@ -322,7 +354,7 @@ impl<W: Write> Blocks<W> {
             protocol: if ends.transport.is_stream() { TCP } else { NO_DATAGRAM },
             task: event.task,
             encoded: encode(event),
-            comment: Some(Comment(event)),
+            comment: Some(Comment::Event(event)),
         };
         self.packet(&packet, ends)
     }
@@ -550,7 +582,10 @@ fn put_comment(out: &mut Vec<u8>, comment: Comment<'_>) {
 
 impl std::fmt::Display for Comment<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let event = self.0;
+        let event = match self {
+            Comment::Event(event) => event,
+            Comment::Redacted(said) => return f.write_str(said),
+        };
         match &event.kind {
             Kind::Open(open) => {
                 let how = if open.opened == Opened::Fresh { "open" } else { "found open" };

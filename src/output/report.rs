@@ -36,11 +36,8 @@ impl TextReport {
     pub fn write(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
         self.verdict(report, out)?;
         self.clocks(report, out)?;
-        if report.uncompared > 0 {
-            let bytes = count(report.uncompared, "byte");
-            writeln!(out, "  {bytes} are at both vantages, and were not compared one by one")?;
-        }
         self.causes(report, out)?;
+        self.uncompared(report, out)?;
         let (ours, others): (Vec<_>, Vec<_>) = report.connections.iter().partition(|one| one.of_process);
         // Of connections that are just encrypted there would be nothing to read.
         let (differing, clean): (Vec<_>, Vec<_>) = ours.into_iter().partition(|one| {
@@ -108,6 +105,19 @@ impl TextReport {
         let by = clock.ahead.unsigned_abs() as f64 / 1e9;
         let (whose, how) = (whose(report.vantages[1]), if clock.ahead < 0 { "behind" } else { "ahead of" });
         writeln!(out, "  the clock of {whose} is {by:.3} s {how} the process's; times are the process's")
+    }
+
+    /// How far the verdict goes: below the causes, none of which speaks of these bytes.
+    fn uncompared(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+        if report.uncompared == 0 {
+            return Ok(());
+        }
+        let bytes = count(report.uncompared, "byte");
+        writeln!(
+            out,
+            "  note: {bytes} that both sides have agree in place and length; their content was not compared, which takes \
+             both as files (sockdbg events -w, then pcap-compare)"
+        )
     }
 
     fn causes(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {

@@ -10,6 +10,7 @@ use super::sockets::{Shown, Sockets};
 use super::tally::Tally;
 use super::time::Clock;
 use crate::event::{Call, Cause, Close, CloseReason, Data, Direction, Event, Kind, Open, Opened, Range};
+use crate::redact::Content;
 use nix::errno::Errno;
 use std::fmt;
 use std::io::{self, Write};
@@ -21,17 +22,29 @@ pub struct TextView {
     paint: Paint,
     payload: Views,
     sockets: Sockets,
+    content: Content,
 }
 
 impl TextView {
     /// A view with times of `clock`, in `paint`'s colours, with `payload` below the lines.
     pub fn new(clock: Clock, paint: Paint, payload: Views) -> TextView {
-        TextView { clock, paint, payload, sockets: Sockets::default() }
+        TextView::with_content(clock, paint, payload, Content::Whole)
+    }
+
+    /// As [`TextView::new`], where payload may have to be taken out, or was.
+    pub fn with_content(clock: Clock, paint: Paint, payload: Views, content: Content) -> TextView {
+        TextView { clock, paint, payload, sockets: Sockets::default(), content }
     }
 
     fn data(&self, head: &Head<'_>, data: &Data<'_>, is_stream: bool, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{head} {}", DataLine { data, is_stream, paint: self.paint })?;
-        self.payload.write(data.offset, data.payload, out)?;
+        match self.content.instead(data.payload).filter(|_| self.payload.is_on()) {
+            Some(said) => writeln!(out, "\t{said}")?,
+            None if matches!(self.content, Content::Whole) => {
+                self.payload.write(data.offset, data.payload, out)?;
+            }
+            None => {}
+        }
         let captured = data.payload.len() as u64;
         match data.cause {
             Some(cause) if captured < data.length => {

@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Bytes asked of the system at once. Fits a second-level cache, so that packets are parsed while warm.
@@ -22,6 +22,13 @@ pub const MAX_UNIT: usize = 64 << 20;
 
 /// How long to wait before looking again whether a growing file has grown.
 const POLL: Duration = Duration::from_millis(10);
+
+static BYTES_READ: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes that this process has read of all its inputs so far, as they are in the files: for a display of progress.
+pub fn bytes_read() -> u64 {
+    BYTES_READ.load(Ordering::Relaxed)
+}
 
 /// A readable input with a look-ahead buffer.
 pub struct Input {
@@ -199,6 +206,7 @@ impl<R: Read> Read for Following<R> {
             // The flag is read before the file: what was written before it was set is still read.
             let last_look = self.follow.as_ref().is_none_or(|stop| stop.load(Ordering::Acquire));
             let read = self.reader.read(into)?;
+            BYTES_READ.fetch_add(read as u64, Ordering::Relaxed);
             if read > 0 || last_look {
                 return Ok(read);
             }

@@ -24,7 +24,10 @@ pub mod tracepoint;
 mod tshark;
 mod unsupported;
 
+pub use input::bytes_read;
+
 use crate::event::{Conflict, Event, Timestamp, Vantage};
+use crate::redact::RunId;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -83,6 +86,11 @@ pub trait Source {
     /// Where it observes.
     fn vantage(&self) -> Vantage;
 
+    /// The run that took the payload out of what it reads: zeros stand for it.
+    fn redacted(&self) -> Option<RunId> {
+        None
+    }
+
     /// Pushes every event into `sink`, until the input ends or the sink breaks.
     fn run(&mut self, sink: &mut Sink<'_>) -> Result<Summary, Error>;
 }
@@ -112,6 +120,15 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>, Error> {
 /// [`Error::Input`] where it can't be read or is none.
 pub fn open_capture(path: &Path) -> Result<Box<dyn Source>, Error> {
     capture(input::Input::open(path, None)?)
+}
+
+/// True where the file at `path` is a capture of packets (pcap, pcapng) or a recording, and no text.
+///
+/// # Errors
+/// [`Error::Input`] where it can't be read.
+pub fn is_packets(path: &Path) -> Result<bool, Error> {
+    let mut input = input::Input::open(path, None)?;
+    Ok(!tshark::is_json(&mut input)? && !strace::is_log(&mut input)?)
 }
 
 fn capture(mut input: input::Input) -> Result<Box<dyn Source>, Error> {

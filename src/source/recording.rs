@@ -6,7 +6,10 @@
 use super::input::{Input, MAX_UNIT};
 use super::{Error, Sink, Source, Summary};
 use crate::event::{ConnId, Event, Kind, Timestamp, Vantage};
-use crate::recording::{DESCRIPTION, Decoded, ENTERPRISE, NO_DATAGRAM, UDP, decode, pcapng as ng};
+use crate::recording::{
+    DESCRIPTION, Decoded, ENTERPRISE, NO_DATAGRAM, UDP, decode, pcapng as ng, redacted_by,
+};
+use crate::redact::RunId;
 use std::path::Path;
 
 /// A recording, open.
@@ -20,6 +23,7 @@ pub struct Recording {
     finished: bool,
     /// Packets that are not ours.
     foreign: u64,
+    redacted: Option<RunId>,
 }
 
 /// What became of one block.
@@ -50,7 +54,9 @@ impl Recording {
 
     /// A recording over an input of which [`is_recording`] is true.
     pub(super) fn from_input(input: Input) -> Recording {
-        Recording { input, parts: Vec::new(), pending: None, finished: false, foreign: 0 }
+        let header = word(input.data(), 4).unwrap_or(0) as usize;
+        let redacted = input.data().get(..header).and_then(redacted_by);
+        Recording { input, parts: Vec::new(), pending: None, finished: false, foreign: 0, redacted }
     }
 
     /// Reads blocks until the end. Gives why the recording ends in the middle, if it does.
@@ -136,9 +142,19 @@ impl Source for Recording {
         Vantage::Syscall
     }
 
+    fn redacted(&self) -> Option<RunId> {
+        self.redacted
+    }
+
     fn run(&mut self, sink: &mut Sink<'_>) -> Result<Summary, Error> {
         let mut summary = Summary::default();
         summary.cut = self.blocks(&mut summary, sink)?;
+        if self.redacted.is_some() {
+            let name = self.input.name();
+            summary.warnings.push(format!(
+                "{name}: was made with --redact: compared by length and place, nothing in it can be cut into records"
+            ));
+        }
         if self.foreign > 0 {
             let (name, count) = (self.input.name(), self.foreign);
             summary.warnings.push(format!("{name}: {count} packets that sockdbg did not write, ignored"));

@@ -3,13 +3,14 @@
 mod workload;
 
 use super::comparison::{self, Show};
-use super::options::{Color, Format, Output};
+use super::options::{Color, Format, Output, Redact};
 use super::recorder::Recorder;
 use super::screen::say;
 use crate::compare::Side;
 use crate::compare::anchor::Outline;
 use crate::exit::Outcome;
 use crate::ledger::Book;
+use crate::redact::Content;
 use crate::source;
 use crate::source::interface::Interface;
 use crate::source::live::{self, Live};
@@ -92,9 +93,17 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         },
     };
     let output = Output { format: Format::Text, color: args.color, quiet: false };
-    let show = Show { output, full: false, html: args.html };
+    let show = Show {
+        output,
+        full: false,
+        html: args.html,
+        bundle: None,
+        redact: Redact::default(),
+        redaction: None,
+        blank: false,
+    };
     let report = comparison::compare(&process, Outline::default(), None, &files.capture, None, &show)?;
-    comparison::show(&report, &process, "the demo", &show)?;
+    comparison::show(&report, &process, "the demo", &show, None)?;
     if let Some(keep) = keep {
         println!(
             "\nThe same offline: sockdbg pcap-compare {0}/recording.pcapng {0}/capture.pcap",
@@ -132,7 +141,7 @@ fn trace(files: &Files) -> anyhow::Result<Side> {
         stop: Arc::clone(&stop),
         ..live::Options::default()
     })?;
-    let mut recorder = Recorder::create(&files.recording, None)?;
+    let mut recorder = Recorder::create(&files.recording, None, Content::Whole)?;
     let packets = packets.run(&files.capture)?;
     let client = thread::spawn(move || server.be_visited());
     let mut written: anyhow::Result<()> = Ok(());

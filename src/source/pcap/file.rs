@@ -6,6 +6,8 @@
 use super::super::Error;
 use super::super::input::{Again, Input, MAX_UNIT};
 use crate::event::Timestamp;
+use crate::recording::{is_ours, pcapng, redacted_by};
+use crate::redact::RunId;
 use pcap_parser::pcapng::{Block, parse_block_be, parse_block_le};
 use pcap_parser::{
     InterfaceDescriptionBlock, InterfaceStatisticsBlock, OptionCode, PcapHeader, parse_pcap_frame,
@@ -59,6 +61,10 @@ pub struct Reader {
     taken: usize,
     /// Packets that the writer of the file says were dropped.
     pub dropped: u64,
+    /// When the capture ran, where the file is a slice of one: its packets do not tell.
+    pub span: Option<(Timestamp, Timestamp)>,
+    /// The run that took the payload out.
+    pub redacted: Option<RunId>,
 }
 
 enum Format {
@@ -71,6 +77,8 @@ enum Format {
 struct Section {
     big_endian: bool,
     interfaces: Vec<Interface>,
+    /// Written by sockdbg, which leaves packets out.
+    of_slice: bool,
 }
 
 struct Interface {
@@ -111,10 +119,12 @@ impl Reader {
     pub fn open(mut input: Input) -> Result<Reader, Error> {
         input.fill(24)?;
         let head = input.data();
+        let mut redacted = None;
         let format = if head.starts_with(&PCAPNG_MAGIC) {
             if !section_header_is_whole(&mut input)? {
                 return Err(refusal(&input));
             }
+            redacted = section_header(&input).and_then(redacted_by);
             Format::Pcapng(Section::default())
         } else {
             match parse_pcap_header(head) {
@@ -133,7 +143,7 @@ impl Reader {
             let size = header.size();
             input.consume(size);
         }
-        Ok(Reader { input, format, taken: 0, dropped: 0 })
+        Ok(Reader { input, format, taken: 0, dropped: 0, span: None, redacted })
     }
 
     /// The link type of all packets; absent in pcapng, where each interface has its own.
@@ -206,7 +216,8 @@ impl Reader {
         let head = self.input.data();
         if head.starts_with(&PCAPNG_MAGIC) {
             // A new section may have another byte order, told by its magic number, and other interfaces.
-            *section = Section { big_endian: is_big_endian(head), interfaces: Vec::new() };
+            let of_slice = section_header(&self.input).is_some_and(is_ours);
+            *section = Section { big_endian: is_big_endian(head), interfaces: Vec::new(), of_slice };
         }
         let number: [u8; 4] = head[4..8].try_into().expect("4 bytes of the 12 at hand");
         let total = if section.big_endian { u32::from_be_bytes(number) } else { u32::from_le_bytes(number) };
@@ -244,6 +255,7 @@ impl Reader {
             }
             Block::InterfaceStatistics(block) => {
                 self.dropped = section.statistics(&block).unwrap_or(self.dropped);
+                self.span = section.span(&block).or(self.span);
                 Unit::Other
             }
             _ => Unit::Other,
@@ -285,6 +297,17 @@ impl Section {
         Some(self.interfaces.iter().fold(0, |sum, interface| sum.saturating_add(interface.dropped)))
     }
 
+    /// When the capture ran that this is a slice of.
+    fn span(&self, block: &InterfaceStatisticsBlock<'_>) -> Option<(Timestamp, Timestamp)> {
+        let clock = self.interfaces.get(block.if_id as usize).filter(|_| self.of_slice)?.clock;
+        let time = |code| {
+            let option = block.options.iter().find(|option| option.code == OptionCode(code))?;
+            let bytes = option.as_bytes().ok().filter(|bytes| bytes.len() == 8)?;
+            Some(clock.time(number(&bytes[..4], false) as u32, number(&bytes[4..], false) as u32))
+        };
+        Some((time(pcapng::ISB_STARTTIME)?, time(pcapng::ISB_ENDTIME)?))
+    }
+
     fn packet<'a>(
         &'a self,
         interface: u32,
@@ -311,6 +334,12 @@ impl Section {
         let interface = number(&head[..2], self.big_endian) as u32;
         self.packet(interface, Some((word(4), word(8))), &rest[..captured], word(16) as usize)
     }
+}
+
+/// The section header that is at hand, if it is little-endian as ours are, and whole.
+fn section_header(input: &Input) -> Option<&[u8]> {
+    let length = number(input.data().get(4..8)?, false);
+    input.data().get(..usize::try_from(length).ok()?)
 }
 
 /// The length of the first block comes in the byte order that its magic number tells.

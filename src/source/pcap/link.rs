@@ -145,11 +145,25 @@ pub type Take<'a> = dyn FnMut(Content<'_>) -> ControlFlow<()> + 'a;
 pub struct Dissector {
     /// IP packets of which fragments are missing.
     pub fragments: Fragments,
+    /// The fragment that the last packet was, and where its payload was in memory.
+    pub piece: Option<(Piece, std::ops::Range<usize>)>,
+}
+
+/// A fragment of an IP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Source, destination and identification: the same for all of a packet.
+    pub key: (IpAddr, IpAddr, u32),
+    /// Where it begins in the payload of the packet.
+    pub offset: usize,
+    /// Bytes of payload on the wire.
+    pub length: usize,
 }
 
 impl Dissector {
     /// Looks inside a packet; `take` is called once.
     pub fn packet(&mut self, time: Timestamp, packet: &Packet<'_>, take: &mut Take<'_>) -> ControlFlow<()> {
+        self.piece = None;
         match start(packet.link, Part::new(packet.data, packet.length)) {
             Start::Layer(layer, part) => self.descend(time, layer, part, 0, take),
             Start::Nothing => take(Content::Other),
@@ -196,6 +210,12 @@ impl Dissector {
         depth: usize,
         take: &mut Take<'_>,
     ) -> ControlFlow<()> {
+        if let Some(place) = header.fragment {
+            let Part { bytes, length } = header.payload;
+            let key = (header.source, header.destination, place.id);
+            let start = bytes.as_ptr() as usize;
+            self.piece = Some((Piece { key, offset: place.offset, length }, start..start + bytes.len()));
+        }
         let Some(whole) = self.fragments.add(time, header) else { return take(Content::Fragment) };
         let part = Part::new(&whole.bytes, whole.length);
         let Some(header) = ip::behind_fragment(header, whole.protocol, part) else {

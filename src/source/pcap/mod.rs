@@ -14,11 +14,13 @@ pub(super) mod link;
 mod linktype;
 mod overlap;
 mod recent;
+pub mod slice;
 mod tunnel;
 
 use super::input::Input;
 use super::{Error, Sink, Source, Summary};
 use crate::event::{Timestamp, Vantage};
+use crate::redact::RunId;
 use datagram::DatagramFlows;
 use file::{Packet, Reader, Unit};
 use flow::Flows;
@@ -219,11 +221,19 @@ impl Source for Capture {
         Vantage::Wire
     }
 
+    fn redacted(&self) -> Option<RunId> {
+        self.reader.redacted
+    }
+
     fn run(&mut self, sink: &mut Sink<'_>) -> Result<Summary, Error> {
         let mut summary = Summary::default();
         if self.packets(&mut summary, sink)?.is_continue() {
             self.refuse_unreadable()?;
             let _stopped = self.flows.end(sink).is_break() || self.datagrams.end(sink).is_break();
+        }
+        if let Some((first, last)) = self.reader.span {
+            summary.first = Some(summary.first.map_or(first, |time| time.min(first)));
+            summary.last = summary.last.max(Some(last));
         }
         summary.dropped = self.reader.dropped;
         summary.conflicts = self.flows.overlaps.conflicts();
