@@ -299,7 +299,10 @@ impl Observer for Printer {
         range: Range,
         what: fmt::Arguments<'_>,
     ) {
-        self.ongoing.frame(info, time, direction, range, what);
+        match self.redaction {
+            None => self.ongoing.frame(info, time, direction, range, what),
+            Some(_) => self.ongoing.frame(info, time, direction, range, format_args!("(redacted)")),
+        }
     }
 
     fn withdraw(&mut self, info: &Info) {
@@ -315,18 +318,18 @@ impl Observer for Printer {
         if self.filter.as_ref().is_some_and(|filter| !filter.matches(info, &record)) {
             return;
         }
+        if self.hides_routine
+            && info.protocol.and_then(protocol::named).is_some_and(|protocol| protocol.is_routine(&record))
+        {
+            self.hidden += 1;
+            return;
+        }
         let record = match &self.redaction {
             Some(redaction) => redaction.record(record),
             None => record,
         };
         if let Some(stats) = &mut self.stats {
             return stats.count(info, &record);
-        }
-        if self.hides_routine
-            && info.protocol.and_then(protocol::named).is_some_and(|protocol| protocol.is_routine(&record))
-        {
-            self.hidden += 1;
-            return;
         }
         let shown = self.screen.show(|out| self.view.record(info, time, &record, out));
         self.error = self.error.take().or(shown.err());
