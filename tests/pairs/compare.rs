@@ -48,6 +48,9 @@ fn side((book, summary): (Book, Summary)) -> Side {
 
 /// The comparison as `pcap-compare` makes it.
 fn report([recording, capture]: [&Path; 2]) -> Result<Report, String> {
+    if !source::open(recording).map_err(|error| error.to_string())?.vantage().is_process() {
+        return Err(format!("{} is no recording", recording.display())); // as pcap-compare refuses it
+    }
     let mut outline = Outline::default();
     let process = side(run(recording, Book::default(), |event| outline.event(event))?);
     let wire = side(run(capture, Book::default(), |_| ())?);

@@ -43,8 +43,9 @@ pub type Fault = fn(&mut Case<'_>, &mut Random) -> bool;
 /// Offsets of clocks, in ns.
 const AHEAD: &[i64] = &[3_600_000_000_000, -3_600_000_000_000, 90_000_000_000_000, 20_000_000, -2_000_000_000];
 
-/// How many packets a packet can be late.
+/// How many packets a packet can be late, and how long, in ns.
 const LATE: usize = 3;
+const LATE_TIME: u64 = 5_000_000;
 
 fn pick<T: Copy>(from: &[T], random: &mut Random) -> Option<T> {
     (!from.is_empty()).then(|| from[random.below(from.len())])
@@ -360,11 +361,11 @@ fn truncate_capture(case: &mut Case<'_>, random: &mut Random) -> bool {
 
 /// A place for a packet of the same flow a little later, not behind its end.
 fn later(case: &Case<'_>, at: usize, random: &mut Random) -> usize {
-    let flow = case.packets[at].flow;
+    let Packet { flow, time, .. } = case.packets[at];
     let mut place = at + 1;
     for _ in 0..random.below(LATE + 1) {
         let next = case.packets.get(place).filter(|next| next.flow == flow && !next.fin && !next.rst);
-        place += usize::from(next.is_some());
+        place += usize::from(next.is_some_and(|next| next.time - time < LATE_TIME));
     }
     place
 }

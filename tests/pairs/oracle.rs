@@ -128,7 +128,7 @@ fn of_direction(
         () => say(Cause::AfterDetach, after),
     }
     if !wire.is_there {
-        return say(why_no_flow(case, conn), everything);
+        return say(why_no_flow(case, files, conn), everything);
     }
     say(Cause::WireSnaplen, wire.seen.without(&wire.held));
     let missing = everything.and(&Ranges::of(0, length)).without(&wire.seen);
@@ -161,8 +161,12 @@ fn ends_before(case: &Case<'_>, conn: usize, side: usize, frontier: u64) -> bool
     carried.peek().is_some() && carried.all(|(lack, packet)| *lack == Lack::EndedEarly || packet.time >= last)
 }
 
-/// Why the capture has nothing of a connection.
-fn why_no_flow(case: &Case<'_>, conn: usize) -> Cause {
+/// Why the capture has nothing of a connection. Of a file with no packet, that ends where one could begin, nobody can tell
+/// when it was made.
+fn why_no_flow(case: &Case<'_>, files: &Files, conn: usize) -> Cause {
+    if case.packets.is_empty() && !files.cut[1] {
+        return Cause::WireNoVantage;
+    }
     let lacks = case.lacks.iter().filter(|(_, packet)| packet.flow == conn).map(|(lack, _)| *lack);
     let lacks: Vec<Lack> = lacks.collect();
     match () {
