@@ -103,7 +103,11 @@ impl Direct<'_> {
     /// Every byte that either vantage knows of. Where each begins in the stream, it knows how many came before.
     fn everything(&self) -> RangeSet {
         let exact = self.process.info.open.exact;
-        let before = if exact { self.start().max(self.wire_start) } else { 0 };
+        let wire_start = match last_byte(self.process, self.direction) {
+            Some(end) if self.wire_start == end + 1 => end, // it began behind the FIN, whose number is no byte
+            _ => self.wire_start,
+        };
+        let before = if exact { self.start().max(wire_start) } else { 0 };
         let wire = self.wire.iter().flat_map(|(_, wire)| ranges(wire));
         ranges(self.account()).chain(wire).chain([Range::new(0, before)]).collect()
     }
@@ -333,16 +337,20 @@ impl Direct<'_> {
 /// Takes out of what a capture lacks at the end of a direction the number of a FIN that it lacks as well: it was acknowledged,
 /// as bytes are, and the process, which closed the connection, knows that no byte was there.
 pub fn without_fin(wire: &mut Account, process: &Ledger, direction: Direction) {
-    let total = process.close.filter(|close| close.reason.is_final()).map(|close| close.totals[direction.index()]);
-    let Some(Total { end: Some(end), pending, .. }) = total else { return };
-    // What it did not read can be a byte.
-    let is_exact = direction == Direction::Send || pending == 0;
-    if let Some(last) = wire.lost.last_mut().filter(|last| is_exact && last.range.to == end + 1)
+    let Some(end) = last_byte(process, direction) else { return };
+    if let Some(last) = wire.lost.last_mut().filter(|last| last.range.to == end + 1)
         && last.cause == Cause::WireNotCaptured
     {
         last.range.to = end.max(last.range.from);
     }
     wire.lost.retain(|lost| !lost.range.is_empty());
+}
+
+/// Where a direction ended, if the process that closed the connection knows: of what it received, it left nothing unread.
+fn last_byte(process: &Ledger, direction: Direction) -> Option<u64> {
+    let close = process.close.filter(|close| close.reason.is_final())?;
+    let Total { end, pending, .. } = close.totals[direction.index()];
+    end.filter(|_| direction == Direction::Send || pending == 0)
 }
 
 /// Which end did not read.
@@ -534,6 +542,11 @@ mod tests {
         let wire = ledger(&account(&[(60, 100)], &[]), Some(0), None);
         let expected = [(Cause::AfterDetach, 40, 100), (Cause::WireStartedLate, 0, 60)];
         check(Direction::Send, &process, Some(&wire), 60, &expected, 0);
+        // A capture that begins behind the FIN: its number is no byte.
+        let mut process = ledger(&account(&[(0, 100)], &[]), None, Some((CloseReason::Closed, 0)));
+        process.close.as_mut().expect("closed").totals.iter_mut().for_each(|total| total.end = Some(100));
+        let nothing = ledger(&account(&[], &[]), Some(0), None);
+        check(Direction::Recv, &process, Some(&nothing), 101, &[(Cause::WireStartedLate, 0, 100)], 0);
     }
 
     #[test]

@@ -94,12 +94,7 @@ impl<'a> Case<'a> {
     pub fn files(&mut self) -> Files {
         let (recording, cut_recording, no_recording) = self.recording();
         let (capture, cut_capture, no_capture) = self.capture();
-        Files {
-            recording,
-            capture,
-            cut: [cut_recording, cut_capture],
-            hopeless: [no_recording, no_capture],
-        }
+        Files { recording, capture, cut: [cut_recording, cut_capture], hopeless: [no_recording, no_capture] }
     }
 
     /// How long the recording would be without a cut.

@@ -25,7 +25,11 @@ pub struct Said {
     pub strange: usize,
 }
 
-fn run<O: Observer>(file: &Path, observer: O, mut also: impl FnMut(&Event<'_>)) -> Result<(O, Summary), String> {
+fn run<O: Observer>(
+    file: &Path,
+    observer: O,
+    mut also: impl FnMut(&Event<'_>),
+) -> Result<(O, Summary), String> {
     let mut source = source::open(file).map_err(|error| error.to_string())?;
     let mut tracker = Tracker::new(source.vantage(), Options::default(), observer);
     let summary = source.run(&mut |event| {

@@ -33,11 +33,22 @@ struct Wire {
     frontier: u64,
     /// The first byte that it could have.
     first: u64,
+    /// Known to be wrong: where the capture lacks the FIN and the last bytes before it, and neither an acknowledgement of just
+    /// these nor the process's side tells where the stream ended, the number of the FIN, which was acknowledged, counts as
+    /// a byte. Nothing tells it from one.
+    fin_counts: bool,
+}
+
+impl Process {
+    fn is_closed(&self) -> bool {
+        self.close.is_some_and(|close| close.reason != CloseReason::StillOpen)
+    }
 }
 
 fn process(case: &Case<'_>, conn: usize, side: usize) -> Option<Process> {
     let state = &case.states[conn];
-    let direction = if case.pair.conns[conn].side(Direction::Send) == side { Direction::Send } else { Direction::Recv };
+    let direction =
+        if case.pair.conns[conn].side(Direction::Send) == side { Direction::Send } else { Direction::Recv };
     let (_, open) = opening(&state.events)?;
     let start = open.start[direction.index()].offset;
     let (mut known, mut held, mut stopped) = (Vec::new(), Vec::new(), Vec::new());
@@ -67,8 +78,15 @@ fn wire(case: &Case<'_>, conn: usize, side: usize) -> Wire {
     let (ours, theirs): (Vec<_>, Vec<_>) = mine.partition(|packet| packet.side == side);
     let length = case.pair.conns[conn].flow.streams[side].len() as u64;
     let seen: Ranges = ours.iter().map(|packet| packet.range).collect();
+    let whole = process(case, conn, side).is_some_and(|process| process.is_closed());
+    let late = case.lacks.iter().any(|(lack, _)| *lack == Lack::StartedLate);
+    let lacks_end = seen.end() < length || late && seen.is_empty();
     let acked = theirs.iter().filter_map(|packet| packet.acked).max().unwrap_or(0);
     let fin = ours.iter().filter(|packet| packet.fin).map(|packet| packet.range.to).max().unwrap_or(0);
+    let is_told =
+        ours.iter().any(|packet| packet.fin) || theirs.iter().any(|packet| packet.acked == Some(length));
+    let fin_counts = acked > length && !is_told && lacks_end && !whole;
+    let length = length + u64::from(fin_counts);
     let told = |packet: &&super::packets::Packet| packet.syn || packet.fin || !packet.range.is_empty();
     let first = ours.iter().filter(|packet| !packet.rst).map(|packet| packet.range.from);
     let first = first.chain(theirs.iter().filter_map(|packet| packet.acked)).min().unwrap_or(0).min(length);
@@ -78,6 +96,7 @@ fn wire(case: &Case<'_>, conn: usize, side: usize) -> Wire {
         frontier: seen.end().max(acked).max(fin).min(length),
         first: seen.0.first().map_or(first, |range| range.from),
         seen,
+        fin_counts,
     }
 }
 
@@ -110,8 +129,8 @@ fn of_direction(
     say: &mut impl FnMut(Cause, Ranges),
 ) {
     let state = &case.states[conn];
-    let length = case.pair.conns[conn].flow.streams[side].len() as u64;
     let wire = wire(case, conn, side);
+    let length = case.pair.conns[conn].flow.streams[side].len() as u64 + u64::from(wire.fin_counts);
     let at_wire = if wire.is_there { wire.frontier } else { 0 };
     let everything = Ranges::of(0, process.end.max(at_wire));
     for (cause, ranges) in &process.stopped {
@@ -121,9 +140,8 @@ fn of_direction(
     let inside = Ranges::of(process.start, process.end);
     say(Cause::UntracedSyscall, inside.without(&process.known));
     let after = everything.and(&Ranges::of(process.end, u64::MAX));
-    let closed = process.close.is_some_and(|close| close.reason != CloseReason::StillOpen);
     match () {
-        () if closed => assert!(after.is_empty(), "a closed connection has its totals"),
+        () if process.is_closed() => assert!(after.is_empty(), "a closed connection has its totals"),
         () if files.cut[0] => say(Cause::RecordingCut, after),
         () => say(Cause::AfterDetach, after),
     }
@@ -170,10 +188,27 @@ fn why_no_flow(case: &Case<'_>, files: &Files, conn: usize) -> Cause {
     let lacks = case.lacks.iter().filter(|(_, packet)| packet.flow == conn).map(|(lack, _)| *lack);
     let lacks: Vec<Lack> = lacks.collect();
     match () {
+        () if hides_its_end(case, conn) => Cause::WireNoVantage,
         () if lacks.contains(&Lack::StartedLate) => Cause::WireStartedLate,
         () if lacks.contains(&Lack::EndedEarly) => Cause::WireEndedEarly,
         () => Cause::WireNoVantage,
     }
+}
+
+/// Known to be wrong: a filter's totals come at the connection's end, and a flow that is nothing but acknowledgements is none,
+/// so that nothing tells that the bytes had moved before a capture that began in the connection's life.
+fn hides_its_end(case: &Case<'_>, conn: usize) -> bool {
+    let state = &case.states[conn];
+    let filtered = opening(&state.events).is_some_and(|(_, open)| open.filtered);
+    let first = case.packets.iter().map(|packet| packet.time).min();
+    filtered && state.events.last().is_some_and(|last| first.is_some_and(|first| last.time.0 >= first))
+}
+
+/// What is expected of a connection is known to be wrong.
+pub fn known_wrong(case: &Case<'_>, conn: usize) -> bool {
+    let wires = [0, 1].map(|side| wire(case, conn, side));
+    let late = case.lacks.iter().any(|(lack, packet)| *lack == Lack::StartedLate && packet.flow == conn);
+    wires.iter().any(|wire| wire.fin_counts) || late && !wires[0].is_there && hides_its_end(case, conn)
 }
 
 /// The process's side has no such connection. Whether it had one before or after is known where the address is one at
@@ -184,9 +219,11 @@ fn unmatched(case: &Case<'_>, files: &Files, conn: usize, side: usize, say: &mut
         return;
     }
     let server = case.pair.conns[conn].flow.ends[1];
-    let serves = case.states.iter().filter_map(|state: &State| opening(&state.events)).any(|(_, open)| {
-        open.role == Role::Server && open.local == Some(server.into())
-    });
+    let serves = case
+        .states
+        .iter()
+        .filter_map(|state: &State| opening(&state.events))
+        .any(|(_, open)| open.role == Role::Server && open.local == Some(server.into()));
     let times = case.packets.iter().filter(|packet| packet.flow == conn).map(|packet| packet.time);
     let (first, last) = (times.clone().min().unwrap_or(0), times.max().unwrap_or(0));
     let of_events = case.states.iter().flat_map(|state| &state.events).map(|event| event.time.0);
@@ -210,8 +247,12 @@ pub fn in_both(case: &Case<'_>, conn: usize, side: usize) -> Ranges {
 pub fn is_whole_at_process(case: &Case<'_>, conn: usize) -> bool {
     let (left, all) = (&case.states[conn].events, &case.pair.conns[conn].events);
     let same = left.iter().zip(all).all(|(one, other)| match (&one.kind, &other.kind) {
-        (Kind::Data(one), Kind::Data(other)) => one.payload.len() == other.payload.len() && one.offset == other.offset,
-        (Kind::Open(one), Kind::Open(other)) => one.opened == other.opened && other.opened == Opened::Fresh && one == other,
+        (Kind::Data(one), Kind::Data(other)) => {
+            one.payload.len() == other.payload.len() && one.offset == other.offset
+        }
+        (Kind::Open(one), Kind::Open(other)) => {
+            one.opened == other.opened && other.opened == Opened::Fresh && one == other
+        }
         (Kind::Close(one), Kind::Close(other)) => one == other,
         (Kind::Loss(one), Kind::Loss(other)) => one == other,
         _ => false,

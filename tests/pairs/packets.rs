@@ -159,6 +159,28 @@ pub fn read(path: &Path) -> (u32, Vec<Packet>) {
     (link, packets)
 }
 
+/// Moves the sequence numbers of all connections so that they wrap soon after the handshake.
+pub fn wrap(packets: &mut [Packet]) {
+    let mut initial: BTreeMap<[SocketAddr; 2], u32> = BTreeMap::new();
+    for packet in packets.iter().filter(|packet| packet.syn) {
+        initial.entry(packet.ends).or_insert(packet.seq);
+    }
+    const BEFORE: u32 = 200;
+    for packet in packets {
+        let [source, destination] = packet.ends;
+        let shift =
+            |ends| initial.get(&ends).map_or(0, |&first: &u32| BEFORE.wrapping_neg().wrapping_sub(first));
+        packet.seq = packet.seq.wrapping_add(shift([source, destination]));
+        let back = shift([destination, source]);
+        packet.ack = packet.ack.map(|ack| ack.wrapping_add(back));
+        let numbers = [packet.seq, packet.ack.unwrap_or(0)];
+        for (index, number) in numbers.into_iter().enumerate() {
+            let at = packet.tcp + 4 + 4 * index;
+            packet.frame[at..at + 4].copy_from_slice(&number.to_be_bytes());
+        }
+    }
+}
+
 /// A capture's bytes, and where each packet ends in them.
 pub fn write(link: u32, packets: &[Packet], ahead: i64) -> (Vec<u8>, Vec<usize>) {
     let mut file = Vec::new();
@@ -249,7 +271,8 @@ fn whole(packets: &[&Packet]) -> Option<Flow> {
         place(&mut placed, &flow);
         let side = placed.side;
         let exact = packet.seq.wrapping_sub(initial[side]) as i32;
-        if packet.syn && (exact != 0 || !packet.payload.is_empty()) || !packet.syn && !packet.rst && exact < 1 {
+        if packet.syn && (exact != 0 || !packet.payload.is_empty()) || !packet.syn && !packet.rst && exact < 1
+        {
             return None; // the ports are used twice, data with the SYN, or a number before the first
         }
         acked[1 - side] = acked[1 - side].max(placed.acked.unwrap_or(0));

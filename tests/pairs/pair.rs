@@ -64,10 +64,13 @@ pub struct Pair {
 
 impl Pair {
     /// From a capture alone: the process's calls follow from its bytes. Each connection belongs to one of two processes.
-    pub fn of_capture(name: &'static str, file: &Path, server: bool, calls: Calls) -> Pair {
+    pub fn of_capture(name: &'static str, file: &Path, server: bool, calls: Calls, wraps: bool) -> Pair {
         let (link, mut packets) = packets::read(file);
+        if wraps {
+            packets::wrap(&mut packets);
+        }
         let flows = packets::flows(&mut packets);
-        if flows.is_empty() { println!("{name}: NO WHOLE CONNECTION"); }
+        assert!(!flows.is_empty(), "{name}: no whole connection");
         let conns = (0..).zip(flows).map(|(index, flow)| process_side(index, flow, &packets, server, calls));
         Pair::new(name, link, conns.collect(), packets)
     }
@@ -92,9 +95,8 @@ impl Pair {
                 Kind::Open(open) => Some((event.conn, open)),
                 _ => None,
             });
-            let mut mine = opens.filter(|(_, open)| {
-                [open.local, open.remote] == ends || [open.remote, open.local] == ends
-            });
+            let mut mine = opens
+                .filter(|(_, open)| [open.local, open.remote] == ends || [open.remote, open.local] == ends);
             let Some((id, open)) = mine.next() else { continue };
             let is_server = open.remote == ends[0];
             let events = events.iter().filter(|event| event.conn == id).cloned().collect();
@@ -110,7 +112,7 @@ impl Pair {
     fn new(name: &'static str, link: u32, conns: Vec<Conn>, packets: Vec<Packet>) -> Pair {
         let of_calls = conns.iter().flat_map(|conn| &conn.events).map(|event| event.time.0);
         let times: Vec<u64> = packets.iter().map(|packet| packet.time).chain(of_calls).collect();
-        let span = [times.iter().min().copied().unwrap_or(MARGIN) - MARGIN, times.iter().max().copied().unwrap_or(0) + MARGIN];
+        let span = [times.iter().min().unwrap() - MARGIN, times.iter().max().unwrap() + MARGIN];
         Pair { name, link, packets, conns, span }
     }
 
