@@ -125,7 +125,9 @@ fn keep_part(
 fn untouched(case: &Case<'_>, random: &mut Random) -> Option<usize> {
     let is_whole = |&conn: &usize| {
         let state = &case.states[conn];
-        state.taken[0].is_empty() && state.events.len() == case.pair.conns[conn].events.len()
+        state.taken[0].is_empty()
+            && !state.translated
+            && state.events.len() == case.pair.conns[conn].events.len()
     };
     let whole: Vec<usize> = (0..case.states.len()).filter(is_whole).collect();
     pick(&whole, random).filter(|_| !case.windowed[0])
@@ -229,7 +231,7 @@ fn detach_early(case: &mut Case<'_>, random: &mut Random) -> bool {
 
 /// The disk was full, or the tracer killed: the file ends at any byte.
 fn truncate_recording(case: &mut Case<'_>, random: &mut Random) -> bool {
-    if std::mem::replace(&mut case.windowed[0], true) {
+    if case.states.iter().any(|state| state.translated) || std::mem::replace(&mut case.windowed[0], true) {
         return false;
     }
     case.recording_cut = Some(random.below(case.recording_length()));
@@ -244,7 +246,7 @@ fn remove_connection(case: &mut Case<'_>, random: &mut Random) -> bool {
 
 /// One of two processes was not traced: none of its connections is known.
 fn hide_process(case: &mut Case<'_>, _: &mut Random) -> bool {
-    if case.windowed != [false; 2] {
+    if case.windowed != [false; 2] || case.states.iter().any(|state| state.translated) {
         return false;
     }
     let pids: Vec<u32> =

@@ -52,10 +52,16 @@ fn process(case: &Case<'_>, conn: usize, side: usize) -> Option<Process> {
     let (_, open) = opening(&state.events)?;
     let start = open.start[direction.index()].offset;
     let (mut known, mut held, mut stopped) = (Vec::new(), Vec::new(), Vec::new());
-    let mut close = None;
+    let (mut close, mut told) = (None, 0);
     for event in &state.events {
         if let Kind::Close(this) = &event.kind {
             close = Some(*this).filter(|close| close.reason != CloseReason::Descriptor);
+        }
+        if let Kind::Data(data) = &event.kind
+            && data.direction == direction
+            && data.error.is_none()
+        {
+            told = told.max(data.offset); // reading the end of the stream tells where it is
         }
         let Some((_, range)) = moved(event).filter(|moved| moved.0 == direction) else { continue };
         known.push(range);
@@ -68,7 +74,7 @@ fn process(case: &Case<'_>, conn: usize, side: usize) -> Option<Process> {
         stopped.extend(cause.map(|cause| (cause, Ranges::of(range.from + payload, range.to))));
     }
     let (known, held): (Ranges, Ranges) = (known.into_iter().collect(), held.into_iter().collect());
-    let told = close.and_then(|close| close.totals[direction.index()].end).unwrap_or(0);
+    let told = close.and_then(|close| close.totals[direction.index()].end).unwrap_or(0).max(told);
     let end = known.end().max(told).max(start);
     Some(Process { start, known, held, end, close, stopped })
 }
@@ -151,10 +157,7 @@ fn of_direction(
     say(Cause::WireSnaplen, wire.seen.without(&wire.held));
     let missing = everything.and(&Ranges::of(0, length)).without(&wire.seen);
     let late = case.lacks.iter().any(|(lack, _)| *lack == Lack::StartedLate);
-    let (before, missing) = match late {
-        true => (missing.and(&Ranges::of(0, wire.first)), missing.and(&Ranges::of(wire.first, u64::MAX))),
-        false => (Ranges::default(), missing),
-    };
+    let (before, missing) = if late { (missing, Ranges::default()) } else { (Ranges::default(), missing) };
     say(Cause::WireStartedLate, before);
     // A packet that nothing in the capture comes after could as well have come after the capture.
     let early = missing.and(&Ranges::of(wire.frontier, u64::MAX));
@@ -175,6 +178,10 @@ fn ends_before(case: &Case<'_>, conn: usize, side: usize, frontier: u64) -> bool
     let carried = case.lacks.iter().filter(|(_, packet)| {
         (packet.flow, packet.side) == (conn, side) && packet.range.to > frontier && !packet.range.is_empty()
     });
+    // Of a flow whose end the capture does not have, what nothing in it acknowledges may have come after.
+    if case.lacks.iter().any(|(lack, packet)| *lack == Lack::EndedEarly && packet.flow == conn) {
+        return true;
+    }
     let mut carried = carried.peekable();
     carried.peek().is_some() && carried.all(|(lack, packet)| *lack == Lack::EndedEarly || packet.time >= last)
 }
@@ -188,7 +195,7 @@ fn why_no_flow(case: &Case<'_>, files: &Files, conn: usize) -> Cause {
     let lacks = case.lacks.iter().filter(|(_, packet)| packet.flow == conn).map(|(lack, _)| *lack);
     let lacks: Vec<Lack> = lacks.collect();
     match () {
-        () if hides_its_end(case, conn) => Cause::WireNoVantage,
+        () if lacks.contains(&Lack::StartedLate) && hides_its_end(case, conn) => Cause::WireNoVantage,
         () if lacks.contains(&Lack::StartedLate) => Cause::WireStartedLate,
         () if lacks.contains(&Lack::EndedEarly) => Cause::WireEndedEarly,
         () => Cause::WireNoVantage,
@@ -234,7 +241,37 @@ fn unmatched(case: &Case<'_>, files: &Files, conn: usize, side: usize, say: &mut
         () if serves && first > end => Cause::AfterDetach,
         () => Cause::NotThisProcess,
     };
-    say(cause, Ranges::of(0, wire.frontier));
+    // A flow found open counts from the first byte that it could have.
+    let late = case.lacks.iter().any(|(lack, _)| *lack == Lack::StartedLate);
+    say(cause, Ranges::of(0, wire.frontier - if late { wire.first.min(wire.frontier) } else { 0 }));
+}
+
+/// Known to be wrong: where the capture lacks a connection's flow and the process's side another connection that carried the
+/// very same bytes, content makes a translation of the two, or finds it ambiguous.
+pub fn has_twins(case: &Case<'_>) -> bool {
+    let conns = 0..case.states.len();
+    let lacks_flow = |conn: &usize| !wire(case, *conn, 0).is_there && process(case, *conn, 0).is_some();
+    let lacks_process = |conn: &usize| wire(case, *conn, 0).is_there && process(case, *conn, 0).is_none();
+    let streams = |conn: usize| &case.pair.conns[conn].flow.streams;
+    conns.clone().filter(lacks_flow).any(|one| {
+        conns.clone().filter(lacks_process).any(|other| {
+            let similar = |side: usize| streams(one)[side].len() == streams(other)[side].len();
+            similar(0) && similar(1)
+        })
+    })
+}
+
+/// Known to be wrong: bytes that were on their way when the capture began, and that something in it acknowledges, count as
+/// not captured. Their ranges are right.
+pub fn on_their_way(case: &Case<'_>, said: &mut Named) -> bool {
+    let late = case.lacks.iter().any(|(lack, _)| *lack == Lack::StartedLate);
+    let keys: Vec<_> = said.keys().filter(|key| late && key.2 == Cause::WireNotCaptured).copied().collect();
+    for key in &keys {
+        let ranges = said.remove(key).unwrap_or_default();
+        let all = said.entry((key.0, key.1, Cause::WireStartedLate)).or_default();
+        *all = all.or(&ranges);
+    }
+    !keys.is_empty()
 }
 
 /// Bytes that both have with their payload: of TLS no others can be named as encrypted.
