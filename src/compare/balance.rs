@@ -100,11 +100,16 @@ impl Direct<'_> {
         }
     }
 
-    /// Every byte that either vantage knows of.
+    /// Every byte that either vantage knows of. Where each begins in the stream, it knows how many came before.
     fn everything(&self) -> RangeSet {
-        let before = Range::new(0, if self.process.info.open.exact { self.start() } else { 0 });
+        let exact = self.process.info.open.exact;
+        let wire_start = match last_byte(self.process, self.direction) {
+            Some(end) if self.wire_start == end + 1 => end, // it began behind the FIN, whose number is no byte
+            _ => self.wire_start,
+        };
+        let before = if exact { self.start().max(wire_start) } else { 0 };
         let wire = self.wire.iter().flat_map(|(_, wire)| ranges(wire));
-        ranges(self.account()).chain(wire).chain([before]).collect()
+        ranges(self.account()).chain(wire).chain([Range::new(0, before)]).collect()
     }
 
     /// Bytes that the process's side does not know of. Returns how many nothing explains.
@@ -271,8 +276,13 @@ impl Direct<'_> {
         if process.open.transport.is_unix() {
             return (Cause::WireNoVantage, "a Unix socket: no network carries its bytes");
         }
-        if capture.first.is_some_and(|first| process.last < first) {
-            return (Cause::WireStartedLate, "the connection was over before the capture began");
+        // What comes after its last byte moves none, and need not make a flow.
+        let moved = self.process.accounts.iter().filter_map(|account| account.timeline.last()).max();
+        if capture.first.is_some_and(|first| moved.unwrap_or(process.last) < first) {
+            return (Cause::WireStartedLate, "the connection's bytes had moved before the capture began");
+        }
+        if capture.cut && capture.last.is_none() {
+            return (Cause::WireEndedEarly, "the capture ends inside its first packet");
         }
         if capture.last.is_some_and(|last| process.first > last) {
             return (Cause::WireEndedEarly, "the connection began after the capture ended");
@@ -322,6 +332,25 @@ impl Direct<'_> {
         }
         (Cause::WireNotCaptured, "the process moved them, the capture lacks them")
     }
+}
+
+/// Takes out of what a capture lacks at the end of a direction the number of a FIN that it lacks as well: it was acknowledged,
+/// as bytes are, and the process, which closed the connection, knows that no byte was there.
+pub fn without_fin(wire: &mut Account, process: &Ledger, direction: Direction) {
+    let Some(end) = last_byte(process, direction) else { return };
+    if let Some(last) = wire.lost.last_mut().filter(|last| last.range.to == end + 1)
+        && last.cause == Cause::WireNotCaptured
+    {
+        last.range.to = end.max(last.range.from);
+    }
+    wire.lost.retain(|lost| !lost.range.is_empty());
+}
+
+/// Where a direction ended, if the process that closed the connection knows: of what it received, it left nothing unread.
+fn last_byte(process: &Ledger, direction: Direction) -> Option<u64> {
+    let close = process.close.filter(|close| close.reason.is_final())?;
+    let Total { end, pending, .. } = close.totals[direction.index()];
+    end.filter(|_| direction == Direction::Send || pending == 0)
 }
 
 /// Which end did not read.
@@ -484,6 +513,40 @@ mod tests {
             let process = ledger(&short, None, Some((reason, pending)));
             check(direction, &process, Some(&wire), 0, expected, residual);
         }
+    }
+
+    #[test]
+    fn a_fin_that_the_capture_lacks_is_no_byte() {
+        let process = ledger(&account(&[(0, 100)], &[]), None, Some((CloseReason::Closed, 0)));
+        let unread = ledger(&account(&[(0, 100)], &[]), None, Some((CloseReason::Closed, 1)));
+        let rows = [
+            (&process, Direction::Send, 101, 100),
+            (&process, Direction::Recv, 101, 100),
+            (&unread, Direction::Recv, 101, 101),
+            (&process, Direction::Send, 102, 102),
+            (&process, Direction::Send, 100, 100),
+        ];
+        for (process, direction, acknowledged, expected) in rows {
+            let mut process = process.clone();
+            let close = process.close.as_mut().expect("closed");
+            close.totals.iter_mut().for_each(|total| total.end = Some(100));
+            let mut wire = account(&[(0, 80)], &[(80, acknowledged, Cause::WireNotCaptured)]);
+            without_fin(&mut wire, &process, direction);
+            assert_eq!(wire.lost.last().map(|lost| lost.range.to), Some(expected));
+        }
+    }
+
+    #[test]
+    fn bytes_that_moved_between_the_two_vantages_are_known_to_have_moved() {
+        let process = ledger(&account(&[(0, 40)], &[]), None, Some((CloseReason::StillOpen, 0)));
+        let wire = ledger(&account(&[(60, 100)], &[]), Some(0), None);
+        let expected = [(Cause::AfterDetach, 40, 100), (Cause::WireStartedLate, 0, 60)];
+        check(Direction::Send, &process, Some(&wire), 60, &expected, 0);
+        // A capture that begins behind the FIN: its number is no byte.
+        let mut process = ledger(&account(&[(0, 100)], &[]), None, Some((CloseReason::Closed, 0)));
+        process.close.as_mut().expect("closed").totals.iter_mut().for_each(|total| total.end = Some(100));
+        let nothing = ledger(&account(&[], &[]), Some(0), None);
+        check(Direction::Recv, &process, Some(&nothing), 101, &[(Cause::WireStartedLate, 0, 100)], 0);
     }
 
     #[test]

@@ -6,8 +6,8 @@
 //! the way takes as long there as back, near enough, and half of the difference is the clocks' (RFC 5905, section 8).
 
 use super::align::Alignment;
-use crate::event::{Direction, Timestamp};
-use crate::ledger::{Ledger, Timeline};
+use crate::event::{Cause, Direction, Timestamp};
+use crate::ledger::{Account, Ledger};
 
 /// Offsets below it are within the precision of the estimate, and count as none, in ns.
 pub const PRECISION: u64 = 10_000_000;
@@ -55,8 +55,8 @@ impl Estimate {
             if differences.len() >= MOMENTS_MAX {
                 continue;
             }
-            let ours = &process.accounts[direction.index()].timeline;
-            let theirs = &flow.accounts[alignment.flow_direction(direction).index()].timeline;
+            let ours = &process.accounts[direction.index()];
+            let theirs = &flow.accounts[alignment.flow_direction(direction).index()];
             differences.extend(common(ours, theirs, alignment.shift[direction.index()]).take(MOMENTS));
         }
     }
@@ -82,10 +82,23 @@ impl Estimate {
 }
 
 /// By how much the flow's moments are later, of those at the same byte.
-fn common(ours: &Timeline, theirs: &Timeline, shift: i64) -> impl Iterator<Item = i64> {
-    ours.moments().filter_map(move |(offset, time)| {
-        let theirs = theirs.at(offset.checked_add_signed(shift.checked_neg()?)?)?;
-        Some(theirs.0.wrapping_sub(time.0) as i64)
+fn common(ours: &Account, theirs: &Account, shift: i64) -> impl Iterator<Item = i64> {
+    ours.timeline.moments().filter_map(move |(offset, time)| {
+        let other = offset.checked_add_signed(shift.checked_neg()?)?;
+        let at = theirs.timeline.at(other)?;
+        let timely = is_timely(ours, offset) && is_timely(theirs, other);
+        timely.then(|| at.0.wrapping_sub(time.0) as i64)
+    })
+}
+
+/// True where the moment at `offset` is that at which its bytes moved. A loss of these causes is told of later, which may be
+/// at the connection's end.
+fn is_timely(account: &Account, offset: u64) -> bool {
+    let first = account.lost.partition_point(|lost| lost.range.to < offset);
+    let lost = account.lost.get(first).filter(|lost| lost.range.from < offset);
+    !lost.is_some_and(|lost| {
+        let late = [Cause::Filtered, Cause::RingFull, Cause::UntracedSyscall, Cause::WireNotCaptured];
+        late.contains(&lost.cause)
     })
 }
 
@@ -102,6 +115,8 @@ fn midpoint(a: i64, b: i64) -> i64 {
 mod tests {
     use super::super::align::Told;
     use super::*;
+    use crate::event::Range;
+    use crate::ledger::Stopped;
 
     const ALIGNED: Alignment = Alignment { flow: 0, flipped: false, shift: [100, 0], told: Told::Addresses };
 
@@ -128,6 +143,21 @@ mod tests {
         let behind = Clock { ahead: -(HOUR as i64), same: false };
         check([&[(110, 2 * HOUR)], &[(5, 1)]], [&[(10, HOUR)], &[(5, 2 * HOUR)]], Some(behind));
         assert_eq!(behind.to_process(Timestamp(5)), Timestamp(HOUR + 5));
+    }
+
+    #[test]
+    fn a_loss_that_is_told_of_later_is_no_moment() {
+        let estimate = |cause| {
+            let (mut process, flow) = (ledger([&[(110, 9_000_000_000)], &[]]), ledger([&[(10, 5)], &[]]));
+            let range = Range::new(90, 110);
+            process.accounts[0].lost.push(Stopped { range, cause, detail: String::new() });
+            let mut estimate = Estimate::default();
+            estimate.add(&process, &flow, ALIGNED);
+            estimate.clock()
+        };
+        assert_eq!(estimate(Cause::Filtered), None);
+        let ahead = -8_999_999_995;
+        assert_eq!(estimate(Cause::Snaplen), Some(Clock { ahead, same: false }));
     }
 
     #[test]

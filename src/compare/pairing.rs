@@ -5,7 +5,7 @@
 
 use super::align::{Alignment, Flows, Told};
 use super::anchor::{Finder, Hits, Outline};
-use super::balance::{Balance, Direct, Other};
+use super::balance::{self, Balance, Direct, Other};
 use super::clock::{Clock, Estimate};
 use super::contents;
 use super::datagrams::{Datagrams, is_udp};
@@ -141,7 +141,9 @@ impl<'a> Pairing<'a> {
         let balances = Direction::BOTH.map(|direction| {
             let wire = alignment.as_ref().map(|alignment| {
                 let flow = &self.wire.ledgers[alignment.flow];
-                (flow, alignment.account(direction, flow))
+                let mut account = alignment.account(direction, flow);
+                balance::without_fin(&mut account, process, direction);
+                (flow, account)
             });
             let wire_start = alignment.map_or(0, |alignment| {
                 let open = &self.wire.ledgers[alignment.flow].info.open;

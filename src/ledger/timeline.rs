@@ -39,6 +39,11 @@ impl Timeline {
         self.moments.iter().copied()
     }
 
+    /// When the newest bytes moved. Absent where nothing moved.
+    pub fn last(&self) -> Option<Timestamp> {
+        self.last.map(|(_, time)| time)
+    }
+
     /// When the byte before `offset` had moved and the one at it had not, where that moment is kept.
     pub fn at(&self, offset: u64) -> Option<Timestamp> {
         let index = self.moments.binary_search_by_key(&offset, |&(at, _)| at).ok()?;
@@ -78,8 +83,10 @@ mod tests {
     #[test]
     fn what_never_moved_has_no_time() {
         let mut timeline = Timeline::default();
-        assert_eq!((timeline.before(5), timeline.after(5)), (None, None));
+        assert_eq!((timeline.before(5), timeline.after(5), timeline.last()), (None, None, None));
         timeline.note(10, Timestamp(7));
         assert_eq!((timeline.before(5), timeline.after(50)), (Some(Timestamp(7)), Some(Timestamp(7))));
+        timeline.note(10, Timestamp(9));
+        assert_eq!(timeline.last(), Some(Timestamp(9)));
     }
 }
