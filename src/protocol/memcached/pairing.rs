@@ -251,15 +251,15 @@ fn deserves(ask: &Ask, text: &str) -> bool {
 fn meta_fits(ask: &Ask, reply: &Reply, code: Code) -> bool {
     let verb = ask.verb;
     let gives_value = ask.has(b'v') && matches!(verb, Verb::MetaGet | Verb::MetaArithmetic);
+    let stores = verb == Verb::MetaSet;
     let is_own = match code {
         Code::Va => gives_value,
         Code::Hd => verb.is_meta() && !gives_value && !matches!(verb, Verb::MetaNoop | Verb::MetaDebug),
         Code::En => matches!(verb, Verb::MetaGet | Verb::MetaDebug),
-        Code::Nf | Code::Ex => {
-            let changes = matches!(verb, Verb::MetaSet | Verb::MetaDelete | Verb::MetaArithmetic);
-            changes && (code == Code::Nf || ask.has(b'C'))
-        }
-        _ => matches!(verb, Verb::MetaSet | Verb::MetaArithmetic),
+        Code::Nf => matches!(verb, Verb::MetaDelete | Verb::MetaArithmetic) || stores && ask.has(b'C'),
+        Code::Ex => ask.has(b'C') && (stores || matches!(verb, Verb::MetaDelete | Verb::MetaArithmetic)),
+        // A plain set stores; only a mode, or an item to be created, makes a condition.
+        _ => stores && ask.has(b'M') || verb == Verb::MetaArithmetic && ask.has(b'N'),
     };
     let nominal = match verb {
         Verb::MetaGet => code == Code::En,
