@@ -18,8 +18,8 @@ mod start_line;
 mod tests;
 
 use super::{
-    AfterGap, Agreement, End, Endpoint, Gap, Input, Options, Output, Parser, Progress, Protocol, Resync, Sample, Then,
-    Verdict, endpoint,
+    AfterGap, Agreement, End, Endpoint, Gap, Input, Options, Output, Parser, Progress, Protocol, Resync,
+    Sample, Then, Verdict, endpoint,
 };
 use crate::event::{Cause, Direction, Range, Timestamp};
 use crate::record::Record;

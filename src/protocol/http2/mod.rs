@@ -21,7 +21,9 @@ mod tests;
 
 use super::exchange::{Half, PENDING_MAX};
 use super::framed::{Driver, Frame, Framed, Head, KEEP_MAX};
-use super::{Agreement, End, Endpoint, Input, Options, Output, Parser, Protocol, Resync, Sample, Verdict, endpoint};
+use super::{
+    Agreement, End, Endpoint, Input, Options, Output, Parser, Protocol, Resync, Sample, Verdict, endpoint,
+};
 use crate::event::{Cause, Direction, Range, Timestamp};
 use crate::record::Record;
 use control::Control;
