@@ -1,3 +1,5 @@
+//! permessage-deflate: contexts, what is missing of them, and bounds.
+
 use super::super::content::INFLATED_MAX;
 use super::{ALONE, DEFLATE, PROTOCOL, all, client, server, setup};
 use crate::event::Cause;

@@ -1,3 +1,5 @@
+//! Losses: gaps, and what is found behind them.
+
 use super::{DEFLATE, PLAIN, all, client, server, setup};
 use crate::event::{Cause, Direction};
 use crate::protocol::testing::{Step, field, recv, run, send, word};

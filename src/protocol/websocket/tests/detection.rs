@@ -1,3 +1,5 @@
+//! What is taken for WebSocket where the handshake was not seen.
+
 use super::{PROTOCOL, all, client, server};
 use crate::event::Role;
 use crate::protocol::testing::Random;

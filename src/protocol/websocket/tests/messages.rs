@@ -1,3 +1,5 @@
+//! Messages, control frames, and rules that peers break.
+
 use super::{PLAIN, PROTOCOL_COPY, after, all, client, server, setup};
 use crate::event::{Cause, Direction, Range};
 use crate::protocol::testing::{Setup, Step, bytes, check_whole, field, recv, run, run_counted, send, word};
