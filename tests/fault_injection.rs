@@ -330,7 +330,14 @@ fn nothing_is_found_where_nothing_is_missing() {
 #[test]
 fn every_fault_is_named_with_its_cause_and_range() {
     let long = std::env::var_os("SOCKDBG_LONG").is_some();
-    run(0..if long { CASES_LONG } else { CASES }, true);
+    // To see a failure again: its seed.
+    match std::env::var("SOCKDBG_SEEDS") {
+        Ok(named) => named
+            .split(',')
+            .map(|seed| seed.parse().expect("a seed"))
+            .for_each(|seed| run(seed..seed + 1, true)),
+        Err(_) => run(0..if long { CASES_LONG } else { CASES }, true),
+    }
 }
 
 /// The demo's recording and capture: what is named beyond its one real finding is what was injected.

@@ -85,7 +85,8 @@ pub fn expected(case: &Case<'_>, link: &Link<'_>) -> Named {
             continue;
         };
         let theirs = wire.bytes[index];
-        let after = part(theirs, ours.to, u64::MAX);
+        // What moved between the process's end and the flow's beginning too: both know where they are in the stream.
+        let after = Range::new(ours.to, theirs.to);
         let unread = if process.closed { after.len() } else { process.pending.min(after.len()) };
         if !process.closed && traced.cut {
             say(Cause::RecordingCut, after);
@@ -96,7 +97,7 @@ pub fn expected(case: &Case<'_>, link: &Link<'_>) -> Named {
             say(Cause::AfterDetach, after);
         }
         if *opened_as == Opened::Found {
-            say(Cause::WireStartedLate, part(ours, 0, theirs.from));
+            say(Cause::WireStartedLate, Range::new(0, theirs.from));
         }
         say(Cause::WireEndedEarly, part(ours, theirs.to, u64::MAX));
         for range in link.rewritten.iter().filter(|one| one.0 == direction).map(|one| one.1) {
