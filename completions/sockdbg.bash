@@ -105,7 +105,7 @@ _sockdbg() {
             return 0
             ;;
         sockdbg__subcmd__conn__subcmd__trace)
-            opts="-p -f -a -r -v -q -A -x -X -s -c -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --read --verbose --max-field --filter --stats --show-secrets --redact --format --color --quiet --ascii --hex --hex-ascii --snaplen --count --duration --ring-size --hooks --help"
+            opts="-p -f -a -r -v -q -A -x -X -s -c -h --pid --follow-forks --comm --cgroup --container --all --fd --port --local-port --remote-port --peer --family --syscall --direction --read --verbose --max-field --filter --stats --all-messages --show-secrets --redact --format --color --quiet --ascii --hex --hex-ascii --snaplen --count --duration --ring-size --hooks --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
