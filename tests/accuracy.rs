@@ -5,8 +5,9 @@
 mod common;
 
 use common::captures::{Seen, expected, field, files, folder, histogram, try_run};
+use sockdbg::protocol;
 use sockdbg::record::{Message, Record};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 /// Folders of captures, and the protocols whose connections they are to have; that of the folder first.
@@ -26,12 +27,24 @@ const FOLDERS: [(&str, &[&str]); 13] = [
     ("tls", &["tls"]),
 ];
 
+const UPGRADED: &str = "what follows the upgrade; its frames are those of tshark (websocket_captures.rs)";
+
 /// Captures that have connections of a protocol that nobody's figures tell of.
-const BESIDE: &[(&str, &str, &str)] = &[(
-    "http/akita--simple_http_two_with_noise.pcap",
-    "dns",
-    "multicast DNS, which tshark does not count as DNS",
-)];
+const BESIDE: &[(&str, &str, &str)] = &[
+    (
+        "http/akita--simple_http_two_with_noise.pcap",
+        "dns",
+        "multicast DNS, which tshark does not count as DNS",
+    ),
+    ("http/zeek--websocket--broker-websocket.pcap", "websocket", UPGRADED),
+    ("http/zeek--websocket--message-too-big-status.pcap", "websocket", UPGRADED),
+    ("http/zeek--websocket--oversized-close-frame.pcapng", "websocket", UPGRADED),
+    ("http/zeek--websocket--reply-ping-separate.pcap", "websocket", UPGRADED),
+    ("http/zeek--websocket--wrong-accept-header.pcap", "websocket", UPGRADED),
+    ("http/zeek--websocket--wstunnel-http.pcap", "websocket", UPGRADED),
+    ("http/zeek--websocket--wstunnel-ssh.pcap", "websocket", UPGRADED),
+    ("tls/ndpi--tls_heur__vmess-websocket.pcapng", "websocket", UPGRADED),
+];
 
 /// Captures with connections of no protocol found: how many, and what they speak, or why no message of theirs is whole.
 const UNKNOWN: &[(&str, usize, &str)] = &[
@@ -147,11 +160,17 @@ fn no_protocol_is_taken_for_another_and_none_is_missed() {
     let counted = counted();
     let (mut wrong, mut unused) = (Vec::new(), BESIDE.to_vec());
     let mut unknown: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut spoken, mut with_keep_alives) = (BTreeSet::new(), BTreeSet::new());
     println!("connections with payload, by folder and protocol found");
     for (folder_name, own) in FOLDERS {
         let mut row: BTreeMap<&str, usize> = BTreeMap::new();
         for file in files(folder_name) {
             let Some(seen) = try_run(&folder().join(&file)) else { continue };
+            for (conn, record) in &seen.records {
+                let protocol = seen.protocols.get(conn).copied().flatten().and_then(protocol::named);
+                spoken.extend(protocol.map(|one| one.name));
+                with_keep_alives.extend(protocol.filter(|one| one.is_routine(record)).map(|one| one.name));
+            }
             for (conn, protocol) in &seen.protocols {
                 if seen.arrived(*conn) == 0 {
                     continue;
@@ -176,6 +195,9 @@ fn no_protocol_is_taken_for_another_and_none_is_missed() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(unused.is_empty(), "not so any more: {unused:?}");
+    // The words by which keep-alives are known are those that records have.
+    let known = protocol::ALL.iter().filter(|one| !one.keep_alives.is_empty() && spoken.contains(one.name));
+    assert_eq!(with_keep_alives, known.map(|one| one.name).collect());
     println!("connections of no protocol");
     for (file, count, why) in UNKNOWN {
         println!("  {count:>3} in {file}: {why}");

@@ -253,12 +253,10 @@ pub fn has_twins(case: &Case<'_>) -> bool {
     let lacks_flow = |conn: &usize| !wire(case, *conn, 0).is_there && process(case, *conn, 0).is_some();
     let lacks_process = |conn: &usize| wire(case, *conn, 0).is_there && process(case, *conn, 0).is_none();
     let streams = |conn: usize| &case.pair.conns[conn].flow.streams;
-    conns.clone().filter(lacks_flow).any(|one| {
-        conns.clone().filter(lacks_process).any(|other| {
-            let similar = |side: usize| streams(one)[side].len() == streams(other)[side].len();
-            similar(0) && similar(1)
-        })
-    })
+    conns
+        .clone()
+        .filter(lacks_flow)
+        .any(|one| conns.clone().filter(lacks_process).any(|other| streams(one) == streams(other)))
 }
 
 /// Known to be wrong: bytes that were on their way when the capture began, and that something in it acknowledges, count as

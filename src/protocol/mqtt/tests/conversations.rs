@@ -45,6 +45,9 @@ fn a_connection_with_all_its_packets() {
             "DISCONNECT Server shutting down",
         ],
     );
+    let routine: Vec<bool> =
+        outcome.records.iter().map(|record| crate::protocol::mqtt::PROTOCOL.is_routine(record)).collect();
+    assert_eq!(routine, [false, false, false, false, false, false, false, true, false]);
     assert_eq!(value(&outcome, 0, "clean_start"), Value::Flag(true));
     let connack = answered(&outcome, 0, "properties");
     let expected = [

@@ -41,6 +41,8 @@ fn the_examples_of_rfc_6455_are_understood() {
     }
     assert_eq!(field(third, "fragments"), Some(&Value::Number(2)));
     assert_eq!(ping.request.as_ref().unwrap().direction, Direction::Recv);
+    assert!(crate::protocol::websocket::PROTOCOL.is_routine(ping));
+    assert!(!crate::protocol::websocket::PROTOCOL.is_routine(third));
     assert_eq!(field(ping, "payload"), Some(&bytes("Hello")));
     assert_eq!(outcome.records[5].causes(), [Cause::FieldTruncated]);
     assert_eq!(outcome.records[5].status, Status::Complete);
