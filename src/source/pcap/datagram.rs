@@ -6,6 +6,7 @@
 
 use super::flow::{Key, Numbers};
 use super::link::Datagram;
+use super::port_class;
 use crate::event::{
     Call, Cause, Close, CloseReason, ConnId, Data, Direction, Event, Kind, Open, Opened, Role, Start,
     Timestamp, Total, Transport,
@@ -31,12 +32,6 @@ const COPY_TIME: u64 = 5_000_000;
 
 /// Datagrams of one direction that are remembered to recognise copies.
 const MAX_RECENT: usize = 16;
-
-/// Ports below are those of system services (RFC 6335, section 6).
-const SYSTEM_PORTS: u16 = 1024;
-
-/// Ports from here on are those that Linux gives to clients (net.ipv4.ip_local_port_range).
-const CLIENT_PORTS: u16 = 32_768;
 
 /// Datagrams that became no event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -159,11 +154,6 @@ impl DatagramFlows {
     }
 }
 
-/// Which kind of port it is: the lower, the more likely a server's.
-fn class(port: u16) -> u8 {
-    u8::from(port >= SYSTEM_PORTS) + u8::from(port >= CLIENT_PORTS)
-}
-
 impl Flow {
     /// Begins with its first datagram, and says so. The kind of the ports tells which end is the server; where both are
     /// of one kind, whoever sends first is taken for the client, and the role is a guess.
@@ -174,7 +164,7 @@ impl Flow {
         sink: &mut Sink<'_>,
     ) -> ControlFlow<(), Flow> {
         let (source, destination) = (first.source, first.destination);
-        let classes = [source, destination].map(|end| class(end.port()));
+        let classes = [source, destination].map(|end| port_class(end.port()));
         let from_server = classes[0] < classes[1];
         let role = if classes[0] == classes[1] { Role::Unknown } else { Role::Client };
         let ends = if from_server { [destination, source] } else { [source, destination] };

@@ -7,6 +7,7 @@
 use super::half::Half;
 use super::link::{Segment, flag};
 use super::overlap::Overlaps;
+use super::port_class;
 use crate::event::{
     Call, Cause, Close, CloseReason, ConnId, Data, Direction, Event, Kind, Loss, Open, Opened, Range, Role,
     Start, Timestamp, Total, Transport,
@@ -270,13 +271,15 @@ impl Flow {
     fn new(first: &Segment<'_>) -> Flow {
         let (source, destination) = (first.source, first.destination);
         let handshake = first.flags & (flag::SYN | flag::ACK);
-        // Without a handshake: the lower port is the server's; if they are equal, the first sender is the client.
+        // Without a handshake: the lower port is the server's; if they are equal, the first sender is the client. Between
+        // ports of one kind that is a guess.
         let from_server = match handshake {
             flag::SYN => false,
             SYN_ACK => true,
             _ => source.port() < destination.port(),
         };
-        let guess = handshake & flag::SYN == 0 && source.port() == destination.port();
+        let is_alike = port_class(source.port()) == port_class(destination.port());
+        let guess = handshake & flag::SYN == 0 && is_alike;
         let role = if guess { Role::Unknown } else { Role::Client };
         let ends = if from_server { [destination, source] } else { [source, destination] };
         Flow {

@@ -37,6 +37,17 @@ use std::sync::atomic::AtomicBool;
 /// Interfaces whose packets can't be read that are told apart; those of further ones count together.
 const MAX_LEFT_OUT: usize = 64;
 
+/// Ports below are those of system services (RFC 6335, section 6).
+const SYSTEM_PORTS: u16 = 1024;
+
+/// Ports from here on are those that Linux gives to clients (net.ipv4.ip_local_port_range).
+const CLIENT_PORTS: u16 = 32_768;
+
+/// Which kind of port it is: the lower, the more likely a server's.
+fn port_class(port: u16) -> u8 {
+    u8::from(port >= SYSTEM_PORTS) + u8::from(port >= CLIENT_PORTS)
+}
+
 /// How to read a capture.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
