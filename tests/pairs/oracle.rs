@@ -246,17 +246,26 @@ fn unmatched(case: &Case<'_>, files: &Files, conn: usize, side: usize, say: &mut
     say(cause, Ranges::of(0, wire.frontier - if late { wire.first.min(wire.frontier) } else { 0 }));
 }
 
-/// Known to be wrong: where the capture lacks a connection's flow and the process's side another connection that carried the
-/// very same bytes, content makes a translation of the two, or finds it ambiguous.
+/// Known to be wrong: where the capture lacks a connection's flow and the process's side another connection that carried
+/// mostly the same bytes, content makes a translation of the two, or finds it ambiguous.
 pub fn has_twins(case: &Case<'_>) -> bool {
     let conns = 0..case.states.len();
     let lacks_flow = |conn: &usize| !wire(case, *conn, 0).is_there && process(case, *conn, 0).is_some();
     let lacks_process = |conn: &usize| wire(case, *conn, 0).is_there && process(case, *conn, 0).is_none();
     let streams = |conn: usize| &case.pair.conns[conn].flow.streams;
+    let are_twins = |one: usize, other: usize| {
+        [0, 1].into_iter().all(|side| is_alike(&streams(one)[side], &streams(other)[side]))
+    };
     conns
         .clone()
         .filter(lacks_flow)
-        .any(|one| conns.clone().filter(lacks_process).any(|other| streams(one) == streams(other)))
+        .any(|one| conns.clone().filter(lacks_process).any(|other| are_twins(one, other)))
+}
+
+/// As many bytes, at least half of them the same.
+fn is_alike(one: &[u8], other: &[u8]) -> bool {
+    let same = one.iter().zip(other).filter(|(one, other)| one == other).count();
+    one.len() == other.len() && same * 2 >= one.len()
 }
 
 /// Known to be wrong: bytes that were on their way when the capture began, and that something in it acknowledges, count as
