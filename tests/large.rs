@@ -5,11 +5,12 @@ mod common;
 use common::peer::{Server, eventually, noise};
 use common::report::Report;
 use common::trace::require_bpf;
-use common::watcher::Watcher;
+use common::watcher::{Watcher, program};
 use common::wire::Wire;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 
 /// Length of each answer's body: fits into the rings of both vantages many times.
 const BODY: usize = 1 << 20;
@@ -57,8 +58,9 @@ fn much_traffic_without_a_fault_has_no_finding() {
     wire.end();
     println!("recording {} bytes, capture {} bytes", length(&recording), length(&capture));
     let [recording, capture] = [&recording, &capture].map(|file| file.to_str().expect("UTF-8"));
-    let output = Watcher::sockdbg(&["pcap-compare", recording, capture, "--format", "json"]).end();
-    let report = Report::of(&output);
+    let mut compare = Command::new(program("sockdbg"));
+    let output = compare.args(["pcap-compare", recording, capture, "--format", "json"]).output();
+    let report = Report::of(&output.expect("sockdbg runs"));
     report.assert_complete();
     for (peer, answered) in answered {
         let sent = &report.with_peer(peer)["send"];
