@@ -7,9 +7,8 @@ use super::answer::{self, Code, Line};
 use super::binary;
 use super::command::{self, Read, Verb};
 use crate::event::Direction;
-use crate::protocol::judgement::Judgement;
+use crate::protocol::judgement::{Judgement, behind_line_ends};
 use crate::protocol::{Resync, Sample, Verdict};
-use memchr::memmem;
 
 /// How many messages in a row are looked at.
 const CHAIN_MAX: usize = 8;
@@ -126,29 +125,13 @@ fn judge<T>(chain: &Chain<T>, at_event: bool) -> Judgement {
 
 /// Looks for the next message of a side, or of both where it is not known which one it is.
 pub fn boundary(from_client: Option<bool>, data: &[u8], at_event: bool) -> Resync {
-    let judge = |data: &[u8], at_event: bool| {
+    behind_line_ends(data, at_event, |data, at_event| {
         let client = from_client != Some(false);
         let server = from_client != Some(true);
         let commands = client.then(|| judge(&commands(data), at_event));
         let answers = server.then(|| judge(&answers(data), at_event));
         Judgement::best(commands.into_iter().chain(answers))
-    };
-    if at_event {
-        match judge(data, true) {
-            Judgement::Yes => return Resync::Found(0),
-            Judgement::Wait => return Resync::Skip(0),
-            Judgement::No => {}
-        }
-    }
-    for at in memmem::find_iter(data, b"\r\n") {
-        match judge(&data[at + 2..], false) {
-            Judgement::Yes => return Resync::Found(at + 2),
-            // The line end stays: it is what makes the place a candidate.
-            Judgement::Wait => return Resync::Skip(at),
-            Judgement::No => {}
-        }
-    }
-    Resync::Skip(data.len() - usize::from(data.ends_with(b"\r")))
+    })
 }
 
 /// Judges a connection.

@@ -2,6 +2,7 @@
 
 use super::line::{self, Op, Read, Side};
 use crate::event::Direction;
+use crate::protocol::judgement::{Judgement, behind_line_ends};
 use crate::protocol::{Resync, Sample, Verdict};
 use memchr::memmem;
 
@@ -77,35 +78,19 @@ fn chain(side: Side, data: &[u8]) -> Chain {
 /// can hold lines like these, so elsewhere than there it takes two messages, or one with a payload that ends where its
 /// length says.
 pub fn boundary(sides: &[Side], data: &[u8], at_event: bool) -> Resync {
-    let judge = |data: &[u8], at_event: bool| {
+    behind_line_ends(data, at_event, |data, at_event| {
         let mut wait = false;
         for &side in sides {
             let found = chain(side, data);
             let sure = found.weight >= 90 && found.whole > 0 || found.whole >= 2;
             let likely = at_event && (found.whole > 0 || found.begun.is_some());
             if !(found.broken && found.weight < 90) && (sure || likely) {
-                return Some(true);
+                return Judgement::Yes;
             }
             wait |= !found.broken && found.begun.is_none_or(|length| length <= WAIT_MAX);
         }
-        wait.then_some(false)
-    };
-    if at_event {
-        match judge(data, true) {
-            Some(true) => return Resync::Found(0),
-            Some(false) => return Resync::Skip(0),
-            None => {}
-        }
-    }
-    for at in memmem::find_iter(data, b"\r\n") {
-        match judge(&data[at + 2..], false) {
-            Some(true) => return Resync::Found(at + 2),
-            // The line end stays: it is what makes the place a candidate.
-            Some(false) => return Resync::Skip(at),
-            None => {}
-        }
-    }
-    Resync::Skip(data.len() - usize::from(data.ends_with(b"\r")))
+        if wait { Judgement::Wait } else { Judgement::No }
+    })
 }
 
 /// Judges a connection.

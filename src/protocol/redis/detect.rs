@@ -7,6 +7,7 @@ use super::command::{is_name, lookup};
 use super::element::{Element, Kind, PIECE_BYTES, Piece};
 use super::resp::{Grammar, Reader, Step};
 use crate::event::Direction;
+use crate::protocol::judgement::{Judgement, behind_line_ends};
 use crate::protocol::{Resync, Sample, Verdict};
 use memchr::memmem;
 
@@ -123,20 +124,11 @@ fn replies(data: &[u8]) -> Replies {
     }
 }
 
-/// Whether a place is the beginning of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Judgement {
-    Yes,
-    No,
-    /// More bytes will tell.
-    Wait,
-}
-
 /// Looks for the next command. Enough evidence is a command of Redis by name in a well-formed array behind a
 /// line end or at an event; of an unknown command, the whole of it. Inline commands are lines of text like
 /// any other: only an event that holds nothing but such lines, all with known names, counts.
 pub fn command_boundary(data: &[u8], at_event: bool) -> Resync {
-    boundary(data, at_event, |data, at_event| match data.first() {
+    behind_line_ends(data, at_event, |data, at_event| match data.first() {
         Some(b'*') => match command(data) {
             Look::Known(_) | Look::Name(Some(_)) => Judgement::Yes,
             Look::Partial | Look::Name(None) if data.len() < WINDOW => Judgement::Wait,
@@ -153,7 +145,7 @@ pub fn command_boundary(data: &[u8], at_event: bool) -> Resync {
 /// agrees with it. Where a call or packet begins, servers begin a reply much more often than not: there one
 /// whole element is enough if nothing but the beginning of another follows, or the first line of a long one.
 pub fn reply_boundary(data: &[u8], at_event: bool) -> Resync {
-    boundary(data, at_event, judge_reply)
+    behind_line_ends(data, at_event, judge_reply)
 }
 
 fn judge_reply(data: &[u8], at_event: bool) -> Judgement {
@@ -174,7 +166,7 @@ fn judge_reply(data: &[u8], at_event: bool) -> Judgement {
 /// Looks for the next message while it is not known which side this is. Strings, and arrays of them, do not
 /// tell: the rest of a damaged command looks like the replies to several GETs.
 pub fn any_boundary(data: &[u8], at_event: bool) -> Resync {
-    boundary(data, at_event, |data, at_event| match data.first() {
+    behind_line_ends(data, at_event, |data, at_event| match data.first() {
         Some(b'*') => match command(data) {
             Look::Known(_) => Judgement::Yes,
             Look::Partial if data.len() < WINDOW => Judgement::Wait,
@@ -184,26 +176,6 @@ pub fn any_boundary(data: &[u8], at_event: bool) -> Resync {
         Some(_) if at_event && inline_commands(data) > 0 => Judgement::Yes,
         _ => judge_reply(data, at_event),
     })
-}
-
-/// Asks `judge` about the beginning of an event and every place behind a line end.
-fn boundary(data: &[u8], at_event: bool, judge: impl Fn(&[u8], bool) -> Judgement) -> Resync {
-    if at_event {
-        match judge(data, true) {
-            Judgement::Yes => return Resync::Found(0),
-            Judgement::Wait => return Resync::Skip(0),
-            Judgement::No => {}
-        }
-    }
-    for at in memmem::find_iter(data, b"\r\n") {
-        match judge(&data[at + 2..], false) {
-            Judgement::Yes => return Resync::Found(at + 2),
-            // The line end stays: it is what makes the place a candidate.
-            Judgement::Wait => return Resync::Skip(at),
-            Judgement::No => {}
-        }
-    }
-    Resync::Skip(data.len() - usize::from(data.ends_with(b"\r")))
 }
 
 /// How many inline commands with known names fill all of `data`, blank lines aside; 0 if anything else is in
