@@ -157,7 +157,7 @@ impl Bundle {
         }
     }
 
-    /// Adds a file as one of the two sides, whatever it is: a copy of a log or of JSON, a recording anew.
+    /// Makes sure that this file can be a side of the bundle that is wanted.
     ///
     /// # Errors
     /// It would have to be redacted and can't.
@@ -176,7 +176,7 @@ impl Bundle {
         Err(Usage::new(message, hint).into())
     }
 
-    /// Adds one of the two sides from a file that is no capture of packets.
+    /// Adds one of the two sides from a file that is no capture of packets: a log or JSON as it is, a recording anew.
     fn copy_side(&mut self, side: usize, path: &Path, vantage: Vantage) {
         if vantage == Vantage::Syscall {
             let name = if side == 0 { RECORDING } else { OTHER_RECORDING };

@@ -37,8 +37,9 @@ use std::time::Duration;
 /// Puts the bytes of each connection in order, finds out its protocol, cuts messages and pairs requests
 /// with responses. From a live process (-p), a command (-- CMD), a recording, a packet capture or a strace log (-r), also
 /// compressed with gzip or zstd.
-/// One line per record. -v 1 adds what changes a connection's state: open, close, protocol found, gap
-/// with its cause, resync; and what is in progress for a second and more, such as a request without its answer. -v 2 adds each step: bytes arriving, frames cut, what is waited for.
+/// One line per record. -v 1 adds what changes a connection's state: open, close, protocol found, gap with its cause,
+/// resync; and what is in progress for a second and more, such as a request without its answer. -v 2 adds each step:
+/// bytes arriving, frames cut, what is waited for.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
