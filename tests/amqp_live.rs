@@ -4,7 +4,7 @@
 mod common;
 
 use common::captures::count;
-use common::observed::{Observed, essence, records_of};
+use common::observed::Observed;
 use common::peer::{comes_true, eventually, free_port, patience};
 use common::trace::require_bpf;
 use nix::sys::signal::{Signal, kill};
@@ -208,7 +208,5 @@ fn pika_and_rabbitmq_are_understood_three_ways() {
     assert_eq!(properties["content_type"], json!("text/plain"));
     assert_eq!(properties["headers"], json!({"n": 1, "t": {"a": [true, null]}}));
     assert!(!format!("{:?}", seen.live).contains("hunter2"), "the password is shown");
-    let live = essence(&seen.live, port);
-    assert_eq!(essence(&records_of(&seen.recording), port), live, "recording and live");
-    assert_eq!(essence(&records_of(&seen.capture), port), live, "capture and live");
+    seen.assert_same_records(port);
 }

@@ -4,6 +4,7 @@
 mod common;
 
 use assert_cmd::cargo::cargo_bin;
+use common::killed::Killed;
 use common::peer::{Python, eventually, listen};
 use common::trace::{has_uring, require_bpf, tells_of_connects};
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 fn doctor(args: &[&str]) -> Output {
     let mut command = Command::new(cargo_bin("sockdbg"));
@@ -52,23 +53,13 @@ fn only<'a>(lines: &'a [Value], name: &str) -> &'a Value {
     found[0]
 }
 
-/// A process ended with the test.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Starts a program written in C that does nothing.
-fn idle_program(folder: &Path, source: &str, flags: &[&str]) -> Ended {
+fn idle_program(folder: &Path, source: &str, flags: &[&str]) -> Killed {
     let (code, program) = (folder.join("x.c"), folder.join("x"));
     fs::write(&code, source).unwrap();
     let built = Command::new("clang").args(flags).arg("-o").arg(&program).arg(&code).status().unwrap();
     assert!(built.success());
-    let child = Ended(Command::new(&program).spawn().unwrap());
+    let child = Killed(Command::new(&program).spawn().unwrap());
     // Until then it is the test's own program.
     let runs = || fs::read_link(format!("/proc/{}/exe", child.0.id())).is_ok_and(|exe| exe == program);
     eventually("the program runs", runs);
@@ -361,7 +352,7 @@ fn another_network_namespace_is_told_apart() {
         return;
     }
     let child = Command::new("unshare").args(["--net", "cat"]).stdin(Stdio::piped()).spawn().unwrap();
-    let child = Ended(child);
+    let child = Killed(child);
     let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
     let other = child.0.id();
     let comm = || fs::read_to_string(format!("/proc/{other}/comm")).unwrap();

@@ -6,7 +6,7 @@ mod common;
 
 use common::events::{records, text};
 use common::mariadb::{MariaDb, PASSWORD};
-use common::observed::{Observed, essence, records_of};
+use common::observed::Observed;
 use common::postgres::Held;
 use common::trace::require_bpf;
 use common::watcher::Watcher;
@@ -131,9 +131,7 @@ fn the_c_library_is_understood_live_and_from_recording_and_capture() {
     let bulk =
         seen.live.iter().find(|one| one["request"]["command"] == "COM_STMT_BULK_EXECUTE").expect("one");
     assert_eq!(bulk["request"]["parameters"], json!([[10], [11], [12]]));
-    let live = essence(&seen.live, port);
-    assert_eq!(essence(&records_of(&seen.recording), port), live, "recording and live");
-    assert_eq!(essence(&records_of(&seen.capture), port), live, "capture and live");
+    seen.assert_same_records(port);
     let all = format!("{:?}", seen.live);
     assert!(!all.contains(PASSWORD) && !all.contains("pa55"), "a password is shown");
 }

@@ -5,6 +5,7 @@ mod common;
 
 use common::client::Client;
 use common::events::records;
+use common::killed::Killed;
 use common::observed::{Observed, essence, records_of};
 use common::peer::{eventually, free_port};
 use common::python::python;
@@ -14,11 +15,11 @@ use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 /// The server, ended with the test.
 struct Memcached {
-    child: Child,
+    child: Killed,
 }
 
 impl Memcached {
@@ -27,7 +28,7 @@ impl Memcached {
         // Root has to say that it is meant.
         command.args(["-u", "root", "-t", "1", "-U", "0"]).args(listen);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Memcached { child: command.spawn().expect("memcached is installed") }
+        Memcached { child: Killed(command.spawn().expect("memcached is installed")) }
     }
 
     fn at_port() -> (Memcached, SocketAddr) {
@@ -42,18 +43,6 @@ impl Memcached {
         let server = Memcached::start(&["-s", path.to_str().expect("a UTF-8 path")]);
         eventually("the server listens", || UnixStream::connect(path).is_ok());
         server
-    }
-
-    /// Ends it: nobody listens any more.
-    fn end(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Memcached {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 
@@ -155,11 +144,11 @@ fn what_a_client_library_does_is_understood_three_ways() {
     if !require_bpf() {
         return;
     }
-    let (mut server, address) = Memcached::at_port();
+    let (server, address) = Memcached::at_port();
     let port = address.port();
-    let (seen, ()) = Observed::run(server.child.id(), port, || {
+    let (seen, ()) = Observed::run(server.child.0.id(), port, || {
         converse(&port.to_string());
-        server.end();
+        drop(server);
     });
     let all: Vec<&Value> = seen.live.iter().collect();
     check_complete(&all);
@@ -170,9 +159,7 @@ fn what_a_client_library_does_is_understood_three_ways() {
     assert_eq!(many["response"]["values"][1]["data"], json!("5"));
     let settings = all.iter().find(|one| !one["response"]["stats"].is_null()).expect("statistics");
     assert_eq!(settings["response"]["stats"]["tcpport"], json!(port));
-    let live = essence(&seen.live, port);
-    assert_eq!(essence(&records_of(&seen.recording), port), live, "recording and live");
-    assert_eq!(essence(&records_of(&seen.capture), port), live, "capture and live");
+    seen.assert_same_records(port);
 }
 
 #[test]
@@ -180,9 +167,9 @@ fn meta_commands_and_mistakes_are_understood_three_ways() {
     if !require_bpf() {
         return;
     }
-    let (mut server, address) = Memcached::at_port();
+    let (server, address) = Memcached::at_port();
     let port = address.port();
-    let (seen, ()) = Observed::run(server.child.id(), port, || {
+    let (seen, ()) = Observed::run(server.child.0.id(), port, || {
         let mut client = Client::connect(address);
         client.send(b"ms foo 5 T0 F7 Oab k\r\nhello\r\n");
         client.reply("HD Oab kfoo\r\n");
@@ -205,7 +192,7 @@ fn meta_commands_and_mistakes_are_understood_three_ways() {
         client.send(b"\r\nmn\r\n");
         client.reply("SERVER_ERROR object too large for cache\r\nMN\r\n");
         client.finish();
-        server.end();
+        drop(server);
     });
     let all: Vec<&Value> = seen.live.iter().collect();
     check_complete(&all);
@@ -240,9 +227,7 @@ fn meta_commands_and_mistakes_are_understood_three_ways() {
     ];
     assert_eq!(said(&all), expected);
     assert_eq!(all.iter().filter(|one| one["request"]["answer"] == "suppressed").count(), 6);
-    let live = essence(&seen.live, port);
-    assert_eq!(essence(&records_of(&seen.recording), port), live, "recording and live");
-    assert_eq!(essence(&records_of(&seen.capture), port), live, "capture and live");
+    seen.assert_same_records(port);
 }
 
 #[test]
@@ -250,12 +235,12 @@ fn a_connection_that_was_open_before_is_understood_from_its_first_command() {
     if !require_bpf() {
         return;
     }
-    let (mut server, address) = Memcached::at_port();
+    let (server, address) = Memcached::at_port();
     let port = address.port();
     let mut client = Client::connect(address);
     client.send(b"set a 0 0 1\r\nx\r\n");
     client.reply("STORED\r\n");
-    let (seen, ()) = Observed::run(server.child.id(), port, || {
+    let (seen, ()) = Observed::run(server.child.0.id(), port, || {
         client.send(b"get a\r\n");
         client.reply("VALUE a 0 1\r\nx\r\nEND\r\n");
         client.send(b"set b 0 0 2\r\nyz\r\n");
@@ -263,7 +248,7 @@ fn a_connection_that_was_open_before_is_understood_from_its_first_command() {
         client.send(b"delete a\r\n");
         client.reply("DELETED\r\n");
         client.finish();
-        server.end();
+        drop(server);
     });
     let all: Vec<&Value> = seen.live.iter().collect();
     check_complete(&all);
@@ -283,10 +268,10 @@ fn over_a_unix_socket_it_is_the_same() {
     }
     let folder = tempfile::tempdir().expect("room for files");
     let socket = folder.path().join("socket");
-    let mut server = Memcached::at_socket(&socket);
-    let trace = Watcher::conn_trace(server.child.id());
+    let server = Memcached::at_socket(&socket);
+    let trace = Watcher::conn_trace(server.child.0.id());
     converse(socket.to_str().expect("a UTF-8 path"));
-    server.end();
+    drop(server);
     let output = trace.end();
     let live = records(&output.stdout);
     let all: Vec<&Value> = live.iter().collect();
@@ -300,14 +285,14 @@ fn the_binary_protocol_is_named() {
     if !require_bpf() {
         return;
     }
-    let (mut server, address) = Memcached::at_port();
-    let (seen, ()) = Observed::run(server.child.id(), address.port(), || {
+    let (server, address) = Memcached::at_port();
+    let (seen, ()) = Observed::run(server.child.0.id(), address.port(), || {
         let mut client = Client::connect(address);
         // Version (opcode 0x0b).
         client.send(b"\x80\x0b\0\0\0\0\0\0\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\0");
         client.receive_until(|bytes| bytes.len() > 24);
         client.finish();
-        server.end();
+        drop(server);
     });
     assert_eq!(seen.live, [] as [Value; 0]);
     for file in [&seen.recording, &seen.capture] {

@@ -3,17 +3,18 @@
 
 mod common;
 
-use common::observed::{Observed, essence, records_of};
+use common::killed::Killed;
+use common::observed::Observed;
 use common::peer::{eventually, free_port};
 use common::python::{python, script};
 use common::trace::require_bpf;
 use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 /// The server, ended with the test.
 struct Secantus {
-    child: Child,
+    child: Killed,
     address: SocketAddr,
     _files: tempfile::TempDir,
 }
@@ -26,17 +27,10 @@ impl Secantus {
         command.args(["--standalone", "--host", "127.0.0.1", "--port", &port.to_string(), "--storage-path"]);
         command.arg(files.path()).current_dir(files.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("secantusdb is installed");
+        let child = Killed(command.spawn().expect("secantusdb is installed"));
         let server = Secantus { child, address: SocketAddr::from(([127, 0, 0, 1], port)), _files: files };
         eventually("the server listens", || TcpStream::connect(server.address).is_ok());
         server
-    }
-}
-
-impl Drop for Secantus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -101,11 +95,11 @@ fn what_a_driver_does_is_understood_three_ways() {
     }
     let mut server = Secantus::start();
     let port = server.address.port();
-    let (seen, ()) = Observed::run(server.child.id(), port, || {
+    let (seen, ()) = Observed::run(server.child.0.id(), port, || {
         let status = Command::new(python()).args(["-c", SESSION, &port.to_string()]).status();
         assert!(status.expect("Python runs").success());
-        server.child.kill().expect("it runs");
-        server.child.wait().expect("it ends");
+        server.child.0.kill().expect("it runs");
+        server.child.0.wait().expect("it ends");
     });
     let of_driver = ["ismaster ", "hello ", "saslContinue ", "saslStart ", "endSessions "];
     let mut said = Vec::new();
@@ -122,7 +116,5 @@ fn what_a_driver_does_is_understood_three_ways() {
     let login = seen.live.iter().find(is_login).expect("a login");
     assert_eq!((&login["request"]["body"]["payload"], &login["status"]), (&json!("***"), &json!("complete")));
     assert!(!format!("{:?}", seen.live).contains("hunter2"), "the password is shown");
-    let live = essence(&seen.live, port);
-    assert_eq!(essence(&records_of(&seen.recording), port), live, "recording and live");
-    assert_eq!(essence(&records_of(&seen.capture), port), live, "capture and live");
+    seen.assert_same_records(port);
 }

@@ -4,6 +4,7 @@
 mod common;
 
 use common::captures::{assert_robust, count};
+use common::killed::Killed;
 use common::observed::{Observed, essence, records_of};
 use common::peer::{eventually, free_port};
 use common::trace::require_bpf;
@@ -13,7 +14,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 
 /// Where Debian and Ubuntu install Python packages for.
 const PYTHON: &str = "/usr/bin/python3";
@@ -39,7 +40,7 @@ const PACKETS: [&str; 15] = [
 
 /// The broker, ended with the test.
 struct Broker {
-    child: Child,
+    child: Killed,
     address: SocketAddr,
     _folder: tempfile::TempDir,
 }
@@ -65,26 +66,20 @@ impl Broker {
         let mut command = Command::new(program);
         command.arg("-c").arg(path("mosquitto.conf"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("mosquitto is installed");
+        let child = Killed(command.spawn().expect("mosquitto is installed"));
         let broker = Broker { child, address: SocketAddr::from(([127, 0, 0, 1], port)), _folder: folder };
         eventually("the broker listens", || TcpStream::connect(broker.address).is_ok());
         broker
     }
 
     /// Ends it when it has read all that clients said: none of its connections is open (ESTABLISHED, CLOSE_WAIT).
-    fn end(mut self) {
+    fn end(self) {
         let own = format!(":{:04X}", self.address.port());
         eventually("all connections are closed", || {
             let table = fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
             let mut sockets = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
             !sockets.any(|words| words[1].ends_with(&own) && ["01", "08"].contains(&words[3]))
         });
-        self.stop();
-    }
-
-    fn stop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 
     /// One of its clients: `pub` or `sub`.
@@ -104,15 +99,9 @@ impl Broker {
     }
 }
 
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
 /// A client that subscribed.
 struct Subscriber {
-    child: Child,
+    child: Killed,
     output: BufReader<ChildStdout>,
 }
 
@@ -121,7 +110,7 @@ impl Subscriber {
     fn start(mut command: Command) -> Subscriber {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("mosquitto-clients is installed");
         let output = BufReader::new(child.stdout.take().expect("piped"));
-        let mut subscriber = Subscriber { child, output };
+        let mut subscriber = Subscriber { child: Killed(child), output };
         subscriber.wait_for("Subscribed");
         subscriber
     }
@@ -133,13 +122,6 @@ impl Subscriber {
             let count = self.output.read_line(&mut line).expect("text");
             assert!(count > 0, "the client ended before it told {text}");
         }
-    }
-}
-
-impl Drop for Subscriber {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -182,9 +164,9 @@ fn what_clients_say_is_understood(
     let port = broker.address.port();
     let options = ["-P", "hunter2", "-t", "sensors/#", "-q", "1", "-C", "1", "-d"];
     let mut earlier = Subscriber::start(broker.client("sub", version, "early", &options));
-    let (seen, ()) = Observed::run(broker.child.id(), port, || {
+    let (seen, ()) = Observed::run(broker.child.0.id(), port, || {
         broker.publish(version, "sensor", &["-t", "sensors/kitchen/temperature", "-m", "21.5 C", "-q", "1"]);
-        assert!(earlier.child.wait().expect("a child").success());
+        assert!(earlier.child.0.wait().expect("a child").success());
         broker.publish(version, "keeper", &["-t", "a/kept", "-m", "kept", "-q", "1", "-r"]);
         let options = ["-P", "hunter2", "-t", "a/#", "-q", "2", "-C", "5", "-d"];
         let mut subscriber = Subscriber::start(broker.client("sub", version, "listener", &options));
@@ -202,7 +184,7 @@ fn what_clients_say_is_understood(
         assert!(!thief.stdout(Stdio::null()).status().expect("installed").success());
         broker.publish(version, "zero", &["-t", "a/zero", "-m", "number 0", "-q", "0"]);
         subscriber.wait_for("number 0");
-        assert!(subscriber.child.wait().expect("a child").success());
+        assert!(subscriber.child.0.wait().expect("a child").success());
         broker.end();
     });
     let login = |client: &str| format!("CONNECT {client} user=me MQTT {name} -> CONNACK {accepted}");
@@ -350,7 +332,7 @@ fn properties_and_aliases_of_a_real_client_are_understood() {
     }
     let broker = Broker::start();
     let port = broker.address.port();
-    let (seen, ()) = Observed::run(broker.child.id(), port, || {
+    let (seen, ()) = Observed::run(broker.child.0.id(), port, || {
         let mut command = Command::new(PYTHON);
         command.args(["-c", PAHO, &port.to_string()]).stdin(Stdio::null());
         let output = command.output().expect("python3 is installed");

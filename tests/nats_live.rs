@@ -4,17 +4,18 @@
 mod common;
 
 use common::client::Client;
-use common::observed::{Observed, essence, records_of};
+use common::killed::Killed;
+use common::observed::Observed;
 use common::peer::{eventually, free_port};
 use common::trace::require_bpf;
 use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 /// The server, ended with the test.
 struct Nats {
-    child: Child,
+    child: Killed,
     address: SocketAddr,
 }
 
@@ -27,26 +28,10 @@ impl Nats {
         let mut command = Command::new(program);
         command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "--user", "me", "--pass", "hunter2"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("nats-server is installed");
+        let child = Killed(command.spawn().expect("nats-server is installed"));
         let nats = Nats { child, address: SocketAddr::from(([127, 0, 0, 1], port)) };
         eventually("the server listens", || TcpStream::connect(nats.address).is_ok());
         nats
-    }
-
-    /// Ends it: nobody listens on its port any more.
-    fn end(mut self) {
-        self.stop();
-    }
-
-    fn stop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Nats {
-    fn drop(&mut self) {
-        self.stop();
     }
 }
 
@@ -68,7 +53,7 @@ fn what_clients_say_is_understood_three_ways() {
     }
     let nats = Nats::start();
     let port = nats.address.port();
-    let (seen, ports) = Observed::run(nats.child.id(), port, || {
+    let (seen, ports) = Observed::run(nats.child.0.id(), port, || {
         let mut worker = join(nats.address, r#""verbose":false"#);
         worker.reply("PONG\r\n");
         worker.send(b"SUB add.* crew 7\r\nPING\r\n");
@@ -91,7 +76,7 @@ fn what_clients_say_is_understood_three_ways() {
             client.finish();
             client.port
         });
-        nats.end();
+        drop(nats);
         ports
     });
     let said = |port: u16| -> Vec<String> {
@@ -142,7 +127,5 @@ fn what_clients_say_is_understood_three_ways() {
     let answer = seen.live.iter().find(headers).expect("a message with headers");
     assert_eq!(answer["response"]["headers"], json!({"A": "b c"}));
     assert!(!format!("{:?}", seen.live).contains("hunter2"), "the password is shown");
-    let live = essence(&seen.live, port);
-    assert_eq!(essence(&records_of(&seen.recording), port), live, "recording and live");
-    assert_eq!(essence(&records_of(&seen.capture), port), live, "capture and live");
+    seen.assert_same_records(port);
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use common::events::{records, text};
-use common::observed::{Observed, essence, records_of};
+use common::observed::Observed;
 use common::postgres::{Held, Postgres, program};
 use common::trace::require_bpf;
 use common::watcher::Watcher;
@@ -92,9 +92,7 @@ fn psycopg_is_understood_live_and_from_recording_and_capture() {
         format!("NOTIFY news, 'hot' -> NOTIFY; NotificationResponse \"news\" \"hot\" from process {backend}");
     assert_eq!(said[SAID.len()..], [notified, "Terminate".to_owned()]);
     assert_eq!(seen.live[2]["response"]["process_id"].to_string(), backend);
-    let live = essence(&seen.live, port);
-    assert_eq!(essence(&records_of(&seen.recording), port), live, "recording and live");
-    assert_eq!(essence(&records_of(&seen.capture), port), live, "capture and live");
+    seen.assert_same_records(port);
     let all = format!("{:?}", seen.live);
     assert!(!all.contains(common::postgres::PASSWORD), "the password is shown");
 }

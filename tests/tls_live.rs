@@ -164,9 +164,7 @@ fn what_curl_and_nginx_agree_on_is_told_live_and_from_recording_and_capture() {
         assert_eq!(told[1]["status"], "complete");
         let received = told[1]["response"]["bytes"].as_u64().expect("a number");
         assert!(received > BODY as u64 && received < BODY as u64 + 10_000, "{received}");
-        let live = essence(&seen.live, port);
-        assert_eq!(essence(&records_of(&seen.recording), port), live, "recording and live");
-        assert_eq!(essence(&records_of(&seen.capture), port), live, "capture and live");
+        seen.assert_same_records(port);
     }
 }
 

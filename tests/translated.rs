@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::killed::Killed;
 use common::peer::eventually;
 use common::report::{Report, findings_of};
 use common::trace::require_bpf;
@@ -11,7 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Serves requests of `GET /N`, on port 8080 of every address, each with an answer of its own; says when it listens.
@@ -71,7 +72,7 @@ impl Hosts {
     }
 
     /// The server at work.
-    fn serve(&self) -> Ended {
+    fn serve(&self) -> Killed {
         let mut child = hosts_command(&self.server, "python3")
             .args(["-c", SERVER])
             .stdout(Stdio::piped())
@@ -81,7 +82,7 @@ impl Hosts {
         let out = child.stdout.take().expect("it is piped");
         BufReader::new(out).read_line(&mut line).expect("the server speaks");
         assert_eq!(line, "listening\n");
-        Ended(child)
+        Killed(child)
     }
 
     /// Fetches these paths on one connection.
@@ -105,17 +106,6 @@ impl Drop for Hosts {
             // What could not be made can't be deleted.
             let _ = Command::new("ip").args(["netns", "delete", name]).status();
         }
-    }
-}
-
-/// A child that ends with the test.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        // It may have ended before.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

@@ -3,13 +3,14 @@
 
 mod common;
 
+use common::killed::Killed;
 use common::observed::{Observed, essence, records_of};
 use common::peer::{Python, Server, eventually, free_port};
 use common::python::python;
 use common::trace::require_bpf;
 use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 /// Answers each text with an echo, but for words that ask for more.
 const SERVER: &str = r#"
@@ -97,7 +98,7 @@ with connect(url, subprotocols=["chat"], ping_interval=None, proxy=None) as conn
 
 /// The server, ended with the test.
 struct WebSockets {
-    child: Child,
+    child: Killed,
     address: SocketAddr,
 }
 
@@ -107,21 +108,10 @@ impl WebSockets {
         let mut command = Command::new(python());
         command.args(["-c", SERVER, &port.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("Python runs");
+        let child = Killed(command.spawn().expect("Python runs"));
         let server = WebSockets { child, address: SocketAddr::from(([127, 0, 0, 1], port)) };
         eventually("the server listens", || TcpStream::connect(server.address).is_ok());
         server
-    }
-
-    fn stop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for WebSockets {
-    fn drop(&mut self) {
-        self.stop();
     }
 }
 
@@ -207,11 +197,11 @@ fn what_clients_say_is_understood_three_ways() {
     if !require_bpf() {
         return;
     }
-    let mut server = WebSockets::start();
+    let server = WebSockets::start();
     let port = server.address.port();
-    let (seen, [plain, deflated]) = Observed::run(server.child.id(), port, || {
+    let (seen, [plain, deflated]) = Observed::run(server.child.0.id(), port, || {
         let ports = talk(port);
-        server.stop();
+        drop(server);
         ports
     });
     assert_eq!(said(&seen.live, plain), expected_plain());
@@ -232,9 +222,7 @@ fn what_clients_say_is_understood_three_ways() {
     let handshakes =
         seen.live.iter().filter(|one| one["protocol"] == "http1" && one["response"]["status"] == 101);
     assert_eq!(handshakes.count(), 2);
-    let live = essence(&seen.live, port);
-    assert_eq!(essence(&records_of(&seen.recording), port), live, "recording and live");
-    assert_eq!(essence(&records_of(&seen.capture), port), live, "capture and live");
+    seen.assert_same_records(port);
 }
 
 #[test]
@@ -265,14 +253,14 @@ fn attached_in_the_middle_what_is_not_known_is_said() {
     if !require_bpf() {
         return;
     }
-    let mut server = WebSockets::start();
+    let server = WebSockets::start();
     let port = server.address.port();
     let mut client = Python::start_by(&python(), LATE, port);
     let own: u16 = client.line().trim().parse().expect("a port");
-    let (seen, ()) = Observed::run(server.child.id(), port, || {
+    let (seen, ()) = Observed::run(server.child.0.id(), port, || {
         client.go();
         client.ended();
-        server.stop();
+        drop(server);
     });
     let remote = format!("127.0.0.1:{own}");
     let records: Vec<&Value> = seen.live.iter().filter(|one| one["remote"] == *remote).collect();

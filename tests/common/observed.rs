@@ -30,6 +30,13 @@ impl Observed {
         (Observed { live: records(&trace.stdout), recording, capture, _folder: folder }, truth)
     }
 
+    /// Checks that the recording and the capture give the records of the live trace of the server at this port.
+    pub fn assert_same_records(&self, server: u16) {
+        let live = essence(&self.live, server);
+        assert_eq!(essence(&records_of(&self.recording), server), live, "recording and live");
+        assert_eq!(essence(&records_of(&self.capture), server), live, "capture and live");
+    }
+
     /// Both streams of the connection with this port at the other end: sent by the process, received by it.
     pub fn streams(&self, peer: u16) -> [Vec<u8>; 2] {
         let args = ["events", "--format", "json", "-r", self.recording.to_str().expect("a UTF-8 path")];

@@ -1,9 +1,10 @@
 //! A sockdbg, or another program, at work beside the test: what it says, how it ends.
 
+use super::killed::Killed;
 use super::peer::{comes_true, patience};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{ChildStderr, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
@@ -100,17 +101,6 @@ impl Watcher {
         let status = self.child.0.wait().unwrap();
         let (stdout, stderr) = (self.stdout.join().unwrap(), self.stderr.join().unwrap());
         Output { status, stdout, stderr }
-    }
-}
-
-/// Ends with the test, also where that fails.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        // It may have ended before.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

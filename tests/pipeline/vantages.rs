@@ -1,7 +1,7 @@
 //! The same traffic seen live, from its recording, from a packet capture, and by tshark.
 
 use crate::common::events::text;
-use crate::common::observed::{Observed, essence, records_of};
+use crate::common::observed::Observed;
 use crate::common::trace::require_bpf;
 use crate::http::{chunking_asked_three, nginx_asked_twenty, twenty};
 use crate::redis::redis_spoken_to;
@@ -10,10 +10,8 @@ use std::process::Command;
 
 /// Three ways, the same records; `count` of them.
 fn check(seen: &Observed, server: u16, count: usize) {
-    let live = essence(&seen.live, server);
-    assert_eq!(live.len(), count);
-    assert_eq!(essence(&records_of(&seen.recording), server), live, "recording and live");
-    assert_eq!(essence(&records_of(&seen.capture), server), live, "capture and live");
+    assert_eq!(seen.live.len(), count);
+    seen.assert_same_records(server);
 }
 
 /// The server's port, from a record.
