@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Boots other kernels under qemu. Each runs the self-test (every program is loaded there, every hook that is used has to
-# fire, and every byte to arrive) and the table of workloads (tests/live_table.rs). Called by `make test-kernels`.
+# fire, and every byte to arrive) and the table of workloads (tests/live_table.rs), each test in a guest of its own, so
+# that one that hangs or takes the kernel down costs no other. Called by `make test-kernels`.
 #
 # KERNELS ("5.10 6.1 6.12 6.18 7.3"): which ones.   VMTEST (../shared/tools/vmtest): what boots them.
 # TESTS (live_table): test programs to run there.   LOGS (a temporary folder): where what each kernel says is kept.
+# CPUS (2): processors of a guest.                  PATIENCE (1800): seconds that one guest may take.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,7 +30,7 @@ export SOCKDBG_TEST_PROGRAMS="$programs" SOCKDBG_TEST_SLOW=20 SOCKDBG_REQUIRE_BP
 on() { # KERNEL NAME COMMAND...: what it says goes to a log; its last line that tells something is shown
     local kernel=$1 log="$logs/$1-$2.txt" name=$2
     shift 2
-    if "$vmtest" --kernel "$kernel" --timeout 1800 -- "$@" >"$log" 2>&1 </dev/null; then
+    if "$vmtest" --kernel "$kernel" --cpus "${CPUS:-2}" --timeout "${PATIENCE:-1800}" -- "$@" >"$log" 2>&1 </dev/null; then
         echo "$kernel: $name: $(grep -v '^$' "$log" | tail -n 1)"
     else
         failed="$failed $kernel($name)"
@@ -40,7 +42,9 @@ failed=
 for kernel in ${KERNELS:-5.10 6.1 6.12 6.18 7.3}; do
     on "$kernel" self-test "$programs/sockdbg" doctor --self-test
     for name in ${TESTS:-live_table}; do
-        on "$kernel" "$name" "$programs/test-$name" --test-threads=2
+        for one in $("$programs/test-$name" --list --format terse | sed -n 's/: test$//p'); do
+            on "$kernel" "$name-$one" "$programs/test-$name" --exact "$one"
+        done
     done
 done
 [ -z "$failed" ] || { echo "kernels: failed on$failed" >&2; exit 1; }
