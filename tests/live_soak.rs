@@ -152,7 +152,7 @@ fn a_comparison_of_what_a_full_ring_left_has_no_residual() {
     let load = Load::prepare(server.address);
     let watcher = Watcher::verify(server.pid(), &["--ring-size", "64K"]);
     // Both sides are kept until they are compared.
-    let load = load.begin(20);
+    let load = load.begin(5);
     load.has_asked();
     load.end();
     server.settle();
