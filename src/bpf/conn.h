@@ -45,7 +45,7 @@ struct conn {
 	u8 announced; /* the open event is in the ring */
 	u8 filtered;
 	u8 ended;     /* its final close is in the ring */
-	u8 reset;     /* reset by the peer; the end is reported once no call can add to it */
+	u8 reset;     /* reset by the peer; the end is reported with the socket's: until then calls fail, or read the rest */
 	u8 fin_queued; /* our FIN took a sequence number, or is about to */
 	u8 gone;       /* TCP destroyed the socket before its end could be reported */
 	u8 connecting; /* a handshake of ours is on its way; `open` lacks what only its end tells */
@@ -75,6 +75,18 @@ struct {
 	__type(key, u32);
 	__type(value, struct conn);
 } scratch SEC(".maps");
+
+/*
+ * Ends that are being told of now. While a trace ends, a processor that lists connections and one on which a socket ends may
+ * come to the same one at once; what a hash map takes, or has already, is decided under a lock (the result of an atomic
+ * operation would do, from 5.12 on).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u64); /* see claim_of */
+	__type(value, u8);
+} ends SEC(".maps");
 
 /* Two processors may draw the same number at once; their sockets then have different inodes. */
 u32 opened_count;
@@ -585,13 +597,34 @@ static __always_inline bool send_end(struct conn *conn, u32 reason, const struct
 	return false;
 }
 
-/* Reports a close. False: the ring refused it. */
-static __noinline bool finish(struct sock *sk, struct conn *conn, u32 reason, const struct sd_head *head)
+static __always_inline u64 claim_of(const struct conn *conn)
+{
+	return (u64)conn->opened << 32 | (u32)conn->inode;
+}
+
+/* False: another processor is telling of this end. */
+static __always_inline bool claim_end(u64 claim)
+{
+	u8 value = 1;
+
+	return bpf_map_update_elem(&ends, &claim, &value, BPF_NOEXIST) != -EEXIST;
+}
+
+static __always_inline void give_up_end(u64 claim)
+{
+	bpf_map_delete_elem(&ends, &claim);
+}
+
+/* True where it is for the one that came second to an end: it is being told of. A listing looks again. */
+static __always_inline bool leaves_it(const struct sd_head *head)
+{
+	return head->call != SD_LISTING;
+}
+
+static __always_inline bool tell_end(struct sock *sk, struct conn *conn, u32 reason, const struct sd_head *head)
 {
 	bool told = conn->over == OVER_WHOLE;
 
-	if (conn->ended)
-		return true;
 	/* It was open when the trace ended. */
 	if (told)
 		reason = SD_STILL_OPEN;
@@ -606,6 +639,24 @@ static __noinline bool finish(struct sock *sk, struct conn *conn, u32 reason, co
 	measure(sk, conn, SD_SEND, told);
 	measure(sk, conn, SD_RECV, told);
 	return send_end(conn, reason, head);
+}
+
+/* Reports a close. False: the ring refused it. */
+static __noinline bool finish(struct sock *sk, struct conn *conn, u32 reason, const struct sd_head *head)
+{
+	/* Before the end of the trace no listing ends a connection of TCP. */
+	bool claimed = *(volatile u32 *)&ending;
+	bool told = true;
+
+	if (conn->ended)
+		return true;
+	if (claimed && !claim_end(claim_of(conn)))
+		return leaves_it(head);
+	if (!*(volatile u8 *)&conn->ended)
+		told = tell_end(sk, conn, reason, head);
+	if (claimed)
+		give_up_end(claim_of(conn));
+	return told;
 }
 
 /* Bytes have moved that no call told of: it has not returned yet, or it is none that is traced. */
@@ -630,28 +681,6 @@ static __always_inline bool is_settled(struct conn *conn, bool behind)
 	return false;
 }
 
-/* Bytes can still be read, or a call has moved some and has not returned yet. */
-static __always_inline bool in_motion(struct sock *sk, struct conn *conn)
-{
-	return is_behind(sk, conn) || (conn->account[SD_RECV].known && held(sk, SD_RECV, recv_anchor(sk)));
-}
-
-/*
- * Reports the end of a connection that the peer has reset. Its head is not on the stack, of which the calls from here on
- * need all that is left.
- */
-static __noinline void end_if_reset(struct sock *sk, struct conn *conn)
-{
-	if (!conn->reset || conn->ended || in_motion(sk, conn))
-		return;
-	/* Looked at last: a call whose bytes are in the account is being told of, or has been. */
-	if (*(volatile u32 *)&conn->telling)
-		return;
-	if (!conn->reason)
-		head_of_nobody(CLEARED(&conn->end, sizeof(conn->end)));
-	finish(sk, conn, SD_RESET, &conn->end);
-}
-
 /*
  * Keeps what is to be said of a connection whose socket is no more, until the ring has room. Addresses of the
  * kernel have the highest bit set, these keys have not.
@@ -662,6 +691,56 @@ static __always_inline bool keep(struct conn *conn)
 
 	conn->gone = 1;
 	return bpf_map_update_elem(&conns, &key, conn, BPF_ANY) == 0;
+}
+
+/*
+ * TCP has put a socket to rest (CLOSE) that a descriptor still refers to. It may become another connection's, whose
+ * counters say nothing of this one: how far it has come is kept.
+ */
+static __always_inline void on_rest(struct sock *sk, struct conn *conn)
+{
+	if (READ(sk, sk_err))
+		conn->reset = 1;
+	measure(sk, conn, SD_SEND, false);
+	measure(sk, conn, SD_RECV, false);
+}
+
+/* Brings the totals of a connection at rest up to date with the calls that came since, by what these have told alone. */
+static __always_inline void conclude(struct conn *conn, u32 direction)
+{
+	struct account *account = &conn->account[direction];
+	struct sd_total *total = &conn->total[direction];
+	u64 since;
+
+	total->moved = account->moved;
+	if (!total->known)
+		return;
+	if (account->next < total->end) {
+		note(conn, direction, account->next, total->end, SD_UNTRACED_SYSCALL);
+		return;
+	}
+	since = account->next - total->end;
+	total->end = account->next;
+	total->pending = total->pending > since ? total->pending - since : 0;
+}
+
+/* Reports the end of what the socket was: it begins another connection, having been disconnected (connect(2), AF_UNSPEC). */
+static __noinline int end_former(struct conn *conn)
+{
+	struct sd_head head = {};
+
+	if (conn->ended || conn->connecting || conn->over)
+		return 0;
+	conclude(conn, SD_SEND);
+	conclude(conn, SD_RECV);
+	head_of_nobody(&head);
+	if (!send_end(conn, conn->reset ? SD_RESET : SD_CLOSED, &head)) {
+		count(refused_ends, 1);
+		if (!keep(conn))
+			count(lost_ends, 1);
+	}
+	conn->ended = 1;
+	return 0;
 }
 
 #endif
