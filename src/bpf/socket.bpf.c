@@ -21,6 +21,7 @@
 #include "ring.h"
 #include "room.h"
 #include "conn.h"
+#include "ending.h"
 #include "beginning.h"
 #include "payload.h"
 #include "calls.h"
