@@ -306,7 +306,7 @@ fn killed_process_leaves_exact_totals() {
 }
 
 #[test]
-fn reset_by_the_peer() {
+fn reset_by_the_peer_and_the_call_that_meets_it() {
     if !require_bpf() {
         return;
     }
@@ -324,12 +324,14 @@ s.close()";
     python.paused();
     // Closing with unread bytes resets the connection (RFC 2525, 2.17).
     drop(stream);
-    eventually("the reset is seen", || trace.so_far().iter().any(|seen| matches!(seen.what, What::Close(_))));
     python.go();
     python.ended();
     let report = trace.ended();
     let connection = report.only();
-    assert_eq!((connection.reason(), connection.close().call), (CloseReason::Reset, Some(Call::Kernel)));
+    // The end comes when no call can follow any more.
+    assert_eq!((connection.reason(), connection.close().call), (CloseReason::Reset, Some(Call::Close)));
+    let failed = connection.data(Direction::Recv).filter_map(|data| data.error);
+    assert_eq!(failed.collect::<Vec<_>>(), [nix::libc::ECONNRESET]);
     assert_eq!(connection.bytes(Direction::Send), b"hello");
 }
 

@@ -18,14 +18,7 @@ use std::time::SystemTime;
 use tempfile::TempDir;
 
 /// Modes that fail today, and why, and whether they fail with the hooks on calls, too. One that passes has to be taken out.
-const KNOWN: &[(&str, bool, &str)] = &[
-    ("life/reset-then-read", true, "the call that fails after a reset was told of is not shown"),
-    (
-        "sharing/scm-rights-by-other-only",
-        false,
-        "a Unix socket that only another process uses is not known as ours",
-    ),
-];
+const KNOWN: &[(&str, bool, &str)] = &[];
 
 /// How many differences of a mode are shown.
 const SHOWN_MAX: usize = 8;

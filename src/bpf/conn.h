@@ -45,7 +45,7 @@ struct conn {
 	u8 announced; /* the open event is in the ring */
 	u8 filtered;
 	u8 ended;     /* its final close is in the ring */
-	u8 reset;     /* reset by the peer; the end is reported once no call can add to it */
+	u8 reset;     /* reset by the peer; the end is reported with the socket's: until then calls fail, or read the rest */
 	u8 fin_queued; /* our FIN took a sequence number, or is about to */
 	u8 gone;       /* TCP destroyed the socket before its end could be reported */
 	u8 connecting; /* a handshake of ours is on its way; `open` lacks what only its end tells */
@@ -538,130 +538,6 @@ static __always_inline void settle(struct sock *sk, struct conn *conn, u32 direc
 	learn(sk, conn, direction, seq);
 	if (conn->account[direction & 1].known)
 		advance(conn, direction, seq, 0);
-}
-
-/* Sends a close event, for a final one after the losses that no later event would carry. False: refused. */
-static __noinline bool send_close(struct conn *conn, u32 reason, const struct sd_head *head)
-{
-	struct sd_close *close;
-
-	if (!announce(conn))
-		return false;
-	if (reason != SD_DESCRIPTOR && (!report(conn, SD_SEND, head) || !report(conn, SD_RECV, head)))
-		return false;
-	close = bpf_ringbuf_reserve(&events, sizeof(*close), 0);
-	if (!close)
-		return false;
-	close->head = *head;
-	close->head.kind = SD_CLOSE;
-	close->head.inode = conn->inode;
-	close->head.opened = conn->opened;
-	close->head.direction = 0;
-	close->head.flags = 0;
-	close->head.padding = 0;
-	close->reason = reason;
-	close->padding = 0;
-	close->total[SD_SEND] = conn->total[SD_SEND];
-	close->total[SD_RECV] = conn->total[SD_RECV];
-	conn->ended = reason != SD_DESCRIPTOR;
-	bpf_ringbuf_submit(close, wakeup(sizeof(*close)));
-	return true;
-}
-
-/*
- * Sends a close event. Where the ring refuses a final one, the connection has not ended, and the next hook on its way
- * out tries again, in the name of the first.
- */
-static __always_inline bool send_end(struct conn *conn, u32 reason, const struct sd_head *head)
-{
-	if (conn->reason)
-		return send_close(conn, conn->reason, &conn->end);
-	if (send_close(conn, reason, head))
-		return true;
-	if (reason != SD_DESCRIPTOR) {
-		conn->reason = reason;
-		conn->end = *head;
-	}
-	return false;
-}
-
-/* Reports a close. False: the ring refused it. */
-static __noinline bool finish(struct sock *sk, struct conn *conn, u32 reason, const struct sd_head *head)
-{
-	bool told = conn->over == OVER_WHOLE;
-
-	if (conn->ended)
-		return true;
-	/* It was open when the trace ended. */
-	if (told)
-		reason = SD_STILL_OPEN;
-	if (conn->connecting)
-		identify(sk, conn);
-	if (head->pid)
-		note_io_uring(conn, current_task());
-	if (reason != SD_DESCRIPTOR && !told) {
-		settle(sk, conn, SD_SEND);
-		settle(sk, conn, SD_RECV);
-	}
-	measure(sk, conn, SD_SEND, told);
-	measure(sk, conn, SD_RECV, told);
-	return send_end(conn, reason, head);
-}
-
-/* Bytes have moved that no call told of: it has not returned yet, or it is none that is traced. */
-static __noinline bool is_behind(struct sock *sk, struct conn *conn)
-{
-	struct account *send = &conn->account[SD_SEND];
-	struct account *recv = &conn->account[SD_RECV];
-
-	return (send->known && send_anchor(sk, conn) != send->seq) || (recv->known && recv_anchor(sk) != recv->seq);
-}
-
-/*
- * At the end of the trace, decides where a connection ends. True once the call that was being told of then is, so that its
- * end can be: at the next look, for the call may not have seen the decision.
- */
-static __always_inline bool is_settled(struct conn *conn, bool behind)
-{
-	if (conn->over)
-		return !conn->telling;
-	if (!behind || !waiting)
-		conn->over = behind ? OVER_BEHIND : OVER_WHOLE;
-	return false;
-}
-
-/* Bytes can still be read, or a call has moved some and has not returned yet. */
-static __always_inline bool in_motion(struct sock *sk, struct conn *conn)
-{
-	return is_behind(sk, conn) || (conn->account[SD_RECV].known && held(sk, SD_RECV, recv_anchor(sk)));
-}
-
-/*
- * Reports the end of a connection that the peer has reset. Its head is not on the stack, of which the calls from here on
- * need all that is left.
- */
-static __noinline void end_if_reset(struct sock *sk, struct conn *conn)
-{
-	if (!conn->reset || conn->ended || in_motion(sk, conn))
-		return;
-	/* Looked at last: a call whose bytes are in the account is being told of, or has been. */
-	if (*(volatile u32 *)&conn->telling)
-		return;
-	if (!conn->reason)
-		head_of_nobody(CLEARED(&conn->end, sizeof(conn->end)));
-	finish(sk, conn, SD_RESET, &conn->end);
-}
-
-/*
- * Keeps what is to be said of a connection whose socket is no more, until the ring has room. Addresses of the
- * kernel have the highest bit set, these keys have not.
- */
-static __always_inline bool keep(struct conn *conn)
-{
-	u64 key = ((u64)conn->opened << 32 | (u32)conn->inode) & ~(1ULL << 63);
-
-	conn->gone = 1;
-	return bpf_map_update_elem(&conns, &key, conn, BPF_ANY) == 0;
 }
 
 #endif

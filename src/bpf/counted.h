@@ -71,8 +71,7 @@ static __always_inline bool is_bound(struct sock *sk, u32 transport)
 	return unix_peer(sk) || (transport == SD_UNIX_DGRAM && unix_name(sk));
 }
 
-/* Reports a close, after which the table no longer holds the connection, unless it goes on. */
-static __noinline bool finish_counted(struct sock *key, struct conn *conn, u32 reason, const struct sd_head *head)
+static __always_inline bool tell_counted_end(struct sock *key, struct conn *conn, u32 reason, const struct sd_head *head)
 {
 	for (u32 direction = SD_SEND; direction <= SD_RECV; direction++) {
 		struct sd_total *total = &conn->total[direction];
@@ -93,6 +92,20 @@ static __noinline bool finish_counted(struct sock *key, struct conn *conn, u32 r
 		__sync_fetch_and_add(&counted_known, -1);
 	}
 	return true;
+}
+
+/* Reports a close, after which the table no longer holds the connection, unless it goes on. */
+static __noinline bool finish_counted(struct sock *key, struct conn *conn, u32 reason, const struct sd_head *head)
+{
+	u64 claim = claim_of(conn);
+	bool told = true;
+
+	if (!claim_end(claim))
+		return leaves_it(head);
+	if (conn_of(key) == conn && !conn->ended)
+		told = tell_counted_end(key, conn, reason, head);
+	give_up_end(claim);
+	return told;
 }
 
 /* Which end it is: by the call that opened it, by its addresses, else by who spoke first. */

@@ -138,8 +138,6 @@ __noinline int deliver_tcp(void)
 	note_io_uring(conn, task);
 	account_for(sk, conn, walk);
 	end_telling(conn);
-	if (conn->reset)
-		end_if_reset(sk, conn);
 	return 0;
 }
 

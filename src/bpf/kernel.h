@@ -67,6 +67,7 @@ enum {
 #define MSG_TRUNC 0x20
 #define MSG_ERRQUEUE 0x2000
 #define EINTR 4
+#define EEXIST 17
 #define EAGAIN 11
 #define ENOSYS 38
 #define EISCONN 106
@@ -91,6 +92,23 @@ enum {
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct hlist_node {
+	struct hlist_node *next;
+	struct hlist_node **pprev;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
+/* Kinds of process numbers: include/linux/pid_types.h. */
+#define PIDTYPE_TGID 1
+#define PIDTYPE_MAX 4
+
+struct pid {
+	struct hlist_head tasks[PIDTYPE_MAX];
+};
 
 struct thread_info {
 	u32 status; /* x86: TS_COMPAT while in a 32-bit call */
@@ -139,6 +157,7 @@ struct sock {
 	struct sock_common __sk_common;
 	int sk_err;
 	struct socket *sk_socket;
+	struct pid *sk_peer_pid;
 	u16 sk_type;
 	u16 sk_protocol;
 	u8 sk_shutdown;
@@ -269,7 +288,9 @@ struct task_struct {
 	int tgid;
 	u64 start_time;
 	char comm[16];
+	struct task_struct *real_parent;
 	struct task_struct *group_leader;
+	struct hlist_node pid_links[PIDTYPE_MAX];
 	struct files_struct *files;
 	struct io_uring_task *io_uring;
 	void *stack;

@@ -21,6 +21,7 @@
 #include "ring.h"
 #include "room.h"
 #include "conn.h"
+#include "ending.h"
 #include "beginning.h"
 #include "payload.h"
 #include "calls.h"
@@ -30,6 +31,7 @@
 #include "opening.h"
 #include "deliver.h"
 #include "uring.h"
+#include "shared.h"
 
 /* Makes these types part of the object's type information. */
 const struct sd_open *type_open __attribute__((unused));
@@ -215,13 +217,18 @@ static __noinline int on_foreign_traffic(struct sock *sk, s64 result, u32 direct
 
 	if (result <= 0)
 		return 0;
-	/* No state tells of the end of such a socket: what is known may be of an earlier one in the same memory. */
-	if (!is_tcp(sk) && !counted_of(sk, inode_of(sk)))
+	if (!is_tcp(sk) && !is_shared(sk, direction))
 		return 0;
 	classify(&call, call_number(regs));
 	call.direction = direction;
 	call.flags = message_flags(flags);
 	return on_unreachable(sk, &call, result, is_fd_of(task, fd, sk) ? fd : -1, SD_OTHER_PROCESS);
+}
+
+/* Asked of all that others do on the machine. */
+static __always_inline bool may_be_shared(struct sock *sk)
+{
+	return is_tcp(sk) ? conn_of(sk) != NULL : !is_used_by_one(sk);
 }
 
 /* A socket's own word of what was sent or received through it, while the call is still under way. */
@@ -233,7 +240,7 @@ static __always_inline int on_traffic(struct sock *sk, s64 result, u32 direction
 	s32 fd;
 
 	if (!is_traced(task))
-		return attached && conn_of(key_of(sk)) ? on_foreign_traffic(sk, result, direction, flags) : 0;
+		return attached && may_be_shared(sk) ? on_foreign_traffic(sk, result, direction, flags) : 0;
 	regs = registers_of(task);
 	fd = call_argument(regs, 0);
 	if (!classify(&call, call_number(regs)) || opens(&call) || transfers(&call) || call.direction != direction ||
@@ -424,6 +431,9 @@ static __always_inline int change(struct sock *sk, int old, int new, u32 slot)
 
 	if (!is_tcp(sk))
 		return 0;
+	conn = new == TCP_SYN_SENT ? conn_of(sk) : NULL;
+	if (conn)
+		end_former(conn);
 	conn = conn_of_change(sk, old, new, slot);
 	if (!conn)
 		return 0;
@@ -437,10 +447,8 @@ static __always_inline int change(struct sock *sk, int old, int new, u32 slot)
 		finish(sk, conn, conn->reset ? SD_RESET : SD_CLOSED, &head);
 		return 0;
 	}
-	if (new == TCP_CLOSE && READ(sk, sk_err)) {
-		conn->reset = 1;
-		end_if_reset(sk, conn);
-	}
+	if (new == TCP_CLOSE)
+		on_rest(sk, conn);
 	return 0;
 }
 

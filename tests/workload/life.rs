@@ -57,6 +57,9 @@ pub const MODES: &[Mode] = &[
     ("life/reset-by-us", reset_by_us),
     ("life/reset-by-peer", reset_by_peer),
     ("life/reset-then-read", reset_then_read),
+    ("life/reset-then-write", reset_then_write),
+    ("life/reset-then-connect", reset_then_connect),
+    ("life/disconnect-then-connect", disconnect_then_connect),
     ("life/unread-at-close", unread_at_close),
     ("life/exit", |truth| std::mem::forget(left_open(truth))),
     ("life/kill-9", |truth| {
@@ -374,7 +377,7 @@ fn reset_by_peer(truth: &mut Truth) {
     drop(stream);
 }
 
-/// The reset shows as an error of the next call, once.
+/// The reset shows as an error of the next call, once; the stream has ended for those that come later.
 fn reset_then_read(truth: &mut Truth) {
     let (stream, id, mut peer) = to_be_reset(truth);
     let mut room = [0; 500];
@@ -389,6 +392,54 @@ fn reset_then_read(truth: &mut Truth) {
     assert_eq!(room[..], noise(500, 67));
     assert_eq!(sys::read(stream.as_raw_fd(), &mut room), Err(libc::ECONNRESET));
     truth.failed(id, Way::Recv, libc::ECONNRESET);
+    assert_eq!(sys::read(stream.as_raw_fd(), &mut room), Ok(0));
+    truth.end_of_stream(id);
+    assert_eq!(sys::send(stream.as_raw_fd(), &room, libc::MSG_NOSIGNAL), Err(libc::EPIPE));
+    truth.failed(id, Way::Send, libc::EPIPE);
+}
+
+fn reset_then_write(truth: &mut Truth) {
+    let (stream, id, mut peer) = to_be_reset(truth);
+    receive_all(truth, id, &stream, &noise(500, 67), sys::read);
+    peer.link.tell(0);
+    peer.link.hear();
+    peer.ended();
+    for errno in [libc::ECONNRESET, libc::EPIPE] {
+        assert_eq!(sys::send(stream.as_raw_fd(), b"late", libc::MSG_NOSIGNAL), Err(errno));
+        truth.failed(id, Way::Send, errno);
+    }
+}
+
+/// A socket whose connection was reset, with bytes left to read, begins another one.
+fn reset_then_connect(truth: &mut Truth) {
+    let (stream, id, mut peer) = to_be_reset(truth);
+    assert_eq!(sys::recv(stream.as_raw_fd(), &mut [0; 400], libc::MSG_WAITALL), Ok(400));
+    truth.moved(id, Way::Recv, &noise(500, 67)[..400]);
+    peer.link.tell(0);
+    peer.link.hear();
+    peer.ended();
+    assert_eq!(sys::read(stream.as_raw_fd(), &mut [0; 60]), Ok(60));
+    truth.moved(id, Way::Recv, &noise(500, 67)[400..460]);
+    begin_another(truth, id, stream);
+}
+
+/// The same where it is the process that ends the first connection.
+fn disconnect_then_connect(truth: &mut Truth) {
+    let (stream, id, peer) = connected(truth, &noise(700, 103));
+    send_all(truth, id, &stream, &noise(900, 104), sys::write);
+    receive_all(truth, id, &stream, &noise(700, 103), sys::read);
+    stream.shutdown(Shutdown::Write).expect("an open connection");
+    peer.agrees(truth, id);
+    begin_another(truth, id, stream);
+}
+
+fn begin_another(truth: &mut Truth, id: Id, stream: TcpStream) {
+    let bytes = noise(700, 105);
+    let (peer, address) = Peer::server("127.0.0.1", |stream, link| converse(&stream, &bytes, link));
+    assert_eq!(sys::disconnect(&stream), Ok(0));
+    let second = truth.again(id);
+    assert_eq!(sys::connect(&stream, &sys::inet(address)), Ok(0));
+    exchange(truth, stream, second, peer, &bytes);
 }
 
 /// Bytes that arrived and were not read are not part of the stream that the process saw.

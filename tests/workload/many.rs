@@ -5,7 +5,9 @@ use super::noise::noise;
 use super::peer::{Link, Peer, converse, receive};
 use super::sys;
 use super::truth::{Truth, Way};
+use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::stat::fstat;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -70,43 +72,55 @@ fn at_once(truth: &mut Truth) {
     peer.ended();
 }
 
+/// What each connection of the storm sends.
+const MESSAGE: usize = 64;
+
 /// Short connections, as fast as they come but 10,000 a second at most: for one second, or with SOCKDBG_LONG=1 for ten.
-/// Says how fast they came.
+/// Says how fast they came. What can be done before or afterwards is, so that it is connections that take the time.
 fn storm(truth: &mut Truth) {
     let seconds = if std::env::var_os("SOCKDBG_LONG").is_some_and(|value| value == "1") { 10 } else { 1 };
     let limit = seconds * 10_000;
+    let messages: Vec<Vec<u8>> = (0..limit).map(|seed| noise(MESSAGE, seed as u64)).collect();
     let (mut peer, port) = server(|listener, link| {
         let mut count = 0;
-        for stream in listener.incoming() {
-            let mut stream = stream.expect("a peer");
-            let mut bytes = Vec::new();
-            stream.read_to_end(&mut bytes).expect("the workload closes");
-            if bytes.is_empty() {
-                break;
+        loop {
+            let stream = sys::accept(&listener);
+            // One byte more than comes: the call waits for the end of the stream.
+            let mut bytes = [0; MESSAGE + 1];
+            match sys::recv(stream.as_raw_fd(), &mut bytes, libc::MSG_WAITALL) {
+                Ok(MESSAGE) => assert!(bytes[..MESSAGE] == messages[count], "the peer got other bytes"),
+                Ok(0) => break,
+                other => panic!("the peer got {other:?}"),
             }
-            assert!(bytes == noise(64, count), "the peer got other bytes");
             count += 1;
         }
-        link.tell(count);
+        link.tell(count as u64);
     });
-    let (begin, mut count) = (Instant::now(), 0);
-    while begin.elapsed() < Duration::from_secs(seconds) && count < limit {
-        // Each address has its own 28,000 ports, which stay taken for a minute (TIME_WAIT).
-        let to = SocketAddr::from(([127, 0, 1, (count / 10_000) as u8 + 1], port));
-        let stream = TcpStream::connect(to).expect("the peer listens");
-        let id = truth.socket(&stream, "tcp");
-        let bytes = noise(64, count);
-        assert_eq!(sys::write(stream.as_raw_fd(), &bytes), Ok(64));
-        truth.moved(id, Way::Send, &bytes);
-        count += 1;
+    // Each address has its own 28,000 ports, which stay taken for a minute (TIME_WAIT).
+    let address = |second: usize| SocketAddr::from(([127, 0, 1, second as u8 + 1], port));
+    let addresses: Vec<_> = (0..seconds).map(|second| sys::inet(address(second))).collect();
+    let mut inodes = Vec::with_capacity(limit);
+    let begin = Instant::now();
+    for (count, message) in messages.iter().enumerate() {
+        if begin.elapsed() >= Duration::from_secs(seconds as u64) {
+            break;
+        }
+        let stream = sys::socket(libc::AF_INET, libc::SOCK_STREAM);
+        assert_eq!(sys::connect(&stream, &addresses[count / 10_000]), Ok(0));
+        inodes.push(fstat(&stream).expect("an open socket").st_ino);
+        assert_eq!(sys::write(stream.as_raw_fd(), message), Ok(MESSAGE));
     }
-    let elapsed = begin.elapsed();
+    let (elapsed, count) = (begin.elapsed(), inodes.len());
     let rate = count as f64 / elapsed.as_secs_f64();
     eprintln!("workload: {count} connects in {:.2} s, {rate:.0} a second", elapsed.as_secs_f64());
+    for (inode, message) in inodes.into_iter().zip(&messages) {
+        let id = truth.former(inode, "tcp");
+        truth.moved(id, Way::Send, message);
+    }
     let last = TcpStream::connect(("127.0.0.1", port)).expect("the peer listens");
     truth.socket(&last, "tcp");
     drop(last);
-    assert_eq!(peer.link.hear(), count);
+    assert_eq!(peer.link.hear(), count as u64);
     peer.ended();
 }
 

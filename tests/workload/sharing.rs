@@ -154,7 +154,7 @@ fn scm_rights_self(truth: &mut Truth) {
     peer.agrees(truth, id);
 }
 
-/// `used`: by the traced process, too, which makes it known. There are no signs of the existence of a Unix socket.
+/// `used`: by the traced process, too, which makes it known in any case.
 fn scm_rights_other(truth: &mut Truth, used: bool) {
     let [(ours, sender), (theirs, receiver)] = pair(truth, libc::SOCK_STREAM, "unix-stream");
     if used {

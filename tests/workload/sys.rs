@@ -237,6 +237,12 @@ pub fn connect(fd: &impl AsRawFd, to: &(libc::sockaddr_storage, u32)) -> Outcome
     outcome(unsafe { libc::connect(fd.as_raw_fd(), (&raw const to.0).cast(), to.1) } as isize)
 }
 
+/// connect(2) to no address (AF_UNSPEC): the socket is connected to nobody any more.
+pub fn disconnect(fd: &impl AsRawFd) -> Outcome {
+    // SAFETY: zero is a valid address, of this family.
+    connect(fd, &(unsafe { zeroed() }, size_of::<libc::sockaddr>() as u32))
+}
+
 /// An IPv4 or IPv6 address as the kernel takes it.
 pub fn inet(address: std::net::SocketAddr) -> (libc::sockaddr_storage, u32) {
     // SAFETY: zero is a valid address of no family; both structures fit into the storage.

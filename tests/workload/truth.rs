@@ -91,7 +91,7 @@ impl Truth {
         self.add(inode, transport)
     }
 
-    /// A socket that this program knows by its number only, having been another program when it had it.
+    /// A socket that this program knows by its number only: it is closed, or another program had it.
     pub fn former(&mut self, inode: u64, transport: &'static str) -> Id {
         self.add(inode, transport)
     }
