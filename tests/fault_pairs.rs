@@ -42,6 +42,12 @@ const CAPTURES: &[(&str, &str, &str, bool, Calls)] = &[
     ("mongodb", "OP_MSG", "mongodb/deepflow--mongo--mongo.pcap", true, Calls::Packets),
     ("amqp", "a publisher", "amqp/deepflow--amqp--amqp3.pcap", true, Calls::Small(64)),
     ("nats", "headers", "nats/deepflow--nats--nats-headers.pcap", false, Calls::Packets),
+    ("postgres", "6 connections", "postgres/ndpi--pgsql.pcap", true, Calls::Packets),
+    ("postgres", "COPY in", COPY_IN, false, Calls::Large),
+    ("postgres", "cancel", "postgres/suricata--pgsql--pgsql-cancel-request.pcap", true, Calls::Packets),
+    ("mysql", "queries", "mysql/zeek--mysql--selects_with_new_proto.pcap", true, Calls::Large),
+    ("amqp", "2 connections", "amqp/deepflow--amqp--amqp1.pcap", false, Calls::Packets),
+    ("nats", "tracing", "nats/deepflow--nats--nats-opentelemetry.pcap", true, Calls::Small(30)),
     (
         "cql",
         "21 connections",
@@ -70,12 +76,14 @@ const CAPTURES: &[(&str, &str, &str, bool, Calls)] = &[
     ("mixed", "VLAN and MPLS", "link/zeek--mixed-vlan-mpls.pcap", false, Calls::Packets),
 ];
 
+const COPY_IN: &str = "postgres/suricata--pgsql--pgsql-copy-data-in--TLPW-Jason-copyfrom-small.pcap";
+
 /// Of this pair the sequence numbers are moved, so that both directions wrap.
 const WRAPPING: &str = "sequence numbers wrap";
 
 /// Injections, and those of a run that may take minutes (`make faults`).
 const INJECTIONS: usize = 640;
-const INJECTIONS_LONG: usize = 5400;
+const INJECTIONS_LONG: usize = 6400;
 
 fn pairs() -> Vec<Pair> {
     let folder = folder();

@@ -206,7 +206,7 @@ impl<'a> Pairing<'a> {
         let detail = format!("{ours} at the process is {theirs} {place}, {how}");
         let flow = &self.wire.ledgers[alignment.flow];
         let found = Direction::BOTH.into_iter().filter_map(|direction| {
-            let account = alignment.account(direction, flow);
+            let (account, _) = balance::on_wire(process, flow, alignment, direction);
             let from = account.delivered.iter().chain(account.lost.iter().map(|lost| lost.range)).min()?.from;
             let range = Range::new(from, account.end());
             Some(Finding::new(direction, range, Cause::WireAddressTranslated, detail.clone()))
