@@ -445,6 +445,18 @@ pub struct Total {
     pub end: Option<u64>,
     /// Bytes that the kernel still holds: received and not read, or written and not acknowledged.
     pub pending: u64,
+    /// Which number of a flow was acknowledged and is not known to be a byte.
+    pub fin_or_byte: Option<FinOrByte>,
+}
+
+/// A number that is a byte or the FIN, which counts as one (RFC 9293, section 3.4): it was acknowledged, and a capture has
+/// neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FinOrByte {
+    /// The one before the first offset: the capture saw nothing of this direction but acknowledgements of what came before.
+    BeforeStart,
+    /// The one at [`Total::end`]. As a byte it is missing for this cause.
+    AtEnd(Cause),
 }
 
 /// A descriptor was closed, the connection ended, or the trace did.

@@ -448,6 +448,7 @@ fn decode_close(input: Input<'_>) -> Result<Close, &'static str> {
             moved: input.u64(at)?,
             end: (known & flag::KNOWN[index] != 0).then_some(end),
             pending: input.u64(at + 16)?,
+            ..Total::default()
         };
     }
     let reason = match input.byte(7)? {

@@ -37,7 +37,7 @@ fn ledger(transport: Transport, payloads: &[&[u8]]) -> Ledger {
         }
         offset += payload.len() as u64;
     }
-    let totals = [Total { moved: offset, end: Some(offset), pending: 0 }; 2];
+    let totals = [Total { moved: offset, end: Some(offset), ..Total::default() }; 2];
     tell(Kind::Close(Close { reason: CloseReason::Closed, call: None, totals }));
     let mut ledgers = tracker.finish().into_ledgers();
     assert_eq!(ledgers.len(), 1);

@@ -149,7 +149,7 @@ fn data() -> impl Strategy<Value = (Kind<'static>, Vec<u8>)> {
 
 fn total() -> impl Strategy<Value = Total> {
     let fields = (any::<u64>(), any::<Option<u64>>(), any::<u64>());
-    fields.prop_map(|(moved, end, pending)| Total { moved, end, pending })
+    fields.prop_map(|(moved, end, pending)| Total { moved, end, pending, ..Total::default() })
 }
 
 fn close() -> impl Strategy<Value = Kind<'static>> {
@@ -316,7 +316,7 @@ impl Client {
     }
 
     fn close(&mut self) {
-        let totals = self.offset.map(|end| Total { moved: end, end: Some(end), pending: 0 });
+        let totals = self.offset.map(|end| Total { moved: end, end: Some(end), ..Total::default() });
         self.add(
             Kind::Close(Close { reason: CloseReason::Closed, call: Some(Call::Close), totals }),
             Vec::new(),

@@ -3,8 +3,9 @@
 //! Every byte that either vantage knows of is accounted for at both: present, stopped by a cause, or
 //! part of the residual. All offsets are the process's.
 
+use super::align::Alignment;
 use super::{Coverage, Finding};
-use crate::event::{Cause, CloseReason, Direction, Opened, Range, Stage, Total, Vantage};
+use crate::event::{Cause, CloseReason, Direction, FinOrByte, Opened, Range, Stage, Total, Vantage};
 use crate::ledger::{Account, Ledger, RangeSet};
 use crate::protocol::{End, tls};
 
@@ -103,11 +104,7 @@ impl Direct<'_> {
     /// Every byte that either vantage knows of. Where each begins in the stream, it knows how many came before.
     fn everything(&self) -> RangeSet {
         let exact = self.process.info.open.exact;
-        let wire_start = match last_byte(self.process, self.direction) {
-            Some(end) if self.wire_start == end + 1 => end, // it began behind the FIN, whose number is no byte
-            _ => self.wire_start,
-        };
-        let before = if exact { self.start().max(wire_start) } else { 0 };
+        let before = if exact { self.start().max(self.wire_start) } else { 0 };
         let wire = self.wire.iter().flat_map(|(_, wire)| ranges(wire));
         ranges(self.account()).chain(wire).chain([Range::new(0, before)]).collect()
     }
@@ -334,17 +331,44 @@ impl Direct<'_> {
     }
 }
 
-/// Takes out of what a capture lacks at the end of a direction the number of a FIN that it lacks as well: it was acknowledged,
-/// as bytes are, and the process, which closed the connection, knows that no byte was there.
-pub fn without_fin(wire: &mut Account, process: &Ledger, direction: Direction) {
-    let Some(end) = last_byte(process, direction) else { return };
-    if let Some(last) = wire.lost.last_mut().filter(|last| last.range.to == end + 1)
-        && last.cause == Cause::WireNotCaptured
-    {
-        last.range.to = end.max(last.range.from);
+/// What a flow's account says of a direction, and where its first offset lies, both in the process's offsets. Where the flow
+/// has a number that is a byte or the FIN, it is a byte if the process knows of one there, and else none that is missing;
+/// what is missing before it then says so.
+pub fn on_wire(
+    process: &Ledger,
+    flow: &Ledger,
+    alignment: Alignment,
+    direction: Direction,
+) -> (Account, u64) {
+    let mut wire = alignment.account(direction, flow);
+    let of_flow = alignment.flow_direction(direction).index();
+    let to_process = |at: u64| alignment.to_process(direction, Range::new(at, at)).from;
+    let start = to_process(flow.info.open.start[of_flow].offset);
+    let total = flow.close.map_or(Total::default(), |close| close.totals[of_flow]);
+    let known = end_of(process, direction);
+    let at = total.end.map_or(0, to_process);
+    match total.fin_or_byte {
+        Some(FinOrByte::BeforeStart) if start > known => return (wire, start - 1),
+        Some(FinOrByte::AtEnd(cause)) if known > at => wire.miss(Range::new(at, at + 1), cause),
+        Some(FinOrByte::AtEnd(_)) if last_byte(process, direction) != Some(at) => {
+            if let Some(last) = wire.lost.last_mut().filter(|last| last.range.to == at) {
+                last.detail = BYTE_OR_FIN.to_owned();
+            }
+        }
+        _ => {}
     }
-    wire.lost.retain(|lost| !lost.range.is_empty());
+    (wire, start)
 }
+
+/// Offset behind the last byte of a direction that the process's side knows of.
+fn end_of(process: &Ledger, direction: Direction) -> u64 {
+    let index = direction.index();
+    let total = process.close.and_then(|close| close.totals[index].end).unwrap_or(0);
+    process.accounts[index].end().max(process.info.open.start[index].offset).max(total)
+}
+
+/// Of missing bytes at the end of what a capture knows.
+const BYTE_OR_FIN: &str = "one number more was acknowledged, which is a byte or the FIN";
 
 /// Where a direction ended, if the process that closed the connection knows: of what it received, it left nothing unread.
 fn last_byte(process: &Ledger, direction: Direction) -> Option<u64> {
@@ -385,6 +409,7 @@ fn split(range: Range, at: u64) -> (Range, Range) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compare::align::Told;
     use crate::event::{Close, Open, Start, Timestamp};
     use crate::ledger::Stopped;
 
@@ -516,23 +541,45 @@ mod tests {
     }
 
     #[test]
-    fn a_fin_that_the_capture_lacks_is_no_byte() {
-        let process = ledger(&account(&[(0, 100)], &[]), None, Some((CloseReason::Closed, 0)));
-        let unread = ledger(&account(&[(0, 100)], &[]), None, Some((CloseReason::Closed, 1)));
+    fn a_number_that_may_be_the_fin_is_a_byte_where_the_process_knows_of_one() {
+        let lost = Cause::WireNotCaptured;
+        let closed = |end, pending| (100, Some((CloseReason::Closed, pending)), Some(end));
+        let open = |known| (known, Some((CloseReason::StillOpen, 0)), None);
+        // What the process knows of, and how it ended; then where what is missing ends, and whether more may be missing.
         let rows = [
-            (&process, Direction::Send, 101, 100),
-            (&process, Direction::Recv, 101, 100),
-            (&unread, Direction::Recv, 101, 101),
-            (&process, Direction::Send, 102, 102),
-            (&process, Direction::Send, 100, 100),
+            (closed(100, 0), Direction::Send, 100, false),
+            (closed(100, 0), Direction::Recv, 100, false),
+            (closed(100, 1), Direction::Recv, 100, true), // a byte was left unread, or more
+            (closed(101, 0), Direction::Send, 101, false),
+            (open(100), Direction::Send, 100, true),
+            (open(101), Direction::Send, 101, false),
+            (open(90), Direction::Recv, 100, true),
+            ((100, None, None), Direction::Recv, 100, true),
         ];
-        for (process, direction, acknowledged, expected) in rows {
-            let mut process = process.clone();
-            let close = process.close.as_mut().expect("closed");
-            close.totals.iter_mut().for_each(|total| total.end = Some(100));
-            let mut wire = account(&[(0, 80)], &[(80, acknowledged, Cause::WireNotCaptured)]);
-            without_fin(&mut wire, &process, direction);
-            assert_eq!(wire.lost.last().map(|lost| lost.range.to), Some(expected));
+        for ((known, closed, end), direction, expected, unclear) in rows {
+            let mut process = ledger(&account(&[(0, known)], &[]), None, closed);
+            process.close.iter_mut().flat_map(|close| &mut close.totals).for_each(|total| total.end = end);
+            let mut flow =
+                ledger(&account(&[(0, 80)], &[(80, 100, lost)]), None, Some((CloseReason::StillOpen, 0)));
+            let fin_or_byte = Some(FinOrByte::AtEnd(lost));
+            let total = Total { end: Some(100), fin_or_byte, ..Total::default() };
+            flow.close.as_mut().expect("told").totals = [total; 2];
+            let alignment = Alignment { flow: 0, flipped: false, shift: [0; 2], told: Told::Addresses };
+            let (wire, _) = on_wire(&process, &flow, alignment, direction);
+            let [last] = &wire.lost[..] else { panic!("{:?}", wire.lost) };
+            assert_eq!((last.range.to, last.detail == BYTE_OR_FIN), (expected, unclear), "{direction:?}");
+        }
+    }
+
+    #[test]
+    fn a_flow_that_begins_behind_a_number_that_may_be_the_fin_begins_behind_the_last_byte_known() {
+        for (known, expected) in [(100, 100), (99, 100), (101, 101)] {
+            let process = ledger(&account(&[(0, known)], &[]), None, Some((CloseReason::StillOpen, 0)));
+            let mut flow = ledger(&account(&[], &[]), Some(0), Some((CloseReason::StillOpen, 0)));
+            let total = Total { fin_or_byte: Some(FinOrByte::BeforeStart), ..Total::default() };
+            flow.close.as_mut().expect("told").totals = [total; 2];
+            let alignment = Alignment { flow: 0, flipped: false, shift: [101; 2], told: Told::Addresses };
+            assert_eq!(on_wire(&process, &flow, alignment, Direction::Send).1, expected, "{known}");
         }
     }
 
@@ -542,11 +589,6 @@ mod tests {
         let wire = ledger(&account(&[(60, 100)], &[]), Some(0), None);
         let expected = [(Cause::AfterDetach, 40, 100), (Cause::WireStartedLate, 0, 60)];
         check(Direction::Send, &process, Some(&wire), 60, &expected, 0);
-        // A capture that begins behind the FIN: its number is no byte.
-        let mut process = ledger(&account(&[(0, 100)], &[]), None, Some((CloseReason::Closed, 0)));
-        process.close.as_mut().expect("closed").totals.iter_mut().for_each(|total| total.end = Some(100));
-        let nothing = ledger(&account(&[], &[]), Some(0), None);
-        check(Direction::Recv, &process, Some(&nothing), 101, &[(Cause::WireStartedLate, 0, 100)], 0);
     }
 
     #[test]

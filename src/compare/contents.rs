@@ -28,7 +28,7 @@ pub struct Suspect {
     direction: Direction,
     range: Range,
     /// The digests differ: some of them do, too.
-    certain: bool,
+    pub certain: bool,
 }
 
 /// What has to be looked at of a connection and its flow.

@@ -12,7 +12,7 @@ use super::datagrams::{Datagrams, is_udp};
 use super::translate::{self, ByContent, Firsts, Used};
 use super::{Comparison, Coverage, Finding, Report, Side};
 use crate::conn::Info;
-use crate::event::{Address, Cause, Conflict, ConnId, Direction, Range, Role, Timestamp, Vantage};
+use crate::event::{Address, Cause, Conflict, ConnId, Direction, Opened, Range, Role, Timestamp, Vantage};
 use crate::ledger::Ledger;
 use rustc_hash::FxHashSet;
 
@@ -114,7 +114,11 @@ impl<'a> Pairing<'a> {
         for flow in (0..self.wire.ledgers.len()).filter(|&flow| self.used[flow] == [false; 2]) {
             let datagrams = datagrams.as_ref().filter(|_| is_udp(&self.wire.ledgers[flow]));
             match datagrams.and_then(|datagrams| datagrams.rest(flow, &self.process.coverage)) {
-                None => connections.push(self.unmatched(flow)),
+                None => {
+                    let of_acks = self.wire.ledgers[flow].info.open.opened == Opened::Found;
+                    let unmatched = self.unmatched(flow);
+                    connections.extend(Some(unmatched).filter(|one| !of_acks || !is_silent(one)));
+                }
                 Some(rest) if rest.findings.is_empty() => {}
                 Some(rest) => connections.push(rest),
             }
@@ -139,17 +143,13 @@ impl<'a> Pairing<'a> {
         let mut findings = Vec::new();
         let ambiguous = self.why_ambiguous(index);
         let balances = Direction::BOTH.map(|direction| {
-            let wire = alignment.as_ref().map(|alignment| {
+            let wire = alignment.map(|alignment| {
                 let flow = &self.wire.ledgers[alignment.flow];
-                let mut account = alignment.account(direction, flow);
-                balance::without_fin(&mut account, process, direction);
-                (flow, account)
+                let (account, start) = balance::on_wire(process, flow, alignment, direction);
+                (flow, account, start)
             });
-            let wire_start = alignment.map_or(0, |alignment| {
-                let open = &self.wire.ledgers[alignment.flow].info.open;
-                let start = open.start[alignment.flow_direction(direction).index()].offset;
-                alignment.to_process(direction, Range::new(start, start)).from
-            });
+            let wire_start = wire.as_ref().map_or(0, |wire| wire.2);
+            let wire = wire.map(|(flow, account, _)| (flow, account));
             let ambiguous = ambiguous.as_deref();
             Direct { direction, process, wire, wire_start, coverage, other, ambiguous }.balance(&mut findings)
         });
@@ -206,7 +206,7 @@ impl<'a> Pairing<'a> {
         let detail = format!("{ours} at the process is {theirs} {place}, {how}");
         let flow = &self.wire.ledgers[alignment.flow];
         let found = Direction::BOTH.into_iter().filter_map(|direction| {
-            let account = alignment.account(direction, flow);
+            let (account, _) = balance::on_wire(process, flow, alignment, direction);
             let from = account.delivered.iter().chain(account.lost.iter().map(|lost| lost.range)).min()?.from;
             let range = Range::new(from, account.end());
             Some(Finding::new(direction, range, Cause::WireAddressTranslated, detail.clone()))

@@ -4,13 +4,16 @@
 //! A translation leaves sequence numbers alone: where both vantages know those of the first byte in both directions,
 //! 64 bits tell the connection. Where one began late, content has to agree at the place that they foretell. A proxy
 //! opens connections of its own, of which content alone tells: all that can be compared has to agree, and what fits
-//! several flows, or several connections, is told apart by time (both live at once) or is ambiguous. Nothing is aligned
+//! several flows, or several connections, is told apart by time (both live at once) or is ambiguous. A proxy is itself the
+//! server of the one connection and the client of the other, so where the two have their server or their client in common
+//! they are two connections that carried the same, or one behind a firewall that renumbers: ambiguous. Nothing is aligned
 //! by a guess.
 
 use super::align::{Alignment, Told, by_anchors, ends_of, is_counted};
 use super::anchor::Hits;
 use super::clock::{Clock, PRECISION};
-use crate::event::{ConnId, Direction};
+use super::contents;
+use crate::event::{CloseReason, ConnId, Direction, Total};
 use crate::ledger::{Ledger, RangeSet};
 use rustc_hash::FxHashMap;
 
@@ -112,7 +115,7 @@ impl ByContent<'_> {
                 continue;
             }
             let alike = free.iter().filter_map(|&(flow, flipped)| self.alike(number, flow, flipped));
-            let fitting: Vec<_> = alike.filter(|one| self.live_at_once(number, one.flow)).collect();
+            let fitting: Vec<_> = alike.filter(|&one| self.live_at_once(number, one)).collect();
             if !fitting.is_empty() {
                 by_content.push((number, fitting));
             } else if self.hits.is_everywhere(id) {
@@ -126,7 +129,10 @@ impl ByContent<'_> {
         for (number, fitting) in by_content {
             match fitting[..] {
                 // A flow that may be another connection as well is none's.
-                [only] if connections[&(only.flow, only.flipped)] == 1 => {
+                [only]
+                    if connections[&(only.flow, only.flipped)] == 1
+                        && !self.have_a_common_end(number, only) =>
+                {
                     used[only.flow][usize::from(only.flipped)] = true;
                     aligned[number] = Some(only);
                 }
@@ -167,7 +173,10 @@ impl ByContent<'_> {
             let lanes = ((process.info.id, direction), (flow_ledger.info.id, of_flow));
             let (ours, theirs) =
                 (&process.accounts[direction.index()], &flow_ledger.accounts[of_flow.index()]);
-            if (ours.end() > process.info.open.start[direction.index()].offset) != (theirs.end() > 0) {
+            if (ours.end() > process.info.open.start[direction.index()].offset) != (theirs.end() > 0)
+                || lengths(process, flow_ledger, alignment, direction)
+                    .is_some_and(|[ours, theirs]| ours != theirs)
+            {
                 return None;
             }
             if !is_counted(process) || !is_counted(flow_ledger) {
@@ -188,7 +197,8 @@ impl ByContent<'_> {
             }
             sum += votes;
         }
-        (sum >= NEEDLES_MIN).then_some(alignment)
+        let differs = || contents::suspects(process, flow_ledger, alignment).iter().any(|one| one.certain);
+        (sum >= NEEDLES_MIN && !differs()).then_some(alignment)
     }
 
     /// How many of the connection's needles the flow has where they should be, and how many it could have.
@@ -205,13 +215,33 @@ impl ByContent<'_> {
         (self.hits.votes_at(lanes.0, lanes.1, distance), expected.count())
     }
 
-    /// False where the two certainly did not live at the same time.
-    fn live_at_once(&self, number: usize, flow: usize) -> bool {
-        let Some(clock) = self.clock else { return true };
-        let (process, flow) = (&self.process[number].info, &self.flows[flow].info);
+    /// False where the two certainly did not live at the same time. That clocks may differ is no reason to take another
+    /// connection to the same server for this one.
+    fn live_at_once(&self, number: usize, alignment: Alignment) -> bool {
+        let common = self.have_a_common_end(number, alignment).then(Clock::default);
+        let Some(clock) = self.clock.or(common) else { return true };
+        let (process, flow) = (&self.process[number].info, &self.flows[alignment.flow].info);
         let [begin, end] = [flow.first, flow.last].map(|time| clock.to_process(time));
         begin.since(process.last) <= PRECISION && process.first.since(end) <= PRECISION
     }
+
+    /// Both have the same server, or the same client.
+    fn have_a_common_end(&self, number: usize, alignment: Alignment) -> bool {
+        let (ours, theirs) = (&self.process[number].info.open, &self.flows[alignment.flow].info.open);
+        let [local, remote] =
+            if alignment.flipped { [theirs.remote, theirs.local] } else { [theirs.local, theirs.remote] };
+        (ours.local.is_some() && ours.local == local) || (ours.remote.is_some() && ours.remote == remote)
+    }
+}
+
+/// How many bytes a direction had at either vantage, where both know of its first and of its last.
+fn lengths(process: &Ledger, flow: &Ledger, alignment: Alignment, direction: Direction) -> Option<[u64; 2]> {
+    let ours = process.close.filter(|close| close.reason.is_final() && is_counted(process))?;
+    let theirs = flow.close.filter(|close| close.reason == CloseReason::Fin && is_counted(flow))?;
+    let of_flow = alignment.flow_direction(direction);
+    let Total { end, pending, .. } = ours.totals[direction.index()];
+    let unread = if direction == Direction::Recv { pending } else { 0 };
+    Some([end? + unread, theirs.totals[of_flow.index()].end?])
 }
 
 #[cfg(test)]

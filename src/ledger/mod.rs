@@ -98,6 +98,11 @@ impl Account {
         }
     }
 
+    /// Adds a range that is missing behind all that is known.
+    pub fn miss(&mut self, range: Range, cause: Cause) {
+        extend(&mut self.lost, range, cause, "");
+    }
+
     fn lose(&mut self, range: Range, cause: Cause) {
         extend(&mut self.lost, range, cause, "");
         self.framed.remove(range); // a frame that spans the gap was cut from what arrived of it

@@ -362,8 +362,12 @@ mod tests {
             json!({"type": "loss", "direction": "send", "offset": 5, "length": 4,
                    "stage": "delivery", "cause": "ring-full"}),
         );
-        let totals =
-            [Total { moved: 1, end: Some(1), pending: 0 }, Total { moved: 2, end: None, pending: 3 }];
+        let totals = [(1, Some(1), 0), (2, None, 3)].map(|(moved, end, pending)| Total {
+            moved,
+            end,
+            pending,
+            ..Total::default()
+        });
         check(
             Kind::Close(Close { reason: CloseReason::Closed, call: Some(Call::Close), totals }),
             json!({"type": "close", "syscall": "close", "reason": "closed", "sent": 1, "received": 2,

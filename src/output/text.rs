@@ -318,8 +318,12 @@ mod tests {
 
     #[test]
     fn closes_tell_totals_and_what_was_left_behind() {
-        let totals =
-            [Total { moved: 10, end: None, pending: 0 }, Total { moved: 20, end: Some(25), pending: 5 }];
+        let totals = [(10, None, 0), (20, Some(25), 5)].map(|(moved, end, pending)| Total {
+            moved,
+            end,
+            pending,
+            ..Total::default()
+        });
         let close = Close { reason: CloseReason::Closed, call: Some(Call::Close), totals };
         check(
             Views::default(),

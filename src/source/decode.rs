@@ -289,6 +289,7 @@ impl Decoder {
             moved: total.moved,
             end: (total.known == 1).then_some(total.end),
             pending: u64::from(total.pending),
+            ..Total::default()
         });
         if reason != CloseReason::Descriptor && self.cut_calls_on(conn(&raw.head), emit).is_break() {
             return Ok(ControlFlow::Break(()));

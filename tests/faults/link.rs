@@ -166,7 +166,7 @@ impl<'a> Link<'a> {
             fin.offset -= talk.prior[side];
             self.wire.push(self.event(false, time, Kind::Data(fin)));
         }
-        let total = |end| Total { moved: 0, end: Some(end), pending: 0 };
+        let total = |end| Total { end: Some(end), ..Total::default() };
         let close = |reason, totals| Kind::Close(Close { reason, call: None, totals });
         let wire = close(CloseReason::Fin, [0, 1].map(|side| total(talk.end(side) - talk.prior[side])));
         self.wire.push(self.event(false, time, wire));

@@ -116,9 +116,10 @@ pub fn expected(case: &Case<'_>, link: &Link<'_>) -> Named {
     named(missing)
 }
 
-/// Why the capture has nothing of a connection.
+/// Why the capture has nothing of a connection. Its close brings no byte, and need not be seen.
 fn without_flow(opened: u64, link: &Link<'_>, captured: Coverage) -> Cause {
-    let last = link.process.iter().map(|event| event.time).max();
+    let moved = link.process.iter().filter(|event| link.moved(event).is_some()).map(|event| event.time).max();
+    let last = moved.or_else(|| link.process.iter().map(|event| event.time).max());
     if captured.first > last {
         return Cause::WireStartedLate;
     }

@@ -221,7 +221,7 @@ fn detach_early(case: &mut Case<'_>, random: &mut Random) -> bool {
         let totals = Direction::BOTH.map(|direction| {
             let mine = state.events.iter().filter_map(moved).filter(|moved| moved.0 == direction);
             let end = mine.map(|(_, range)| range.to).max().unwrap_or(0);
-            Total { moved: end, end: Some(end), pending: 0 }
+            Total { moved: end, end: Some(end), ..Total::default() }
         });
         let close = Close { reason: CloseReason::StillOpen, call: Some(Call::Listing), totals };
         state.events.push(Event { time: Timestamp(time), kind: Kind::Close(close), ..last });

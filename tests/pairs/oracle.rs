@@ -24,19 +24,17 @@ struct Process {
 
 /// What the capture has of them.
 struct Wire {
-    /// It has packets of the flow that tell more than that it is there.
+    /// It has packets of the flow. A reset alone does not tell that there ever was one.
     is_there: bool,
     /// Bytes of its packets, and those that it keeps.
     seen: Ranges,
     held: Ranges,
-    /// As far as its packets and acknowledgements tell that bytes were sent.
+    /// As far as its packets and acknowledgements, and what the process knows, tell that bytes were sent. A FIN counts as one,
+    /// and nothing comes after it (RFC 9293, section 3.4): where the capture has none, the last number that was acknowledged
+    /// is a byte only if the process's side knows of a byte there.
     frontier: u64,
     /// The first byte that it could have.
     first: u64,
-    /// Known to be wrong: where the capture lacks the FIN and the last bytes before it, and neither an acknowledgement of just
-    /// these nor the process's side tells where the stream ended, the number of the FIN, which was acknowledged, counts as
-    /// a byte. Nothing tells it from one.
-    fin_counts: bool,
 }
 
 impl Process {
@@ -80,30 +78,39 @@ fn process(case: &Case<'_>, conn: usize, side: usize) -> Option<Process> {
 }
 
 fn wire(case: &Case<'_>, conn: usize, side: usize) -> Wire {
-    let mine = case.packets.iter().filter(|packet| packet.flow == conn);
+    let mine = case.packets.iter().filter(|packet| packet.flow == conn && !packet.rst);
     let (ours, theirs): (Vec<_>, Vec<_>) = mine.partition(|packet| packet.side == side);
-    let length = case.pair.conns[conn].flow.streams[side].len() as u64;
-    let seen: Ranges = ours.iter().map(|packet| packet.range).collect();
-    let whole = process(case, conn, side).is_some_and(|process| process.is_closed());
-    let late = case.lacks.iter().any(|(lack, _)| *lack == Lack::StartedLate);
-    let lacks_end = seen.end() < length || late && seen.is_empty();
-    let acked = theirs.iter().filter_map(|packet| packet.acked).max().unwrap_or(0);
-    let fin = ours.iter().filter(|packet| packet.fin).map(|packet| packet.range.to).max().unwrap_or(0);
-    let is_told =
-        ours.iter().any(|packet| packet.fin) || theirs.iter().any(|packet| packet.acked == Some(length));
-    let fin_counts = acked > length && !is_told && lacks_end && !whole;
-    let length = length + u64::from(fin_counts);
-    let told = |packet: &&super::packets::Packet| packet.syn || packet.fin || !packet.range.is_empty();
-    let first = ours.iter().filter(|packet| !packet.rst).map(|packet| packet.range.from);
-    let first = first.chain(theirs.iter().filter_map(|packet| packet.acked)).min().unwrap_or(0).min(length);
+    let seen: Ranges = case
+        .packets
+        .iter()
+        .filter(|packet| (packet.flow, packet.side) == (conn, side))
+        .map(|packet| packet.range)
+        .collect();
+    let acks = theirs.iter().filter_map(|packet| packet.acked);
+    // Of a connection found open, its sender's packets tell where its stream stands, too.
+    let stands = ours.iter().map(|packet| packet.range.from).filter(|_| is_late(case));
+    let told = acks.chain(stands).max().unwrap_or(0);
+    let known = process(case, conn, side).map_or(0, |process| process.end);
+    let fin = ours.iter().find(|packet| packet.fin).map(|packet| packet.range.to);
+    let frontier = match fin {
+        Some(fin) => fin,
+        None if told > seen.end().max(known) => told - 1,
+        None => told.max(seen.end()),
+    };
+    let first = ours.iter().map(|packet| packet.range.from);
+    let first = first.chain(theirs.iter().filter_map(|packet| packet.acked)).min().unwrap_or(0);
     Wire {
-        is_there: ours.iter().chain(&theirs).copied().any(|packet| told(&packet)),
+        is_there: !ours.is_empty() || !theirs.is_empty(),
         held: ours.iter().map(|packet| packet.held()).collect(),
-        frontier: seen.end().max(acked).max(fin).min(length),
+        frontier,
         first: seen.0.first().map_or(first, |range| range.from),
         seen,
-        fin_counts,
     }
+}
+
+/// The capture began in the middle.
+fn is_late(case: &Case<'_>) -> bool {
+    case.lacks.iter().any(|(lack, _)| *lack == Lack::StartedLate)
 }
 
 /// What has to be named before bytes become frames, but that TLS is encrypted ([`encrypted`]).
@@ -136,7 +143,6 @@ fn of_direction(
 ) {
     let state = &case.states[conn];
     let wire = wire(case, conn, side);
-    let length = case.pair.conns[conn].flow.streams[side].len() as u64 + u64::from(wire.fin_counts);
     let at_wire = if wire.is_there { wire.frontier } else { 0 };
     let everything = Ranges::of(0, process.end.max(at_wire));
     for (cause, ranges) in &process.stopped {
@@ -155,9 +161,9 @@ fn of_direction(
         return say(why_no_flow(case, files, conn), everything);
     }
     say(Cause::WireSnaplen, wire.seen.without(&wire.held));
-    let missing = everything.and(&Ranges::of(0, length)).without(&wire.seen);
-    let late = case.lacks.iter().any(|(lack, _)| *lack == Lack::StartedLate);
-    let (before, missing) = if late { (missing, Ranges::default()) } else { (Ranges::default(), missing) };
+    let missing = everything.without(&wire.seen);
+    let (before, missing) =
+        if is_late(case) { (missing, Ranges::default()) } else { (Ranges::default(), missing) };
     say(Cause::WireStartedLate, before);
     // A packet that nothing in the capture comes after could as well have come after the capture.
     let early = missing.and(&Ranges::of(wire.frontier, u64::MAX));
@@ -192,30 +198,80 @@ fn why_no_flow(case: &Case<'_>, files: &Files, conn: usize) -> Cause {
     if case.packets.is_empty() && !files.cut[1] {
         return Cause::WireNoVantage;
     }
+    if (0..case.states.len()).any(|other| could_be(case, conn, other)) {
+        return Cause::WireAmbiguous;
+    }
     let lacks = case.lacks.iter().filter(|(_, packet)| packet.flow == conn).map(|(lack, _)| *lack);
     let lacks: Vec<Lack> = lacks.collect();
     match () {
-        () if lacks.contains(&Lack::StartedLate) && hides_its_end(case, conn) => Cause::WireNoVantage,
+        () if lacks.contains(&Lack::StartedLate) && has_no_times(case, conn) => Cause::WireNoVantage,
         () if lacks.contains(&Lack::StartedLate) => Cause::WireStartedLate,
         () if lacks.contains(&Lack::EndedEarly) => Cause::WireEndedEarly,
         () => Cause::WireNoVantage,
     }
 }
 
-/// Known to be wrong: a filter's totals come at the connection's end, and a flow that is nothing but acknowledgements is none,
-/// so that nothing tells that the bytes had moved before a capture that began in the connection's life.
-fn hides_its_end(case: &Case<'_>, conn: usize) -> bool {
+/// Of what a filter leaves out only the totals are known, and these at the connection's end: where the capture began before,
+/// nothing tells that the bytes had moved by then.
+fn has_no_times(case: &Case<'_>, conn: usize) -> bool {
     let state = &case.states[conn];
     let filtered = opening(&state.events).is_some_and(|(_, open)| open.filtered);
     let first = case.packets.iter().map(|packet| packet.time).min();
     filtered && state.events.last().is_some_and(|last| first.is_some_and(|first| last.time.0 >= first))
 }
 
-/// What is expected of a connection is known to be wrong.
-pub fn known_wrong(case: &Case<'_>, conn: usize) -> bool {
-    let wires = [0, 1].map(|side| wire(case, conn, side));
-    let late = case.lacks.iter().any(|(lack, packet)| *lack == Lack::StartedLate && packet.flow == conn);
-    wires.iter().any(|wire| wire.fin_counts) || late && !wires[0].is_there && hides_its_end(case, conn)
+/// Clocks are not known better than this, in ns.
+const CLOCKS: u64 = 10_000_000;
+
+/// So many bytes are nowhere the same by chance.
+const TELLING: u64 = 16;
+
+/// The capture lacks a connection, and has one with another beginning that the process's side lacks, to the same server,
+/// alive at the same time, all of whose bytes that both have are the same: it was another one, or a firewall changed the
+/// sequence numbers between. Nothing tells.
+fn could_be(case: &Case<'_>, conn: usize, other: usize) -> bool {
+    let streams = |of: usize, side: usize| &case.pair.conns[of].flow.streams[side];
+    if conn == other || !wire(case, other, 0).is_there || process(case, other, 0).is_some() {
+        return false;
+    }
+    let ends = [conn, other].map(|of| case.pair.conns[of].flow.ends);
+    assert!(ends[0][1] == ends[1][1] || ends[0][0] != ends[1][0], "one client's address twice");
+    let is_same = |side: usize| {
+        let Some(process) = process(case, conn, side) else { return false };
+        let wire = wire(case, other, side);
+        let both = process.held.and(&wire.held);
+        let rewritten: Ranges = case.states[other].rewritten[side].iter().copied().collect();
+        let same = both.0.iter().all(|range| {
+            let part = range.from as usize..range.to as usize;
+            streams(conn, side)[part.clone()] == streams(other, side)[part]
+        });
+        let tells = both.0.iter().any(|range| range.len() >= TELLING) || process.end.max(wire.frontier) == 0;
+        let moved = (process.end > process.start) == (wire.frontier > 0);
+        let whole = process.is_closed() && has_both_fins(case, other);
+        same && tells && moved && rewritten.and(&both).is_empty() && (!whole || process.end == wire.frontier)
+    };
+    ends[0][1] == ends[1][1] && are_alive_at_once(case, conn, other) && [0, 1].into_iter().all(is_same)
+}
+
+fn has_both_fins(case: &Case<'_>, conn: usize) -> bool {
+    let mine = |side| case.packets.iter().filter(move |packet| (packet.flow, packet.side) == (conn, side));
+    [0, 1].into_iter().all(|side| {
+        let length = case.pair.conns[conn].flow.streams[side].len() as u64;
+        mine(side).any(|packet| packet.fin) && mine(1 - side).any(|packet| packet.acked > Some(length))
+    })
+}
+
+/// By the times of the process's events of one, and of the packets of the other: one that the capture does not see end is
+/// open until the capture ends.
+fn are_alive_at_once(case: &Case<'_>, conn: usize, other: usize) -> bool {
+    let events = case.states[conn].events.iter().map(|event| event.time.0);
+    let packets = || case.packets.iter().filter(|packet| packet.flow == other).map(|packet| packet.time);
+    let over =
+        has_both_fins(case, other) || case.packets.iter().any(|packet| packet.flow == other && packet.rst);
+    let end = if over { packets().max() } else { case.packets.iter().map(|packet| packet.time).max() };
+    let (Some(begin), Some(end)) = (packets().min(), end) else { return false };
+    let (first, last) = (events.clone().min().unwrap_or(0), events.max().unwrap_or(0));
+    begin <= last + CLOCKS && first <= end + CLOCKS
 }
 
 /// The process's side has no such connection. Whether it had one before or after is known where the address is one at
@@ -242,43 +298,7 @@ fn unmatched(case: &Case<'_>, files: &Files, conn: usize, side: usize, say: &mut
         () => Cause::NotThisProcess,
     };
     // A flow found open counts from the first byte that it could have.
-    let late = case.lacks.iter().any(|(lack, _)| *lack == Lack::StartedLate);
-    say(cause, Ranges::of(0, wire.frontier - if late { wire.first.min(wire.frontier) } else { 0 }));
-}
-
-/// Known to be wrong: where the capture lacks a connection's flow and the process's side another connection that carried
-/// mostly the same bytes, content makes a translation of the two, or finds it ambiguous.
-pub fn has_twins(case: &Case<'_>) -> bool {
-    let conns = 0..case.states.len();
-    let lacks_flow = |conn: &usize| !wire(case, *conn, 0).is_there && process(case, *conn, 0).is_some();
-    let lacks_process = |conn: &usize| wire(case, *conn, 0).is_there && process(case, *conn, 0).is_none();
-    let streams = |conn: usize| &case.pair.conns[conn].flow.streams;
-    let are_twins = |one: usize, other: usize| {
-        [0, 1].into_iter().all(|side| is_alike(&streams(one)[side], &streams(other)[side]))
-    };
-    conns
-        .clone()
-        .filter(lacks_flow)
-        .any(|one| conns.clone().filter(lacks_process).any(|other| are_twins(one, other)))
-}
-
-/// As many bytes, at least half of them the same.
-fn is_alike(one: &[u8], other: &[u8]) -> bool {
-    let same = one.iter().zip(other).filter(|(one, other)| one == other).count();
-    one.len() == other.len() && same * 2 >= one.len()
-}
-
-/// Known to be wrong: bytes that were on their way when the capture began, and that something in it acknowledges, count as
-/// not captured. Their ranges are right.
-pub fn on_their_way(case: &Case<'_>, said: &mut Named) -> bool {
-    let late = case.lacks.iter().any(|(lack, _)| *lack == Lack::StartedLate);
-    let keys: Vec<_> = said.keys().filter(|key| late && key.2 == Cause::WireNotCaptured).copied().collect();
-    for key in &keys {
-        let ranges = said.remove(key).unwrap_or_default();
-        let all = said.entry((key.0, key.1, Cause::WireStartedLate)).or_default();
-        *all = all.or(&ranges);
-    }
-    !keys.is_empty()
+    say(cause, Ranges::of(0, wire.frontier - if is_late(case) { wire.first.min(wire.frontier) } else { 0 }));
 }
 
 /// Bytes that both have with their payload: of TLS no others can be named as encrypted.

@@ -189,7 +189,7 @@ fn process_side(index: usize, flow: Flow, packets: &[Packet], is_server: bool, c
     let end = mine[mine.len() - 1].time + 2 * READING;
     let total = |direction| {
         let length = conn.flow.streams[conn.side(direction)].len() as u64;
-        Total { moved: length, end: Some(length), pending: 0 }
+        Total { moved: length, end: Some(length), ..Total::default() }
     };
     let reason = if over { CloseReason::Closed } else { CloseReason::StillOpen };
     let call = Some(if over { Call::Close } else { Call::Listing });

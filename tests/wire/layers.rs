@@ -276,7 +276,7 @@ fn a_missing_fragment_is_a_gap_and_is_counted() {
             tape.packet(piece);
         }
     }
-    tape.answer("A", 101, 3101, b"got it");
+    tape.answer("A", 101, 3101, b"got it").send("A", 3101, 107, b"!");
     let seen = read(&tape.pcap());
     let warning = &seen.summary.warnings[0];
     assert!(
@@ -286,7 +286,7 @@ fn a_missing_fragment_is_a_gap_and_is_counted() {
     assert_eq!(seen.summary.warnings.len(), 1);
     let conn = seen.one();
     let expected = (false, sockdbg::event::Range::new(0, 3000), sockdbg::event::Cause::WireNotCaptured);
-    assert_eq!((conn.missing, conn.moved), (vec![expected], [0, 6]));
+    assert_eq!((conn.missing, conn.moved), (vec![expected], [1, 6]));
 }
 
 #[test]

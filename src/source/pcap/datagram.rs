@@ -227,7 +227,7 @@ impl Flow {
     }
 
     fn close(&self, time: Timestamp, reason: CloseReason, sink: &mut Sink<'_>) -> ControlFlow<()> {
-        let totals = self.moved.map(|moved| Total { moved, end: Some(moved), pending: 0 });
+        let totals = self.moved.map(|moved| Total { moved, end: Some(moved), ..Total::default() });
         self.emit(time, Kind::Close(Close { reason, call: Some(Call::Packet), totals }), sink)
     }
 

@@ -31,6 +31,11 @@ const CLOSED_TIME: u64 = 60_000_000_000;
 /// How many flows may wait in either state; beyond it the oldest moves on early.
 const MAX_WAITING: usize = 1 << 14;
 
+/// How long after a capture's beginning bytes are acknowledged that were on their way then, in nanoseconds: a round trip, for
+/// which a second is the first guess of every sender (RFC 6298, section 2), and the half second that an acknowledgement may
+/// wait at most (RFC 9293, section 3.8.6.3).
+const IN_FLIGHT_TIME: u64 = 1_500_000_000;
+
 const SYN_ACK: u8 = flag::SYN | flag::ACK;
 
 /// Makes a [`Step`] of flows whose table is borrowed at the same time.
@@ -38,6 +43,7 @@ macro_rules! step {
     ($flows:ident, $time:ident, $sink:ident) => {
         Step {
             time: $time,
+            began: $flows.began.unwrap_or($time),
             numbers: &mut $flows.numbers,
             ignored: &mut $flows.ignored,
             overlaps: &mut $flows.overlaps,
@@ -112,6 +118,8 @@ pub struct Flows {
     closed: VecDeque<(Timestamp, Key)>,
     /// The latest time seen. Packets may be out of order; the clock here never goes back.
     now: Timestamp,
+    /// The time of the first segment.
+    began: Option<Timestamp>,
     /// What the next flow is called.
     pub numbers: Numbers,
     /// What was left out.
@@ -153,6 +161,7 @@ impl Flows {
         sink: &mut Sink<'_>,
     ) -> ControlFlow<()> {
         self.now = self.now.max(time);
+        self.began.get_or_insert(time);
         if !(self.closing.is_empty() && self.closed.is_empty()) {
             self.expire(sink)?;
         }
@@ -193,6 +202,11 @@ impl Flows {
                 _ => (self.now, CloseReason::StillOpen),
             };
             let mut step = step!(self, time, sink);
+            // Acknowledgements alone tell that it was open, and where its streams stood.
+            if flow.state == State::Silent {
+                flow.halves.iter_mut().for_each(|half| half.base = half.base.or(half.idle));
+                flow.open(&mut step)?;
+            }
             flow.close(reason, &mut step)?;
         }
         ControlFlow::Continue(())
@@ -261,6 +275,8 @@ fn due(queue: &mut VecDeque<(Timestamp, Key)>, now: Timestamp) -> Option<Key> {
 /// What a flow needs to handle one segment.
 struct Step<'a, 'b> {
     time: Timestamp,
+    /// When the capture began.
+    began: Timestamp,
     numbers: &'a mut Numbers,
     ignored: &'a mut Ignored,
     overlaps: &'a mut Overlaps,
@@ -352,9 +368,10 @@ impl Flow {
             self.fin(seq.wrapping_add(segment.length as u32), direction, step)?;
         }
         if segment.flags & flag::ACK != 0 {
+            let early = !self.fresh && step.time.since(step.began) <= IN_FLIGHT_TIME;
             let peer = &mut self.halves[direction.reverse().index()];
             match peer.offset(segment.ack) {
-                Some(offset) => peer.acknowledge(offset.max(0) as u64),
+                Some(offset) => peer.acknowledge(offset.max(0) as u64, early),
                 None => step.ignored.wild += 1,
             }
         }
@@ -379,6 +396,8 @@ impl Flow {
                 own.base = Some(segment.seq.wrapping_add(1));
             } else if segment.length > 0 || segment.flags & flag::FIN != 0 {
                 own.base = Some(segment.seq);
+            } else if segment.flags & flag::RST == 0 {
+                own.idle = Some(segment.seq);
             }
         } else if self.state == State::Silent && own.top == 0 && segment.length > 0 {
             // Nothing was reported yet: what came before the first acknowledgement can still be the start.
@@ -527,7 +546,8 @@ impl Flow {
         if self.state == State::Closed {
             return ControlFlow::Continue(());
         }
-        self.halves.iter_mut().for_each(Half::drop_phantom);
+        let fresh = self.fresh;
+        let unclear = self.halves.each_mut().map(|half| half.end_unclear(fresh));
         self.lose(true, step)?;
         if self.state == State::Silent {
             return ControlFlow::Continue(());
@@ -535,7 +555,8 @@ impl Flow {
         self.state = State::Closed;
         let totals = [0, 1].map(|index: usize| {
             let half: &Half = &self.halves[index];
-            Total { moved: half.moved(), end: half.base.map(|_| half.top), pending: 0 }
+            let end = half.base.map(|_| half.top);
+            Total { moved: half.moved(), end, pending: 0, fin_or_byte: unclear[index] }
         });
         self.emit(step, Kind::Close(Close { reason, call: Some(Call::Packet), totals }))
     }

@@ -3,7 +3,7 @@
 //! Pure arithmetic on sequence numbers; events are made in `flow`.
 
 use super::recent::Link;
-use crate::event::{Cause, Range, Timestamp};
+use crate::event::{Cause, FinOrByte, Range, Timestamp};
 
 /// A sequence number further than this from the next expected one belongs to no window: RFC 7323
 /// (section 2.3) limits windows to 1 GiB.
@@ -50,6 +50,8 @@ pub struct Half {
     /// A packet of the sender told where the stream stands, so that what is missing from there on was sent while
     /// the capture ran.
     pub placed: bool,
+    /// Of a packet that brought nothing, while nothing but acknowledgements was seen: its number.
+    pub idle: Option<u32>,
     /// Offset up to which the peer acknowledged.
     acked: u64,
     /// Sorted, disjoint, all below `top`.
@@ -143,11 +145,9 @@ impl Half {
             return false;
         }
         // The FIN's own number was acknowledged before the FIN came into view: no byte is missing there.
-        if self.top == offset + 1 && self.phantom() {
-            self.holes.pop();
-            self.top = offset;
+        if self.top == offset + 1 && self.take_unclear_end().is_some() {
+            self.fin_acked = self.acked > offset;
             self.acked = self.acked.min(offset);
-            self.fin_acked = true;
         }
         if offset < self.top {
             return false;
@@ -158,8 +158,9 @@ impl Half {
     }
 
     /// Notes an acknowledgement by the peer of everything before `offset`. What it covers beyond the
-    /// top was sent and not seen.
-    pub fn acknowledge(&mut self, offset: u64) {
+    /// top was sent and not seen: with `early`, maybe before the capture began, unless a packet of the sender told before
+    /// where the stream stands.
+    pub fn acknowledge(&mut self, offset: u64, early: bool) {
         let mut offset = offset;
         if let Some(fin) = self.fin.filter(|&fin| offset > fin) {
             self.fin_acked = true;
@@ -168,18 +169,21 @@ impl Half {
         self.acked = self.acked.max(offset);
         if offset > self.top {
             let from = std::mem::replace(&mut self.top, offset);
-            self.open_hole(from, Cause::WireNotCaptured);
+            let on_its_way = early && !self.placed;
+            let cause = if on_its_way { Cause::WireStartedLate } else { Cause::WireNotCaptured };
+            self.open_hole(from, cause);
         }
     }
 
     /// The next missing range that can be given up: acknowledged, and not filled in the time it may take.
-    /// With `all`, every missing range. Gives the cause with it.
+    /// With `all`, every missing range. Gives the cause with it. Until then, the last number before the top is not given up
+    /// while it may be a FIN.
     pub fn settle(&mut self, now: Timestamp, packet: u64, all: bool) -> Option<(Range, Cause)> {
         let overflow = self.holes.len() > MAX_HOLES;
-        let phantom = self.phantom();
+        let unclear = !all && self.ends_unclear();
         let last = self.holes.len().wrapping_sub(1);
         let ripe = self.holes.iter_mut().enumerate().position(|(index, hole)| {
-            if phantom && index == last {
+            if unclear && index == last && hole.range.len() == 1 {
                 return false;
             }
             if all || (overflow && index == 0) {
@@ -191,24 +195,41 @@ impl Half {
             let (since, first) = *hole.acked.get_or_insert((now, packet));
             packet - first >= REORDER_PACKETS || now.since(since) >= REORDER_TIME
         })?;
-        let hole = self.holes.remove(ripe);
+        let mut hole = self.holes.remove(ripe);
+        if unclear && ripe == last {
+            hole.range.to -= 1;
+            self.holes.push(Hole { range: Range::new(hole.range.to, self.top), ..hole });
+        }
         self.lost += hole.range.len();
         Some((hole.range, hole.cause))
     }
 
-    /// True where all that is missing at the end is one number, acknowledged, with no FIN in view: that
-    /// number most likely is the FIN, which is no byte.
-    fn phantom(&self) -> bool {
-        let last = self.holes.last().map(|hole| hole.range);
-        self.fin.is_none() && last.is_some_and(|range| range.to == self.top && range.len() == 1)
+    /// True where what is missing reaches to the top, with no FIN in view: the last number is a byte or the FIN, which
+    /// counts as one (RFC 9293, section 3.4), and no byte comes behind a FIN.
+    fn ends_unclear(&self) -> bool {
+        self.fin.is_none() && self.holes.last().is_some_and(|hole| hole.range.to == self.top)
     }
 
-    /// Forgets a FIN that was only inferred, so that it is not counted as a byte.
-    pub fn drop_phantom(&mut self) {
-        if self.phantom() {
-            self.holes.pop();
-            self.top -= 1;
+    /// Which number, at the stream's end, is a byte or the FIN. It no longer counts as missing.
+    pub fn end_unclear(&mut self, fresh: bool) -> Option<FinOrByte> {
+        let nothing = !fresh && self.top == 0 && self.fin.is_none() && self.base.is_some();
+        let at_end = self.take_unclear_end().map(FinOrByte::AtEnd);
+        at_end.or_else(|| nothing.then_some(FinOrByte::BeforeStart))
+    }
+
+    /// Takes out the last missing number, where it is a byte or the FIN. Gives why it would be missing as a byte.
+    fn take_unclear_end(&mut self) -> Option<Cause> {
+        if !self.ends_unclear() {
+            return None;
         }
+        let hole = self.holes.last_mut()?;
+        let cause = hole.cause;
+        hole.range.to -= 1;
+        self.top -= 1;
+        if hole.range.is_empty() {
+            self.holes.pop();
+        }
+        Some(cause)
     }
 
     fn missing(&self) -> u64 {
@@ -279,7 +300,7 @@ mod tests {
         let mut half = half();
         half.arrive(Range::new(10, 20));
         assert_eq!(half.settle(Timestamp(0), 0, false), None, "not acknowledged");
-        half.acknowledge(20);
+        half.acknowledge(20, false);
         assert_eq!(half.settle(Timestamp(5), 1, false), None);
         assert_eq!(half.settle(Timestamp(5), REORDER_PACKETS, false), None);
         assert_eq!(half.settle(Timestamp(5), REORDER_PACKETS + 1, false), Some(lost(0, 10)));
@@ -290,25 +311,47 @@ mod tests {
     fn what_precedes_the_first_packet_of_its_sender_may_precede_the_capture() {
         let early = |from, to| (Range::new(from, to), Cause::WireStartedLate);
         let mut half = half();
-        half.acknowledge(20);
+        half.acknowledge(10, true);
+        half.acknowledge(20, false);
         half.place(19, false); // a keep-alive tells nothing
         half.place(54, true);
         half.arrive(Range::new(54, 60));
+        half.acknowledge(65, true); // sent after the stream's place was told
         half.place(70, true);
         half.arrive(Range::new(70, 80));
         let seen: Vec<_> = std::iter::from_fn(|| half.settle(Timestamp(0), 0, true)).collect();
-        assert_eq!(seen, [lost(0, 20), early(20, 54), lost(60, 70)]);
+        assert_eq!(seen, [early(0, 10), lost(10, 20), early(20, 54), lost(60, 65), lost(65, 70)]);
     }
 
     #[test]
     fn the_number_of_an_unseen_fin_is_no_byte() {
         let mut half = half();
         half.arrive(Range::new(0, 10));
-        half.acknowledge(11);
-        assert_eq!(losses(&mut half), []);
+        half.acknowledge(11, false);
+        half.settle(Timestamp(0), 0, false);
+        assert_eq!(half.settle(Timestamp(REORDER_TIME), 1, false), None);
         assert!(half.finish(10), "the FIN comes late");
         assert!(half.fin_acked);
         assert_eq!(half.top, 10);
+    }
+
+    #[test]
+    fn the_last_number_of_what_is_missing_may_be_the_fin() {
+        let with = |steps: fn(&mut Half)| {
+            let mut half = half();
+            half.arrive(Range::new(0, 10));
+            half.acknowledge(20, false);
+            half.settle(Timestamp(0), 0, false);
+            let at_once = half.settle(Timestamp(REORDER_TIME), 1, false);
+            assert_eq!(at_once, Some(lost(10, 19)), "what is a byte in any case");
+            steps(&mut half);
+            let unclear = half.take_unclear_end();
+            (losses(&mut half), unclear, half.top, half.fin_acked)
+        };
+        assert_eq!(with(|_| ()), (vec![], Some(Cause::WireNotCaptured), 19, false));
+        assert_eq!(with(|half| assert!(half.finish(19))), (vec![], None, 19, true));
+        let goes_on = with(|half| assert!(half.arrive(Range::new(20, 30))));
+        assert_eq!(goes_on, (vec![Range::new(19, 20)], None, 30, false));
     }
 
     #[test]
@@ -332,7 +375,7 @@ mod tests {
             let (mut seen, mut top) = ([false; 500], 0);
             for (from, length, acknowledges) in steps {
                 if acknowledges {
-                    half.acknowledge(from);
+                    half.acknowledge(from, false);
                     top = top.max(from);
                     continue;
                 }
@@ -345,8 +388,8 @@ mod tests {
             }
             let count = seen.iter().filter(|&&seen| seen).count() as u64;
             proptest::prop_assert_eq!((half.top, half.moved()), (top, count));
-            if half.phantom() {
-                return Ok(()); // the last number may be a FIN: a test of its own
+            if half.take_unclear_end().is_some() {
+                top -= 1; // it may be a FIN: a test of its own
             }
             for range in losses(&mut half) {
                 for byte in range.from..range.to {

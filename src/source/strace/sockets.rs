@@ -401,7 +401,7 @@ impl Sockets {
 
     fn close(&mut self, key: u64, at: At, reason: CloseReason, call: Option<Call>) {
         let Some(socket) = self.sockets.get(&key) else { return };
-        let totals = socket.next.map(|moved| Total { moved, end: None, pending: 0 });
+        let totals = socket.next.map(|moved| Total { moved, ..Total::default() });
         let conn = socket.conn;
         self.push(at, conn, Kind::Close(Close { reason, call, totals }), Vec::new());
     }

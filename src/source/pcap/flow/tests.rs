@@ -229,10 +229,52 @@ fn the_first_acknowledgement_tells_where_the_other_direction_begins() {
 }
 
 #[test]
-fn flows_without_a_byte_are_not_reported() {
+fn a_flow_of_acknowledgements_alone_is_reported_at_the_end() {
     let mut wire = Wire::new();
     wire.send(C, S, "A", 1000, 5000, b"").send(S, C, "A", 5000, 1000, b"").send(C, S, "R", 1000, 0, b"");
-    assert_eq!(wire.end(), [""; 0]);
+    assert_eq!(wire.take(), [""; 0], "what came before the first acknowledgement can still be the start");
+    assert_eq!(wire.end(), ["1 open found 10.0.0.1:50000 client", "1 still-open 0 0"]);
+}
+
+#[test]
+fn acknowledgements_soon_after_the_beginning_are_of_what_was_on_its_way() {
+    let losses = |first: u64| {
+        let mut wire = Wire::new();
+        let mut causes = Vec::new();
+        let began = 1_000 * MS;
+        let times = [began, began + first, began + first + 1];
+        let (mut flows, from) = (std::mem::take(&mut wire.flows), [(S, C), (S, C), (C, S)]);
+        for (index, time) in times.into_iter().enumerate() {
+            let (source, destination) = from[index];
+            let segment = Segment {
+                source: source.parse().unwrap(),
+                destination: destination.parse().unwrap(),
+                seq: [5000, 5000, 1050][index],
+                ack: [1000, 1040, 5000][index],
+                flags: flag::ACK,
+                length: [0, 0, 2][index],
+                payload: [&b""[..], b"", b"hi"][index],
+            };
+            let sink = &mut |event: &Event<'_>| {
+                if let Kind::Loss(loss) = &event.kind {
+                    causes.push((loss.cause, loss.range));
+                }
+                ControlFlow::Continue(())
+            };
+            assert!(flows.segment(Timestamp(time), &segment, sink).is_continue());
+        }
+        let sink = &mut |event: &Event<'_>| {
+            if let Kind::Loss(loss) = &event.kind {
+                causes.push((loss.cause, loss.range));
+            }
+            ControlFlow::Continue(())
+        };
+        assert!(flows.end(sink).is_continue());
+        causes
+    };
+    let (early, sent) = ((Cause::WireStartedLate, Range::new(40, 50)), Range::new(0, 40));
+    assert_eq!(losses(200 * MS), [(Cause::WireStartedLate, sent), early]);
+    assert_eq!(losses(IN_FLIGHT_TIME + 1), [(Cause::WireNotCaptured, sent), early]);
 }
 
 #[test]
