@@ -1,6 +1,7 @@
 //! One connection: its two streams, what is known of it, and the reader of its bytes.
 
 use super::datagrams::Datagrams;
+use super::losses::Losses;
 use super::reader::{Context, Reader};
 use super::stream::{Piece, Stream};
 use super::{Entry, Info, Observer, Options};
@@ -13,6 +14,7 @@ use crate::protocol::{Datagram, End};
 pub struct Connection {
     info: Info,
     vantage: Vantage,
+    losses: Losses,
     streams: [Stream; 2],
     /// Where each direction ends, once that is known.
     fins: [Option<u64>; 2],
@@ -31,7 +33,15 @@ impl Connection {
         let reader = Reader::new(options, &info, offsets, from_start);
         let streams = offsets.map(Stream::new);
         let datagrams = (!info.open.transport.is_stream()).then(|| Datagrams::new(options));
-        let mut connection = Connection { info, vantage, streams, fins: [None; 2], reader, datagrams };
+        let mut connection = Connection {
+            info,
+            vantage,
+            losses: Losses::default(),
+            streams,
+            fins: [None; 2],
+            reader,
+            datagrams,
+        };
         connection.trace_open(observer);
         connection
     }
@@ -52,7 +62,7 @@ impl Connection {
     pub fn data(&mut self, data: &Data<'_>, time: Timestamp, observer: &mut dyn Observer) {
         let direction = data.direction;
         let next = self.streams[direction.index()].next();
-        let mut cx = context(&mut self.info, observer, time);
+        let mut cx = context(&mut self.info, &mut self.losses, observer, time);
         let (name, call) = (direction.name(), data.call.name());
         let length = data.length;
         cx.trace(2, "bytes", format_args!("{name} {} {length} bytes by {call}", data.range()));
@@ -89,7 +99,7 @@ impl Connection {
         *lane = Stream::new(range.to);
         let captured = Range::new(range.from, range.from + data.payload.len() as u64);
         let cause = (captured != range).then(|| data.cause.unwrap_or(Cause::UserMemoryFault));
-        let mut cx = context(&mut self.info, observer, time);
+        let mut cx = context(&mut self.info, &mut self.losses, observer, time);
         if !captured.is_empty() {
             cx.account(direction, Entry::Delivered(captured));
         }
@@ -127,7 +137,7 @@ impl Connection {
     /// A descriptor was closed, others still refer to the socket.
     pub fn descriptor_closed(&mut self, time: Timestamp, observer: &mut dyn Observer) {
         let fd = self.info.fd.unwrap_or(-1);
-        let mut cx = context(&mut self.info, observer, time);
+        let mut cx = context(&mut self.info, &mut self.losses, observer, time);
         cx.trace(1, "descriptor", format_args!("fd {fd} closed, the socket stays open through others"));
     }
 
@@ -147,7 +157,7 @@ impl Connection {
         }
         let sent = self.streams[0].next();
         let received = self.streams[1].next();
-        let mut cx = context(&mut self.info, observer, time);
+        let mut cx = context(&mut self.info, &mut self.losses, observer, time);
         let why = close.map_or(end.reason(), |close| match close.reason {
             CloseReason::Reset => "the connection was reset",
             CloseReason::Fin => "both ends finished",
@@ -172,7 +182,7 @@ impl Connection {
     fn trace_open(&mut self, observer: &mut dyn Observer) {
         let time = self.info.first;
         let Open { opened, start, filtered, error, call, .. } = self.info.open.clone();
-        let mut cx = context(&mut self.info, observer, time);
+        let mut cx = context(&mut self.info, &mut self.losses, observer, time);
         let role = cx.info.open.role.name();
         let (sent, received) = (start[0].offset, start[1].offset);
         match (error, opened) {
@@ -212,9 +222,9 @@ impl Connection {
         observer: &mut dyn Observer,
         action: impl FnOnce(&mut Stream, &mut super::stream::Release<'_>),
     ) {
-        let Connection { info, streams, reader, datagrams, .. } = self;
+        let Connection { info, losses, streams, reader, datagrams, .. } = self;
         action(&mut streams[direction.index()], &mut |offset, piece, time| {
-            let mut cx = context(info, observer, time);
+            let mut cx = context(info, losses, observer, time);
             match piece {
                 Piece::Bytes(bytes) => {
                     let range = Range::new(offset, offset + bytes.len() as u64);
@@ -236,13 +246,18 @@ impl Connection {
     fn finish_if_done(&mut self, direction: Direction, time: Timestamp, observer: &mut dyn Observer) {
         let next = self.streams[direction.index()].next();
         if self.fins[direction.index()].is_some_and(|fin| fin <= next) {
-            let mut cx = context(&mut self.info, observer, time);
+            let mut cx = context(&mut self.info, &mut self.losses, observer, time);
             self.reader.finish(direction, End::Finished, &mut cx);
         }
     }
 }
 
-fn context<'a>(info: &'a mut Info, observer: &'a mut dyn Observer, time: Timestamp) -> Context<'a> {
+fn context<'a>(
+    info: &'a mut Info,
+    losses: &'a mut Losses,
+    observer: &'a mut dyn Observer,
+    time: Timestamp,
+) -> Context<'a> {
     let level = observer.trace_level();
-    Context { info, observer, time, level, held: None }
+    Context { info, observer, losses, time, level, held: None }
 }

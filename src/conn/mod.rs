@@ -8,6 +8,7 @@
 mod connection;
 mod datagrams;
 mod detect;
+mod losses;
 mod reader;
 pub mod stream;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! lets it search the next boundary, and makes one direction wait for the other.
 
 use super::detect::{Detector, Explained, Kept, Matching};
+use super::losses::Losses;
 use super::trial::{Said, Standing, Trial, say};
 use super::{Entry, Info, Observer};
 use crate::event::{Cause, Direction, Range, Timestamp};
@@ -24,6 +25,7 @@ const UNREAD_LIMIT: usize = 16 << 20;
 pub struct Context<'a> {
     pub info: &'a mut Info,
     pub observer: &'a mut dyn Observer,
+    pub losses: &'a mut Losses,
     pub time: Timestamp,
     pub level: u8,
     /// Where what is said is held back, while the protocol is on trial.
@@ -44,12 +46,14 @@ impl Context<'_> {
 
     /// Tells the observer of a frame that is no longer on trial.
     pub fn tell_frame(&mut self, direction: Direction, range: Range, what: fmt::Arguments<'_>) {
+        self.losses.frame(direction, range);
         self.account(direction, Entry::Framed(range));
         self.trace(2, "frame", format_args!("{} {range} {what}", direction.name()));
     }
 
     /// Tells the observer of bytes that moved and never came.
     pub fn lost(&mut self, direction: Direction, range: Range, cause: Cause) {
+        self.losses.add(direction, range, cause);
         self.account(direction, Entry::Lost(range, cause));
         let (name, stage, slug) = (direction.name(), cause.stage().name(), cause.slug());
         self.trace(1, "gap", format_args!("{name} {range} {} bytes at {stage}: {slug}", range.len()));
@@ -91,11 +95,12 @@ impl Output for Context<'_> {
         self.trace(1, slug, format_args!("{name} {range} {} bytes: {reason}", range.len()));
     }
 
-    fn record(&mut self, record: Record) {
+    fn record(&mut self, mut record: Record) {
         if let Some(held) = &mut self.held {
             held.push((self.time, Said::Record(Box::new(record))));
             return;
         }
+        self.losses.judge(&mut record);
         self.observer.record(self.info, self.time, record);
     }
 

@@ -152,9 +152,9 @@ pub fn options() -> Options {
 
 /// An event with its payload.
 #[derive(Clone)]
-struct Kept {
-    event: Event<'static>,
-    payload: Vec<u8>,
+pub(super) struct Kept {
+    pub(super) event: Event<'static>,
+    pub(super) payload: Vec<u8>,
 }
 
 impl Kept {
@@ -172,7 +172,7 @@ impl Kept {
     }
 
     /// Without its payload.
-    fn lose(&mut self) {
+    pub(super) fn lose(&mut self) {
         if let Kind::Data(data) = &mut self.event.kind
             && data.cause.is_none()
             && !self.payload.is_empty()
@@ -182,13 +182,13 @@ impl Kept {
         }
     }
 
-    fn has_payload(&self) -> bool {
+    pub(super) fn has_payload(&self) -> bool {
         !self.payload.is_empty()
     }
 }
 
 /// The events of a capture. None where the file is none.
-fn events(path: &Path) -> Option<Vec<Kept>> {
+pub(super) fn events(path: &Path) -> Option<Vec<Kept>> {
     let mut kept = Vec::new();
     let mut capture = Capture::open(path, pcap::Options::default()).ok()?;
     let mut sink = |event: &Event<'_>| {
@@ -199,7 +199,7 @@ fn events(path: &Path) -> Option<Vec<Kept>> {
     Some(kept)
 }
 
-fn track(events: &[Kept]) -> Seen {
+pub(super) fn track(events: &[Kept]) -> Seen {
     let mut tracker = Tracker::new(Vantage::Wire, options(), Seen::default());
     for Kept { event, payload } in events {
         let mut event = event.clone();
@@ -252,7 +252,7 @@ fn certain(events: &[Kept]) -> BTreeSet<ConnId> {
 }
 
 /// A record without its times, which cuts may change.
-fn timeless(record: &Record) -> Record {
+pub(super) fn timeless(record: &Record) -> Record {
     let mut record = record.clone();
     for message in record.request.iter_mut().chain(record.response.iter_mut()) {
         (message.started, message.ended) = Default::default();

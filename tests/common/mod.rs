@@ -7,6 +7,7 @@ pub mod captures;
 pub mod client;
 pub mod events;
 pub mod killed;
+pub mod losses;
 pub mod mariadb;
 pub mod noise;
 pub mod observed;

@@ -1,0 +1,153 @@
+//! What becomes of the records of a capture where segments are missing: those that have nothing of the missing bytes have to
+//! stay as they are, and none may come out as whole that is not.
+
+use super::captures::{events, folder, timeless, track};
+use sockdbg::event::{Direction, Kind, Range};
+use sockdbg::record::{Message, Record, Status, Value};
+use std::collections::BTreeMap;
+
+/// In which way records differ from those of the whole capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wrong {
+    /// A record that has nothing of the lost bytes is not there, or not as it was; and no part of it is said to be unknown.
+    Missing,
+    /// A record said to be complete, of a request and a response that belong to others.
+    Mispaired,
+    /// A record said to be complete, of other bytes than any of the whole capture.
+    Invented,
+    /// A record said to be complete, of the same bytes, with another value in a field where it could say that it is unknown.
+    Altered,
+}
+
+/// What the losses of a capture did.
+#[derive(Default)]
+pub struct Losses {
+    /// Records that have nothing of what is lost, over all runs, and how many of them came out just the same.
+    pub unaffected: usize,
+    pub kept: usize,
+    /// Those of which parts are said to be unknown, for the state that they depend on was lost.
+    pub unknown: usize,
+    /// What is wrong, and where.
+    pub wrong: BTreeMap<Wrong, Vec<String>>,
+}
+
+/// Tracks a capture without each of its segments in turn, or at most `most` of them, and compares the records of the
+/// connection with those of the whole capture.
+pub fn lose_each(file: &str, most: usize) -> Losses {
+    let all = events(&folder().join(file)).unwrap_or_else(|| panic!("{file} is no capture"));
+    let whole = track(&all);
+    let with_payload: Vec<usize> = (0..all.len()).filter(|&index| all[index].has_payload()).collect();
+    let step = with_payload.len().div_ceil(most).max(1);
+    let mut losses = Losses::default();
+    for &index in with_payload.iter().step_by(step) {
+        let Kind::Data(data) = &all[index].event.kind else { continue };
+        let lost = (data.direction, Range::new(data.offset, data.offset + data.length));
+        let mut damaged = all.clone();
+        damaged[index].lose();
+        let [before, after] = [&whole, &track(&damaged)].map(|seen| {
+            let of_connection = seen.records.iter().filter(|(conn, _)| *conn == all[index].event.conn);
+            of_connection.map(|(_, record)| timeless(record)).collect::<Vec<_>>()
+        });
+        losses.compare(
+            &before,
+            &after,
+            lost,
+            &format!("{file} without {} [{}, {})", name(lost.0), lost.1.from, lost.1.to),
+        );
+    }
+    losses
+}
+
+impl Losses {
+    fn compare(&mut self, before: &[Record], after: &[Record], lost: (Direction, Range), what: &str) {
+        for record in before.iter().filter(|record| !touches(record, lost)) {
+            self.unaffected += 1;
+            match () {
+                () if after.contains(record) => self.kept += 1,
+                () if after.iter().any(|other| places(other) == places(record) && admits(other, record)) => {
+                    self.unknown += 1;
+                }
+                () => self.add(Wrong::Missing, what, record),
+            }
+        }
+        for record in
+            after.iter().filter(|record| record.status == Status::Complete && !before.contains(record))
+        {
+            let [request, response] = places(record);
+            let has =
+                |index: usize, place| place != None && before.iter().any(|one| places(one)[index] == place);
+            match before.iter().find(|one| places(one) == [request, response]) {
+                Some(one) if admits(record, one) && !touches(record, lost) => {}
+                Some(_) => self.add(Wrong::Altered, what, record),
+                None if has(0, request) && has(1, response) => self.add(Wrong::Mispaired, what, record),
+                None => self.add(Wrong::Invented, what, record),
+            }
+        }
+    }
+
+    fn add(&mut self, wrong: Wrong, what: &str, record: &Record) {
+        let place = |message: Option<(Direction, Range)>| {
+            message.map_or("none".to_owned(), |(way, range)| {
+                format!("{} [{}, {})", name(way), range.from, range.to)
+            })
+        };
+        let [request, response] = places(record).map(place);
+        let summary: String = record.summary.chars().take(100).collect();
+        self.wrong.entry(wrong).or_default().push(format!(
+            "{what}: {request}, {response}, {:?}: {}",
+            record.status,
+            summary.escape_debug()
+        ));
+    }
+}
+
+fn name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Send => "send",
+        Direction::Recv => "recv",
+    }
+}
+
+fn touches(record: &Record, (direction, range): (Direction, Range)) -> bool {
+    record
+        .messages()
+        .any(|message| message.direction == direction && message.range.intersection(range).is_some())
+}
+
+/// Where request and response are.
+fn places(record: &Record) -> [Option<(Direction, Range)>; 2] {
+    let place =
+        |message: &Option<Message>| message.as_ref().map(|message| (message.direction, message.range));
+    [place(&record.request), place(&record.response)]
+}
+
+/// Each field of `record` is as in `whole`, or says that it is unknown, or is one that only such records have; a message
+/// that says how much of it is unknown may lack fields, and members of them.
+fn admits(record: &Record, whole: &Record) -> bool {
+    record.messages().zip(whole.messages()).all(|(message, whole)| {
+        let says = message.fields.iter().any(|field| is_unknown(&field.name, &field.value));
+        message == whole
+            || says
+                && message.fields.iter().all(|field| match whole.field(&field.name) {
+                    Some(value) => {
+                        *value == field.value
+                            || is_unknown(&field.name, &field.value)
+                            || is_part(&field.value, value)
+                    }
+                    None => is_unknown(&field.name, &field.value),
+                })
+    })
+}
+
+fn is_unknown(name: &str, value: &Value) -> bool {
+    name.contains("unknown") || matches!(value, Value::Text(text) if text.starts_with("unknown"))
+}
+
+/// Nothing in it is other than in the whole.
+fn is_part(value: &Value, whole: &Value) -> bool {
+    match (value, whole) {
+        (Value::List(some), Value::List(all)) => some.iter().all(|one| all.contains(one)),
+        (Value::Map(some), Value::Map(all)) => some.iter().all(|one| all.contains(one)),
+        _ => false,
+    }
+}
