@@ -56,6 +56,7 @@ fn parser(options: Options) -> Box<dyn Parser + Send> {
         sides: Default::default(),
         pairing: Pairing::default(),
         order: 0,
+        now: Timestamp::default(),
         switched: None,
         agreement: None,
     })
@@ -71,6 +72,8 @@ struct Http1 {
     pairing: Pairing,
     /// Counts calls of [`Parser::feed`].
     order: u64,
+    /// When the newest bytes came, or the newest gap was known.
+    now: Timestamp,
     /// What both directions speak since an upgrade.
     switched: Option<String>,
     /// The exchange that agreed on it.
@@ -91,6 +94,8 @@ struct Side {
     finished: bool,
     /// Offset after the last byte taken.
     position: u64,
+    /// Offset after the last message.
+    ended: u64,
     /// Between a loss, which is told then, and the next byte fed.
     searching: bool,
     /// A loss before it was known which way requests go.
@@ -147,6 +152,7 @@ impl Step {
 impl Parser for Http1 {
     fn feed(&mut self, input: Input<'_>, out: &mut dyn Output) -> Progress {
         self.order += 1;
+        self.now = self.now.max(input.time);
         let order = self.order;
         let side = self.side(input.direction);
         side.searching = false;
@@ -162,6 +168,7 @@ impl Parser for Http1 {
     }
 
     fn gap(&mut self, gap: Gap<'_>, out: &mut dyn Output) -> AfterGap {
+        self.now = self.now.max(gap.time);
         let offset = gap.range.from - gap.unread.len() as u64;
         let unread = Input { direction: gap.direction, offset, time: gap.time, data: gap.unread };
         let unread = self.drain(unread, out);
@@ -355,7 +362,7 @@ impl Http1 {
         self.learn(input.direction, &head.start, out);
         self.side(input.direction).head = Search::default();
         let Input { direction, offset, .. } = input;
-        match self.begin_message(direction, offset, lead, head, out) {
+        match self.begin_message(direction, offset, [lead, end], head, out) {
             Some(Ok(draft)) => self.side(direction).state = State::Body(draft),
             Some(Err((mut draft, reason))) => {
                 draft.truncate(Cause::ParseError);
@@ -367,20 +374,21 @@ impl Http1 {
         Step::on(end)
     }
 
-    /// Begins the message at `start` that has this head behind `lead` bytes of empty lines. None: it is an
-    /// interim response.
+    /// Begins the message at `start` that has this head from byte `lead` on, behind empty lines, to byte `end`. None: it
+    /// is an interim response.
     fn begin_message(
         &mut self,
         direction: Direction,
         start: u64,
-        lead: usize,
+        [lead, end]: [usize; 2],
         head: Head<'_>,
         out: &mut dyn Output,
     ) -> Option<Framed> {
         // The empty lines may have come long before, behind the last message.
         let arrival = self.side(direction).arrivals.at(start + lead as u64);
         let StartLine::Response { status, .. } = head.start else {
-            let asked = asked(&head, arrival);
+            let room = start.saturating_sub(self.side(direction).ended);
+            let asked = Asked { length: (end - lead) as u64, room, ..asked(&head, arrival) };
             let id = self.pairing.begin_request(asked);
             if asked.connect || head.upgrade.is_some() {
                 self.side(direction).held_by = Some(id);
@@ -484,6 +492,7 @@ impl Http1 {
         let ended = side.arrivals.at(to.saturating_sub(1)).time;
         side.arrivals.forget_before(to);
         side.head = Search::default();
+        side.ended = to;
         out.frame(direction, Range::new(draft.start, to), format_args!("{draft}"));
         let switches_to = draft.switches_to();
         let (is_request, id) = (draft.is_request, draft.id);
@@ -561,7 +570,7 @@ impl Http1 {
             return self.skip_rest(unread, Cause::Incomplete, "a gap cuts the head", out);
         };
         let to = offset + data.len() as u64;
-        match self.begin_message(direction, offset, lead, head, out) {
+        match self.begin_message(direction, offset, [lead, lines], head, out) {
             Some(Ok(mut draft) | Err((mut draft, _))) => {
                 draft.cut(cause);
                 self.end_message(direction, draft, to, out);
@@ -622,7 +631,7 @@ impl Http1 {
     fn tell_loss(&mut self, direction: Direction, requests: Direction, out: &mut dyn Output) {
         let Some(loss) = self.side(direction).loss.take() else { return };
         if direction == requests {
-            self.pairing.requests_lost(loss.lost);
+            self.pairing.requests_lost(loss.lost, self.now);
         } else if loss.lost != Lost::BeforeStart {
             // Responses from before the start answer requests from before it.
             let order = self.order;
@@ -666,7 +675,7 @@ fn asked(head: &Head<'_>, arrival: Arrival) -> Asked {
         head: method == b"HEAD",
         connect: method == b"CONNECT",
         expects_continue: head.expects_continue,
-        hit: None,
+        ..Asked::default()
     }
 }
 

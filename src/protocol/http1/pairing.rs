@@ -9,14 +9,18 @@
 //!   next response answers one; if only one is left, this is certain.
 //! - Behind lost requests nobody can count. A client that is known to wait for each response before its
 //!   next request ([`TURNS`]) has its responses in step all the same: the next one answers its latest
-//!   request. Of a client that pipelines, or may, the rest stays unpaired.
+//!   request. So has one to which nothing was owed when something got lost that has no room for two requests, and
+//!   whose next request came when one response had been seen since, to the end, that answers none that is known. Of a
+//!   client that pipelines, or may, the rest stays unpaired.
+//! - When nothing has moved for a while ([`REST`]) and no request is open, nothing is owed: the count starts anew.
+//! - Where bytes of responses that nobody asked for get lost, the server is ahead of its client: the rest stays unpaired.
 //! - A loss that seldom hides a whole request ([`Lost::BeforeStart`], [`Lost::Tail`]) is not held against
 //!   a client that was not seen to pipeline: a trace of cut calls would be useless otherwise.
 //!
 //! All else becomes lone requests and lone responses, each decision a `step` of the trace.
 
 use super::arrivals::Arrival;
-use crate::event::Cause;
+use crate::event::{Cause, Timestamp};
 use crate::protocol::Output;
 use crate::record::{Field, Message, Record, Status, Value};
 use std::collections::VecDeque;
@@ -34,6 +38,10 @@ const TURNS: u32 = 2;
 /// as servers do that time out (408) or break the protocol.
 const EARLY: u64 = 100_000_000;
 
+/// After so many nanoseconds without a byte no answer is owed to requests that nothing is seen of. Longer than
+/// servers take for all but few requests, and a client that keeps a pipeline full leaves no such pause.
+const REST: u64 = 1_000_000_000;
+
 /// A message that is as whole as it will be.
 #[derive(Debug)]
 pub(super) struct Half {
@@ -47,6 +55,10 @@ pub(super) struct Half {
 pub(super) struct Asked {
     /// Arrival of the request's first byte.
     pub(super) arrival: Arrival,
+    /// Bytes of its head.
+    pub(super) length: u64,
+    /// Bytes between the last message of the client and this one.
+    pub(super) room: u64,
     /// HEAD: the response has no body, whatever its head says.
     pub(super) head: bool,
     /// CONNECT: a 2xx response makes a tunnel.
@@ -109,6 +121,17 @@ struct Doubt {
     answered: bool,
     /// The loss is of a kind that seldom hides a request that nothing is seen of.
     mild: bool,
+    /// No request was open when it was lost, and there is no room for two.
+    quiet: bool,
+    /// Responses between the loss and the request that answer none that is known: none, one, or more.
+    unasked: u8,
+}
+
+impl Doubt {
+    /// Of requests that may be lost, or given up, in front of the next one.
+    fn open() -> Doubt {
+        Doubt { intact: false, answered: true, mild: false, quiet: false, unasked: 0 }
+    }
 }
 
 /// The requests of one connection that wait for something.
@@ -129,12 +152,27 @@ pub(super) struct Pairing {
     /// A response began, or was lost, at this [`Arrival::order`] while no request was known. A request that
     /// came before, its head still waiting for its end, is the one that it answered.
     unasked: Option<(u64, Option<Cause>)>,
+    /// When the last message was whole, or the last loss known.
+    moved: Timestamp,
+    /// When the last response was whole.
+    answered: Timestamp,
+    /// Bytes of the shortest head of a request.
+    shortest: Option<u64>,
 }
 
 impl Pairing {
     /// A request's head was read.
     pub(super) fn begin_request(&mut self, asked: Asked) -> u64 {
         self.next_id += 1;
+        let shortest = self.shortest.map_or(asked.length, |known| known.min(asked.length));
+        self.shortest = Some(shortest);
+        let is_open = self.queue.iter().any(|one| matches!(one.answer, Answer::Open | Answer::UnderWay));
+        if !is_open && asked.arrival.time.since(self.moved) >= REST {
+            (self.lost, self.unasked) = (None, None);
+        }
+        if let Some(lost) = &mut self.lost {
+            lost.quiet &= asked.room < 2 * shortest;
+        }
         let last_open = self.queue.iter().rev().find(|exchange| exchange.is_open());
         self.pipelines |= last_open.is_some_and(|last| last.asked.arrival.order == asked.arrival.order);
         let answer = if self.beyond > 0 || self.queue.len() >= MAX_WAITING {
@@ -144,6 +182,12 @@ impl Pairing {
             match self.unasked.take() {
                 Some((lost, cause)) if asked.arrival.order <= lost => {
                     Answer::GivenUp(cause.into_iter().collect())
+                }
+                // A gap took, or cut, responses that nobody had asked for: this request may be the one they answer.
+                Some(_) if self.lost.is_none() => {
+                    self.pipelines = true;
+                    self.lost = Some(Doubt::open());
+                    Answer::Open
                 }
                 _ => Answer::Open,
             }
@@ -155,6 +199,7 @@ impl Pairing {
 
     /// A request is whole, or as whole as it will be.
     pub(super) fn end_request(&mut self, id: u64, half: Half, out: &mut dyn Output) {
+        self.moved = self.moved.max(half.message.ended);
         if let Some(exchange) = self.find(id) {
             exchange.request = Some(half);
         }
@@ -173,13 +218,17 @@ impl Pairing {
         let is_candidate = |exchange: &Exchange| exchange.may_be_answered_at(arrival);
         let candidates = self.queue.iter().filter(|exchange| is_candidate(exchange)).count();
         let mut answered = first;
+        let asked_at = self.queue.iter().rfind(|one| is_candidate(one)).map(|one| one.asked.arrival.time);
         if let Some(doubt) = &mut self.queue[first].doubt {
             if candidates == 0 {
                 doubt.answered = true;
+                doubt.unasked = doubt.unasked.saturating_add(1);
+                self.pipelines |= doubt.unasked > 1;
                 return self.lone("it came before any request that may be its own");
             }
-            let waits =
-                !self.pipelines && (self.turns >= TURNS || (doubt.mild && doubt.answered && candidates == 1));
+            let in_turn = doubt.mild && doubt.answered
+                || doubt.quiet && doubt.unasked == 1 && asked_at >= Some(self.answered);
+            let waits = !self.pipelines && (self.turns >= TURNS || (in_turn && candidates == 1));
             let hidden = self.lost.is_some_and(|lost| !lost.mild);
             if waits && !hidden {
                 // Who waits for each answer has had, or lost, those to all its requests but the last.
@@ -217,7 +266,16 @@ impl Pairing {
     /// A response begins that belongs to no known request.
     pub(super) fn begin_lone_response(&mut self, arrival: Arrival) {
         self.unasked = Some((arrival.order, None));
+        self.note_unasked();
+    }
+
+    /// A response that answers no known request, behind a loss of requests.
+    fn note_unasked(&mut self) {
         self.note_answer();
+        if let Some(lost) = &mut self.lost {
+            lost.unasked = lost.unasked.saturating_add(1);
+            self.pipelines |= lost.unasked > 1;
+        }
     }
 
     fn lone(&mut self, why: &'static str) -> Match {
@@ -233,6 +291,8 @@ impl Pairing {
 
     /// A response is whole, or as whole as it will be.
     pub(super) fn end_response(&mut self, id: Option<u64>, half: Half, out: &mut dyn Output) {
+        self.answered = half.message.ended;
+        self.moved = self.moved.max(half.message.ended);
         match id.and_then(|id| self.find(id)) {
             Some(exchange) => exchange.answer = Answer::Whole(half),
             None => out.record(record(None, Some(half))),
@@ -245,11 +305,16 @@ impl Pairing {
         self.settle(out);
     }
 
-    /// An unknown number of requests is lost.
-    pub(super) fn requests_lost(&mut self, loss: Lost) {
+    /// An unknown number of requests is lost, as was known at `time`.
+    pub(super) fn requests_lost(&mut self, loss: Lost, time: Timestamp) {
+        self.moved = self.moved.max(time);
         self.lossy |= loss == Lost::Messages;
-        self.lost =
-            Some(Doubt { intact: false, answered: loss == Lost::BeforeStart, mild: loss != Lost::Messages });
+        self.lost = Some(Doubt {
+            answered: loss == Lost::BeforeStart,
+            mild: loss != Lost::Messages,
+            quiet: self.lost.is_none_or(|known| known.quiet) && !self.is_owed(),
+            ..Doubt::open()
+        });
     }
 
     /// An unknown number of responses is lost. `first_hit`: among the lost bytes is the first byte of
@@ -259,11 +324,12 @@ impl Pairing {
         let Some(first) = self.queue.iter().position(Exchange::is_open) else {
             if first_hit {
                 self.unasked = Some((order, Some(cause)));
+                return self.note_unasked();
             }
             return self.note_answer();
         };
         let exchange = &mut self.queue[first];
-        let mut doubt = Doubt { intact: true, answered: true, mild: false };
+        let mut doubt = Doubt { intact: true, ..Doubt::open() };
         if let Some(known) = &mut exchange.doubt {
             if !known.answered && !known.intact {
                 // The lost responses may be those of the lost requests.
@@ -288,6 +354,11 @@ impl Pairing {
         self.settle(out);
     }
 
+    /// True where a whole request waits for the beginning of its answer.
+    fn is_owed(&self) -> bool {
+        self.queue.iter().any(|exchange| exchange.is_open() && exchange.request.is_some())
+    }
+
     /// Gives up the open requests before the one at `index`.
     fn give_up_before(&mut self, index: usize, out: &mut dyn Output) {
         for exchange in self.queue.iter_mut().take(index).filter(|exchange| exchange.is_open()) {
@@ -298,7 +369,7 @@ impl Pairing {
 
     /// An exchange ended with an interim response: the final one may still come, or be lost.
     pub(super) fn final_response_unsure(&mut self) {
-        let doubt = Doubt { intact: false, answered: true, mild: false };
+        let doubt = Doubt::open();
         match self.queue.iter_mut().find(|exchange| exchange.is_open()) {
             Some(next) => next.doubt = Some(doubt),
             None => self.lost = Some(doubt),
@@ -313,7 +384,7 @@ impl Pairing {
             }
         }
         out.step("give-up", format_args!("{candidates} requests may be the one that is answered"));
-        let doubt = Some(Doubt { intact: false, answered: true, mild: false });
+        let doubt = Some(Doubt::open());
         match self.queue.iter_mut().find(|exchange| exchange.is_open()) {
             Some(next) => next.doubt = doubt,
             None => self.lost = doubt,

@@ -97,6 +97,31 @@ fn a_lost_request_leaves_its_response_alone() {
     assert_eq!(log.records[3].summary, "200 GET /next 2 B");
 }
 
+/// It has no room for two, and its answer came before the client went on.
+#[test]
+fn behind_a_lost_first_request_the_next_one_has_its_response() {
+    let lost =
+        [(')', "GET /1 HTTP/1.1\r\nHost: x\r\n\r\n"), ('<', "HTTP/1.1 201 OK\r\nContent-Length: 0\r\n\r\n")];
+    let log = play(Cause::RingFull, &[&lost[..], &NEXT, &NEXT].concat());
+    let next = "complete: 200 GET /next 2 B";
+    assert_eq!(summaries(&log), ["no-request: 201 (request not seen) 0 B", next, next]);
+    // Where there is room for two, the next response may be that of the second one.
+    let lost = [(')', "GET /1 HTTP/1.1\r\nHost: x\r\nReferer: http://x/somewhere/else\r\n\r\n"), lost[1]];
+    let log = play(Cause::RingFull, &[&lost[..], &NEXT].concat());
+    assert!(log.records.iter().all(|record| record.status != Status::Complete), "{:?}", summaries(&log));
+}
+
+/// The server is ahead of its client: which of its answers was lost is not known.
+#[test]
+fn behind_a_lost_response_that_nobody_asked_for_nothing_is_paired() {
+    let ahead = |who| (who, "HTTP/1.1 201 OK\r\nContent-Length: 0\r\n\r\n");
+    for lost in [&[ahead('(')][..], &[('<', "HTTP/1.1 201 OK\r\nContent-Le"), ('(', "ngth: 0\r\n\r\n")]] {
+        let log = play(Cause::RingFull, &[&NEXT[..], lost, &NEXT, &NEXT].concat());
+        let complete = log.records.iter().filter(|record| record.status == Status::Complete).count();
+        assert_eq!(complete, 1, "{:?}", summaries(&log));
+    }
+}
+
 #[test]
 fn a_lost_response_leaves_its_request_alone() {
     let events =
