@@ -11,6 +11,8 @@ mod detect;
 mod reader;
 pub mod stream;
 #[cfg(test)]
+mod switch_tests;
+#[cfg(test)]
 mod tests;
 mod trial;
 

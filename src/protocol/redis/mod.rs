@@ -423,6 +423,9 @@ impl Redis {
             Then::Switched(name) => {
                 out.skip(direction, range, Cause::Unsupported, format_args!("{name}"));
             }
+            Then::Undeclared(next) => {
+                out.skip(direction, range, Cause::Unsupported, format_args!("{}", next.why));
+            }
         }
         rest
     }
