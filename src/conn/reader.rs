@@ -8,9 +8,7 @@ use super::detect::{Detector, Explained, Kept, Matching};
 use super::trial::{Said, Standing, Trial, say};
 use super::{Entry, Info, Observer};
 use crate::event::{Cause, Direction, Range, Timestamp};
-use crate::protocol::{
-    self, AfterGap, End, Gap, Input, Output, Parser, Protocol, Resync, Then, Verdict,
-};
+use crate::protocol::{self, AfterGap, End, Gap, Input, Output, Parser, Protocol, Resync, Then, Verdict};
 use crate::record::Record;
 use std::fmt;
 

@@ -177,7 +177,14 @@ fn what_goes_through_a_tunnel_is_known_by_its_content() {
     assert_eq!(seen.lines(), [TUNNEL, "http1: 200 GET /in 2 B", "http1: 200 GET /in 2 B"]);
 
     // A proxy behind a proxy.
-    let seen = run(&[Sent(CONNECT), Received(CONNECTED), Sent(CONNECT), Received(CONNECTED), Sent(GET), Received(OK)]);
+    let seen = run(&[
+        Sent(CONNECT),
+        Received(CONNECTED),
+        Sent(CONNECT),
+        Received(CONNECTED),
+        Sent(GET),
+        Received(OK),
+    ]);
     assert_eq!(seen.lines(), [TUNNEL, TUNNEL, "http1: 200 GET /in 2 B"]);
 
     let seen = run(&[
@@ -230,7 +237,8 @@ fn frame(from_client: bool, text: &str) -> Vec<u8> {
 }
 
 const UPGRADE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+const SWITCHING: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
 
 #[test]
 fn frames_behind_a_lost_101_are_websocket_with_unknown_extensions() {
@@ -265,8 +273,7 @@ fn a_gap_that_reaches_into_frames_leads_to_websocket_too() {
     let (ask, answer) = (frame(true, "question"), frame(false, "an answer of the server"));
     let server = [SWITCHING, &answer[..], &answer[..]].concat();
     let gap = SWITCHING.len() + 9;
-    let seen =
-        run_cut(&[Sent(UPGRADE), LostReceived(gap), Sent(&ask), Received(&server[gap..])], usize::MAX);
+    let seen = run_cut(&[Sent(UPGRADE), LostReceived(gap), Sent(&ask), Received(&server[gap..])], usize::MAX);
     let lines = seen.lines();
     assert_eq!(lines.iter().filter(|line| line.starts_with("websocket: ")).count(), 2, "{lines:?}");
     assert_eq!(seen.skipped.len(), 1, "the rest of the first answer: {:?}", seen.skipped);
@@ -285,7 +292,8 @@ fn an_upgrade_to_tls_goes_on_with_its_handshake() {
     let hellos = hellos();
     let ask = b"OPTIONS * HTTP/1.1\r\nHost: x\r\nUpgrade: TLS/1.0\r\nConnection: Upgrade\r\n\r\n";
     // RFC 2817, section 3.3.
-    let yes = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: TLS/1.0, HTTP/1.1\r\nConnection: Upgrade\r\n\r\n";
+    let yes =
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: TLS/1.0, HTTP/1.1\r\nConnection: Upgrade\r\n\r\n";
     for answer in [Received(yes), LostReceived(yes.len())] {
         let seen = run(&with_tls(vec![Sent(ask), answer], &hellos));
         assert!(seen.lines()[0].contains("OPTIONS *"), "{:?}", seen.lines());

@@ -47,7 +47,6 @@ impl Http1 {
             _ => AfterGap::Resync,
         }
     }
-
 }
 
 /// What comes after the answer that ends HTTP. `asked` is its request.

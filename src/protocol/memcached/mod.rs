@@ -16,6 +16,7 @@ mod command;
 mod detect;
 mod meta;
 mod pairing;
+mod quiet;
 mod reply;
 mod request;
 #[cfg(test)]
