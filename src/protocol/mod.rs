@@ -348,10 +348,16 @@ pub trait Parser {
     /// [`Parser::feed`] of `direction` has to go on without.
     fn unblock(&mut self, direction: Direction);
 
-    /// Takes a datagram that the protocol recognised ([`Protocol::datagrams`]); accounts for it by one [`Output::frame`]
-    /// of its range, or by [`Output::skip`] of what was captured of it. A parser gets datagrams or streams, never both.
+    /// Takes a datagram that the protocol recognised ([`Protocol::datagrams`]); accounts for its range
+    /// by [`Output::frame`], or by [`Output::skip`] of what was captured of it, at once or when what it is a part of has come. A parser gets datagrams or streams, never both.
     fn datagram(&mut self, datagram: Datagram<'_>, out: &mut dyn Output) {
         datagram.refuse(out);
+    }
+
+    /// Whether a datagram continues what this parser was given before, so that it needs no judgement by itself.
+    fn continues(&self, datagram: &Datagram<'_>) -> bool {
+        let _ = datagram;
+        false
     }
 
     /// The connection or the trace ended, both directions are finished: what still waits for its other
