@@ -12,10 +12,11 @@ use common::python::python;
 use common::trace::require_bpf;
 use common::watcher::Watcher;
 use serde_json::{Value, json};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// The server, ended with the test.
 struct Memcached {
@@ -278,6 +279,70 @@ fn over_a_unix_socket_it_is_the_same() {
     check_complete(&all);
     assert!(all.iter().all(|one| one["transport"] == "unix-stream"), "{all:?}");
     assert_eq!(said(&all), SAID);
+}
+
+/// One request in a datagram, and the text of its answer, put together.
+fn asked_by_datagram(socket: &UdpSocket, id: u16, text: &[u8]) -> Option<(u16, Vec<u8>)> {
+    let head = [id.to_be_bytes(), [0, 0], [0, 1], [0, 0]].concat();
+    socket.send(&[&head[..], text].concat()).ok()?;
+    let (mut parts, mut total) = (std::collections::BTreeMap::new(), 1);
+    while parts.len() < usize::from(total) {
+        let mut buffer = [0; 2048];
+        let length = socket.recv(&mut buffer).ok()?;
+        let number = |at: usize| u16::from_be_bytes([buffer[at], buffer[at + 1]]);
+        assert_eq!((number(0), number(6)), (id, 0), "its request id, and zero");
+        total = number(4);
+        parts.insert(number(2), buffer[8..length].to_vec());
+    }
+    Some((total, parts.into_values().flatten().collect()))
+}
+
+#[test]
+fn datagrams_are_understood_three_ways() {
+    if !require_bpf() {
+        return;
+    }
+    let port = free_port();
+    let server = Memcached::start(&["-l", "127.0.0.1", "-p", "0", "-U", &port.to_string()]);
+    let connect = || {
+        let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a socket");
+        socket.connect(("127.0.0.1", port)).expect("an address");
+        socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+        socket
+    };
+    eventually("the server answers", || asked_by_datagram(&connect(), 0, b"version\r\n").is_some());
+    let big = "0123456789".repeat(500);
+    let (seen, datagrams) = Observed::run(server.child.0.id(), port, || {
+        let socket = connect();
+        let ask = |id, text: &str| asked_by_datagram(&socket, id, text.as_bytes()).expect("an answer");
+        let quiet = [&[0, 1, 0, 0, 0, 1, 0, 0], &b"set n 0 0 1 noreply\r\n5\r\n"[..]].concat();
+        socket.send(&quiet).expect("sent");
+        assert_eq!(ask(2, &format!("set big 0 0 {}\r\n{big}\r\n", big.len())).1, b"STORED\r\n");
+        let (datagrams, text) = ask(3, "get big\r\n");
+        assert_eq!(text, format!("VALUE big 0 5000\r\n{big}\r\nEND\r\n").into_bytes());
+        assert_eq!(ask(4, "incr n 2\r\n").1, b"7\r\n");
+        assert_eq!(ask(5, "mg none v\r\n").1, b"EN\r\n");
+        drop(server);
+        datagrams
+    });
+    assert!(datagrams > 1, "an answer of several datagrams");
+    let all: Vec<&Value> = seen.live.iter().collect();
+    check_complete(&all);
+    let expected = [
+        "set n 1 bytes noreply",
+        "set big 5000 bytes -> STORED",
+        "get big -> hit, 5000 bytes",
+        "incr n 2 -> 7",
+        "mg none v -> EN",
+    ];
+    for records in [&seen.live, &records_of(&seen.recording), &records_of(&seen.capture)] {
+        let all: Vec<&Value> = records.iter().collect();
+        check_complete(&all);
+        assert_eq!(said(&all), expected);
+        let get = all.iter().find(|one| one["request"]["key"] == "big" && one["request"]["command"] == "get");
+        assert_eq!(get.expect("the get")["response"]["datagrams"], json!(datagrams));
+        assert_eq!(get.expect("the get")["response"]["request_id"], json!(3));
+    }
 }
 
 #[test]

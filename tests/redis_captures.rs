@@ -34,7 +34,9 @@ fn is_whole(message: &&Message) -> bool {
 }
 
 fn count(records: &[&Record]) -> Counts {
-    let requests = records.iter().filter_map(|record| record.request.as_ref()).filter(is_whole);
+    // Blank lines and empty arrays are records without a command.
+    let is_command = |message: &&Message| is_whole(message) && field(message, "command").is_some();
+    let requests = records.iter().filter_map(|record| record.request.as_ref()).filter(is_command);
     let (inline, arrays): (Vec<&Message>, Vec<&Message>) =
         requests.partition(|message| field(message, "inline").is_some());
     let replies = records.iter().filter_map(|record| record.response.as_ref()).filter(is_whole);

@@ -45,8 +45,11 @@ impl Datagrams {
         }
     }
 
-    /// The protocol that is surest of it.
+    /// The protocol that knows it from before, or is surest of it.
     fn judge(&self, datagram: &Datagram<'_>) -> Option<&'static Protocol> {
+        if let Some((protocol, _)) = self.parsers.iter().find(|(_, parser)| parser.continues(datagram)) {
+            return Some(protocol);
+        }
         let verdicts = self.options.protocols.iter().filter_map(|&protocol| {
             match protocol.datagrams.map(|judge| judge(datagram)) {
                 Some(Verdict::Match(confidence)) => Some((protocol, confidence)),

@@ -4,7 +4,7 @@
 //! it came, gaps included.
 
 use crate::event::{Cause, Direction, Range, Role, Timestamp};
-use crate::protocol::{End, Protocol, Sample, Verdict};
+use crate::protocol::{Agreement, End, Options, Protocol, Resync, Sample, Verdict};
 use std::fmt;
 
 /// How many bytes of a connection are kept while no protocol recognises them.
@@ -23,6 +23,15 @@ pub enum Kept {
     Finish(Direction, u64, End, Timestamp),
 }
 
+/// What came before on a connection that goes on with something else.
+#[derive(Clone)]
+pub struct Inherited {
+    /// What both were about to speak, if one agreed to what the other offered.
+    pub offered: Option<&'static Protocol>,
+    /// For the parser of that.
+    pub agreement: Option<Agreement>,
+}
+
 /// The state of a connection without a protocol.
 pub struct Detector {
     protocols: &'static [&'static Protocol],
@@ -37,6 +46,7 @@ pub struct Detector {
     refuted: Vec<&'static str>,
     /// How many bytes each direction must have before the protocols are asked again.
     due: [usize; 2],
+    inherited: Option<Inherited>,
 }
 
 impl Detector {
@@ -53,7 +63,20 @@ impl Detector {
             given_up: false,
             refuted: Vec::new(),
             due: [1; 2],
+            inherited: None,
         }
+    }
+
+    /// Likewise where another protocol ended.
+    pub fn after(self, inherited: Inherited) -> Detector {
+        Detector { inherited: Some(inherited), ..self }
+    }
+
+    /// What a parser of `protocol` should know of what came before.
+    pub fn agreement(&self, protocol: &Protocol) -> Option<Agreement> {
+        let inherited = self.inherited.as_ref()?;
+        let is_offered = inherited.offered.is_some_and(|offered| offered.name == protocol.name);
+        inherited.agreement.clone().filter(|_| is_offered)
     }
 
     /// Whether each direction's kept bytes begin with its first byte.
@@ -158,9 +181,26 @@ impl Detector {
         let sample = Sample { data, from_start: self.from_start, role: self.role };
         let judge = |protocol: &Protocol| match self.refuted.contains(&protocol.name) {
             true => Verdict::No("its first messages did not follow it"),
-            false => (protocol.detect)(&sample),
+            false => (protocol.detect)(&sample).or_better(self.follows_offer(protocol, &data)),
         };
         self.protocols.iter().map(|&protocol| (protocol, judge(protocol))).collect()
+    }
+
+    /// What was offered needs less evidence: a message of it where the answer would be followed by one.
+    fn follows_offer(&self, protocol: &Protocol, data: &[&[u8]; 2]) -> Verdict {
+        let offered = self.inherited.as_ref().and_then(|inherited| inherited.offered);
+        if offered.is_none_or(|offered| offered.name != protocol.name) {
+            return Verdict::No("it was not offered");
+        }
+        let begins = |direction: Direction| {
+            let data = data[direction.index()];
+            let mut parser = (protocol.parser)(Options { role: self.role, ..Options::default() });
+            !data.is_empty() && parser.resync(direction, data, true) == Resync::Found(0)
+        };
+        match Direction::BOTH.into_iter().any(begins) {
+            true => Verdict::Match(SURE),
+            false => Verdict::Maybe("a message of what was offered"),
+        }
     }
 
     /// The decision that the verdicts allow now; at the end of the connection (`last`) any match counts.

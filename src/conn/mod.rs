@@ -12,6 +12,8 @@ mod losses;
 mod reader;
 pub mod stream;
 #[cfg(test)]
+mod switch_tests;
+#[cfg(test)]
 mod tests;
 mod trial;
 

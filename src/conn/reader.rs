@@ -1,14 +1,15 @@
 //! Drives the parser of one connection: offers bytes, keeps what was not taken, carries it over gaps,
-//! lets it search the next boundary, and makes one direction wait for the other.
+//! lets it search the next boundary, and makes one direction wait for the other. What happens where both directions begin
+//! to speak something else is told by [`switch`].
+
+mod switch;
 
 use super::detect::{Detector, Explained, Kept, Matching};
 use super::losses::Losses;
 use super::trial::{Said, Standing, Trial, say};
 use super::{Entry, Info, Observer};
 use crate::event::{Cause, Direction, Range, Timestamp};
-use crate::protocol::{
-    self, AfterGap, Agreement, End, Gap, Input, Output, Parser, Protocol, Resync, Then, Verdict, successor,
-};
+use crate::protocol::{self, AfterGap, End, Gap, Input, Output, Parser, Protocol, Resync, Then, Verdict};
 use crate::record::Record;
 use std::fmt;
 
@@ -183,6 +184,23 @@ impl Reader {
 
     /// The connection, or the trace, is over.
     pub fn close(&mut self, end: End, cx: &mut Context<'_>) {
+        // No more evidence comes.
+        self.decide_last(cx);
+        for direction in Direction::BOTH {
+            self.unblock(direction, cx);
+        }
+        // What was read last may have been the answer behind which something else begins.
+        self.decide_last(cx);
+        for direction in Direction::BOTH {
+            self.take_finish(direction, end, cx);
+        }
+        if let State::Parsing(parser) = &mut self.state {
+            parser.close(end, cx.time, cx);
+        }
+    }
+
+    /// Decides by what there is.
+    fn decide_last(&mut self, cx: &mut Context<'_>) {
         if let State::Detecting(detector) = &mut self.state {
             let verdicts = detector.verdicts();
             match detector.choose(&verdicts, true) {
@@ -190,17 +208,7 @@ impl Reader {
                 None => skip_unknown(detector, &verdicts, cx),
             }
         }
-        // No more evidence comes.
         self.confirm(cx);
-        for direction in Direction::BOTH {
-            self.unblock(direction, cx);
-        }
-        for direction in Direction::BOTH {
-            self.take_finish(direction, end, cx);
-        }
-        if let State::Parsing(parser) = &mut self.state {
-            parser.close(end, cx.time, cx);
-        }
     }
 
     /// Does `action`, and holds back what it says while the protocol is on trial; then decides how that goes on.
@@ -239,7 +247,9 @@ impl Reader {
     /// The guess stands, for good.
     fn confirm(&mut self, cx: &mut Context<'_>) {
         if let Some(trial) = self.trial.take() {
+            let held = cx.held.take();
             say(trial.said, cx);
+            say(held.unwrap_or_default(), cx);
         }
     }
 
@@ -272,7 +282,7 @@ impl Reader {
         let gap = Gap { direction, range, unread: shown, cause, time: cx.time };
         let after = parser.gap(gap, cx);
         lane.offset = range.to;
-        if after == AfterGap::Resync && !lane.resyncing {
+        if after != AfterGap::Continue && !lane.resyncing {
             lane.resyncing = true;
             cx.trace(
                 1,
@@ -280,7 +290,11 @@ impl Reader {
                 format_args!("{} searches the next message from {}", direction.name(), range.to),
             );
         }
-        self.unblock(direction.reverse(), cx);
+        match after {
+            AfterGap::Continue | AfterGap::Resync => self.unblock(direction.reverse(), cx),
+            AfterGap::Switched(name) => self.switch(direction, name, cx),
+            AfterGap::Undeclared(next) => self.look_again(direction, next, &[], cx),
+        }
     }
 
     fn take_finish(&mut self, direction: Direction, end: End, cx: &mut Context<'_>) {
@@ -329,6 +343,12 @@ impl Reader {
             return;
         }
         detector.add(direction, offset, data, cx.time);
+        self.consider(cx);
+    }
+
+    /// Decides on a protocol if what is kept allows it.
+    fn consider(&mut self, cx: &mut Context<'_>) {
+        let State::Detecting(detector) = &mut self.state else { return };
         if !detector.is_due() {
             return;
         }
@@ -351,7 +371,12 @@ impl Reader {
     ) {
         cx.info.protocol = Some(protocol.name);
         cx.trace(1, "protocol", format_args!("{}: {}", protocol.name, Matching(verdicts)));
-        let parser = self.parser(protocol, cx);
+        let mut parser = self.parser(protocol, cx);
+        if let State::Detecting(detector) = &self.state
+            && let Some(agreement) = detector.agreement(protocol)
+        {
+            parser.take_over(agreement);
+        }
         let State::Detecting(mut detector) = std::mem::replace(&mut self.state, State::Parsing(parser))
         else {
             return;
@@ -481,7 +506,10 @@ impl Reader {
         let mut unread = std::mem::take(&mut self.lanes[direction.index()].unread);
         let taken = self.run(direction, &unread, false, cx);
         unread.drain(..taken);
-        self.lanes[direction.index()].unread = unread;
+        // Where what follows was found to be another protocol, its parser may have left some already.
+        let lane = &mut self.lanes[direction.index()];
+        unread.append(&mut lane.unread);
+        lane.unread = unread;
     }
 
     /// Feeds the parser until it is stuck. Returns how many bytes it got rid of.
@@ -499,7 +527,11 @@ impl Reader {
                     cx.account(direction, Entry::Skipped(range, Cause::Unsupported, format_args!("{name}")));
                     return data.len();
                 }
-                State::Detecting(_) => return at,
+                State::Detecting(_) => {
+                    let offset = self.lanes[direction.index()].offset;
+                    self.detect(direction, offset, rest, cx);
+                    return data.len();
+                }
             };
             let lane = &mut self.lanes[direction.index()];
             if lane.resyncing {
@@ -554,51 +586,13 @@ impl Reader {
                     self.switch(direction, name, cx);
                     unblocked = false;
                 }
+                Then::Undeclared(next) => {
+                    self.look_again(direction, next, &data[at..], cx);
+                    return data.len();
+                }
             }
         }
         at
-    }
-
-    /// From now on both directions speak something else; what the other one holds unread is part of it.
-    fn switch(&mut self, direction: Direction, name: String, cx: &mut Context<'_>) {
-        let other = direction.reverse();
-        let mut agreement = None;
-        if let State::Parsing(parser) = &mut self.state {
-            agreement = parser.hand_over();
-            parser.close(End::Finished, cx.time, cx);
-        }
-        self.state = match successor(&name, self.options.protocols) {
-            Some(protocol) => State::Parsing(self.go_on(protocol, agreement, cx)),
-            None => State::Switched(name),
-        };
-        self.lanes[other.index()].blocked = None;
-        self.resume(other, cx);
-    }
-
-    /// The parser of a protocol that begins in the middle of the connection.
-    fn go_on(
-        &mut self,
-        protocol: &'static Protocol,
-        agreement: Option<Agreement>,
-        cx: &mut Context<'_>,
-    ) -> Box<dyn Parser + Send> {
-        cx.info.protocol = Some(protocol.name);
-        cx.info.protocol_from = self.lanes.each_ref().map(|lane| lane.offset);
-        let mut parser = self.parser(protocol, cx);
-        if let Some(agreement) = agreement {
-            parser.take_over(agreement);
-        }
-        for direction in Direction::BOTH {
-            let lane = &self.lanes[direction.index()];
-            let rest = Input { direction, offset: lane.offset, time: cx.time, data: &[] };
-            if lane.resyncing {
-                parser.begin_inside(direction);
-            }
-            if lane.finished {
-                parser.finish(rest, End::Finished, cx);
-            }
-        }
-        parser
     }
 
     fn parser(&self, protocol: &Protocol, cx: &Context<'_>) -> Box<dyn Parser + Send> {

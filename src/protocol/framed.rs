@@ -39,6 +39,12 @@ pub trait Framed {
         datagram.refuse(out);
     }
 
+    /// See [`Parser::continues`].
+    fn continues(&self, datagram: &Datagram<'_>) -> bool {
+        let _ = datagram;
+        false
+    }
+
     /// See [`Parser::begin_inside`].
     fn begin_inside(&mut self, direction: Direction) {
         let _ = direction;
@@ -382,6 +388,10 @@ impl<P: Framed> Parser for Driver<P> {
 
     fn take_over(&mut self, agreement: Agreement) {
         self.protocol.take_over(agreement);
+    }
+
+    fn continues(&self, datagram: &Datagram<'_>) -> bool {
+        self.protocol.continues(datagram)
     }
 
     fn datagram(&mut self, datagram: Datagram<'_>, out: &mut dyn Output) {

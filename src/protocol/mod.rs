@@ -46,8 +46,10 @@ protocols! { amqp cql dns http1 http2 kafka memcached mongodb mqtt mux mysql nat
 const UPGRADES: [(&str, &str); 3] =
     [("h2c", http2::PROTOCOL.name), ("TLS", tls::PROTOCOL.name), ("websocket", websocket::PROTOCOL.name)];
 
-/// The protocol of `known` that goes on after a switch to `name`.
+/// The protocol of `known` that goes on after a switch to `name`, which may say a version (`TLS/1.0`, RFC 2817) and what
+/// is spoken inside (`TLS/1.0, HTTP/1.1`).
 pub fn successor(name: &str, known: &[&'static Protocol]) -> Option<&'static Protocol> {
+    let name = name.split([',', '/']).next().unwrap_or_default().trim();
     let (_, protocol) = UPGRADES.iter().find(|(token, _)| token.eq_ignore_ascii_case(name))?;
     known.iter().copied().find(|one| one.name == *protocol)
 }
@@ -60,10 +62,22 @@ pub fn named(name: &str) -> Option<&'static Protocol> {
 /// The exchange in which both ends agreed to speak something else.
 #[derive(Clone, Debug)]
 pub struct Agreement {
+    /// The direction in which the side sends that asked for it.
+    pub client: Direction,
     /// The request that asked for it, where that was seen.
     pub asked: Option<Message>,
-    /// The answer that agreed, with what it set out for the time after it.
-    pub answer: Message,
+    /// The answer that agreed, with what it set out for the time after it; absent where it was lost, and with causes where
+    /// a part of it was.
+    pub answer: Option<Message>,
+}
+
+/// What both directions speak from some byte on, where only its content can tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Undeclared {
+    /// What one side offered to speak, where it did and nobody saw the other agree. It may have refused.
+    pub offered: Option<String>,
+    /// Why nothing else tells, in words for the trace.
+    pub why: &'static str,
 }
 
 /// One row of the table of protocols.
@@ -243,15 +257,21 @@ pub enum Then {
     /// goes on ([`successor`]), with what [`Parser::hand_over`] gives; without one all later bytes are marked
     /// [`Cause::Unsupported`].
     Switched(String),
+    /// Likewise, but nobody names what it is: a tunnel. It is looked for as at the beginning of a connection.
+    Undeclared(Undeclared),
 }
 
 /// What a gap does to the parser.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AfterGap {
     /// The gap lies inside a part of known length (or of no interest): the byte after it can be read.
     Continue,
     /// The next boundary has to be searched with [`Parser::resync`].
     Resync,
+    /// As [`Then::Switched`]: the gap is among the words that agreed on it, and may reach into what follows.
+    Switched(String),
+    /// As [`Then::Undeclared`]: the gap is where the words were that would tell.
+    Undeclared(Undeclared),
 }
 
 /// Answer of [`Parser::resync`].
@@ -314,7 +334,7 @@ pub trait Parser {
     /// Called once per direction, at the latest before [`Parser::close`].
     fn finish(&mut self, rest: Input<'_>, end: End, out: &mut dyn Output);
 
-    /// What the parser that goes on after [`Then::Switched`] should know.
+    /// What the parser that goes on after [`Then::Switched`] or [`Then::Undeclared`] should know.
     fn hand_over(&mut self) -> Option<Agreement> {
         None
     }
@@ -328,10 +348,16 @@ pub trait Parser {
     /// [`Parser::feed`] of `direction` has to go on without.
     fn unblock(&mut self, direction: Direction);
 
-    /// Takes a datagram that the protocol recognised ([`Protocol::datagrams`]); accounts for it by one [`Output::frame`]
-    /// of its range, or by [`Output::skip`] of what was captured of it. A parser gets datagrams or streams, never both.
+    /// Takes a datagram that the protocol recognised ([`Protocol::datagrams`]); accounts for its range
+    /// by [`Output::frame`], or by [`Output::skip`] of what was captured of it, at once or when what it is a part of has come. A parser gets datagrams or streams, never both.
     fn datagram(&mut self, datagram: Datagram<'_>, out: &mut dyn Output) {
         datagram.refuse(out);
+    }
+
+    /// Whether a datagram continues what this parser was given before, so that it needs no judgement by itself.
+    fn continues(&self, datagram: &Datagram<'_>) -> bool {
+        let _ = datagram;
+        false
     }
 
     /// The connection or the trace ended, both directions are finished: what still waits for its other

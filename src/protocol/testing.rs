@@ -227,8 +227,11 @@ impl Driver {
                     lane.resyncing = true;
                     self.skip(direction, length, Cause::ParseError, &reason);
                 }
-                Then::Switched(name) => {
-                    self.out.switched = Some(name);
+                Then::Switched(_) | Then::Undeclared(_) => {
+                    self.out.switched = Some(match progress.then {
+                        Then::Switched(name) => name,
+                        _ => "undeclared".to_owned(),
+                    });
                     self.run(direction.reverse(), false);
                 }
             }
@@ -280,7 +283,15 @@ impl Driver {
         let after = self.parser.gap(gap, &mut self.out);
         let lane = &mut self.lanes[direction.index()];
         lane.offset = range.to;
-        lane.resyncing |= after == AfterGap::Resync;
+        match after {
+            AfterGap::Continue => {}
+            AfterGap::Resync => lane.resyncing = true,
+            AfterGap::Switched(name) => self.out.switched = Some(name),
+            AfterGap::Undeclared(_) => self.out.switched = Some("undeclared".to_owned()),
+        }
+        if self.out.switched.is_some() {
+            self.run(direction.reverse(), false);
+        }
         self.unblock(direction.reverse());
     }
 

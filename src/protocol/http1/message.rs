@@ -53,7 +53,16 @@ pub(super) struct Draft {
     trailers: Vec<(Value, Value)>,
     causes: Vec<Cause>,
     truncated: bool,
-    switches_to: Option<String>,
+    switches_to: Option<Next>,
+}
+
+/// What both directions speak after an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Whatever the client wants to say through a tunnel.
+    Tunnel,
+    /// What the server names, first of what it may name, or what it does not name.
+    Upgrade(Option<String>),
 }
 
 /// A draft, or one with the reason why nobody can tell where it ends.
@@ -89,7 +98,7 @@ impl Draft {
         // RFC 9112, section 6.3, items 1 and 2.
         let bodyless = interim.asked.head || tunnel || matches!(status, 101 | 204 | 304);
         let extent = if bodyless { Ok(Extent::Length(0)) } else { extent(head.framing) };
-        let upgrade = head.upgrade.map(|name| String::from_utf8_lossy(name).into_owned());
+        let upgrade = head.upgrade.map(|name| String::from_utf8_lossy(name).trim().to_owned());
         let mut draft =
             Draft::new(head, interim.id, interim.start, started, extent, interim.statuses, options);
         if let (Ok(draft), Some(cause)) = (&mut draft, hit) {
@@ -97,8 +106,8 @@ impl Draft {
         }
         if let (Ok(draft), true) = (&mut draft, tunnel || status == 101) {
             draft.switches_to = match tunnel {
-                true => Some("a tunnel (CONNECT)".to_string()),
-                false => Some(upgrade.unwrap_or_else(|| "an unnamed protocol".to_string())),
+                true => Some(Next::Tunnel),
+                false => Some(Next::Upgrade(upgrade)),
             };
         }
         draft
@@ -200,15 +209,18 @@ impl Draft {
         pairing::add(&mut self.causes, cause);
     }
 
-    /// The message ends within its head: nothing is known of a body.
+    /// The message ends within its head: nothing is known of a body. Its status line is there, and tells whether it is the
+    /// last one.
     pub(super) fn cut(&mut self, cause: Cause) {
+        let switches_to = self.switches_to.take();
         self.truncate(cause);
+        self.switches_to = switches_to;
         self.extent = Extent::Length(0);
         self.body = Body::new(&[], 0);
     }
 
     /// What both directions speak after this message, if it is whole and says so.
-    pub(super) fn switches_to(&self) -> Option<String> {
+    pub(super) fn switches_to(&self) -> Option<Next> {
         self.switches_to.clone()
     }
 
@@ -263,4 +275,15 @@ fn extent(framing: Framing) -> Result<Extent, &'static str> {
         Framing::Chunked => Ok(Extent::ChunkSize),
         Framing::Faulty(reason) => Err(reason),
     }
+}
+
+/// The first value of a header.
+pub(super) fn header(message: &Message, name: &str) -> Option<String> {
+    let Some(Value::Map(headers)) = message.field("headers") else { return None };
+    headers.iter().find_map(|pair| match pair {
+        (Value::Bytes(known), Value::Bytes(value)) if known.eq_ignore_ascii_case(name.as_bytes()) => {
+            Some(String::from_utf8_lossy(value).trim().to_owned())
+        }
+        _ => None,
+    })
 }

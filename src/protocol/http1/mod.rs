@@ -1,7 +1,8 @@
 //! HTTP/1.0 and HTTP/1.1 (RFC 9110, RFC 9112): from bytes to request/response records.
 //!
 //! This file leads one connection through its messages. What start lines, heads and bodies look like
-//! is told by [`start_line`], [`head`] and [`body`]; which response answers which request by [`pairing`].
+//! is told by [`start_line`], [`head`] and [`body`]; which response answers which request by [`pairing`]; what comes after
+//! HTTP by [`switch`].
 //!
 //! Left out: HTTP/0.9, whose messages have nothing to be recognised by. A `br` or `zstd` body is shown as
 //! it is and marked [`Cause::Unsupported`].
@@ -14,6 +15,7 @@ pub(super) mod head;
 mod message;
 pub(super) mod pairing;
 mod start_line;
+mod switch;
 #[cfg(test)]
 mod tests;
 
@@ -74,8 +76,8 @@ struct Http1 {
     order: u64,
     /// When the newest bytes came, or the newest gap was known.
     now: Timestamp,
-    /// What both directions speak since an upgrade.
-    switched: Option<String>,
+    /// What both directions speak since an upgrade, or a tunnel.
+    switched: Option<Then>,
     /// The exchange that agreed on it.
     agreement: Option<Agreement>,
 }
@@ -199,8 +201,9 @@ impl Parser for Http1 {
             Cause::Snaplen | Cause::WireSnaplen | Cause::IovecLimit | Cause::UserMemoryFault => Lost::Tail,
             _ => Lost::Messages,
         };
+        let held = self.held_for(gap.direction);
         self.lose(gap.direction, Loss { cause: gap.cause, first_hit, lost }, out);
-        AfterGap::Resync
+        self.after_gap(held, out)
     }
 
     fn begin_inside(&mut self, direction: Direction) {
@@ -284,8 +287,8 @@ impl Http1 {
 
     /// Takes one part: a head or a part of a body.
     fn step(&mut self, input: Input<'_>, out: &mut dyn Output) -> Step {
-        if let Some(name) = &self.switched {
-            return Step::stop(Then::Switched(name.clone()));
+        if let Some(then) = &self.switched {
+            return Step::stop(then.clone());
         }
         let step = match std::mem::take(&mut self.side(input.direction).state) {
             State::Head => self.step_head(input, out),
@@ -464,7 +467,7 @@ impl Http1 {
             }
             Advance::Whole(taken) | Advance::Taken(taken) => {
                 self.end_message(input.direction, draft, input.offset + taken as u64, out);
-                Step { taken, then: self.switched.clone().map(Then::Switched) }
+                Step { taken, then: self.switched.clone() }
             }
         }
     }
@@ -497,10 +500,8 @@ impl Http1 {
         let switches_to = draft.switches_to();
         let (is_request, id) = (draft.is_request, draft.id);
         let half = draft.into_half(direction, to, ended);
-        if switches_to.is_some() {
-            let asked = id.and_then(|id| self.pairing.request(id)).cloned();
-            self.agreement = Some(Agreement { asked, answer: half.message.clone() });
-            self.switched = switches_to;
+        if let Some(next) = switches_to {
+            self.switch(next, id, &half.message);
         }
         match id {
             Some(id) if is_request => self.pairing.end_request(id, half, out),

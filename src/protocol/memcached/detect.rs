@@ -107,6 +107,18 @@ pub fn is_binary(data: &[u8]) -> bool {
     [false, true].iter().any(|&answer| matches!(binary::chain(data, answer), binary::Chain::Headers(_)))
 }
 
+/// Whether commands begin here that a server knows, with nothing else behind them.
+pub fn begins_commands(data: &[u8]) -> bool {
+    let asked = commands(data);
+    !asked.broken && asked.found.first().is_some_and(|&(verb, _)| verb != Verb::Unknown)
+}
+
+/// Whether answers begin here; `all`: and nothing else is behind them.
+pub fn begins_answers(data: &[u8], all: bool) -> bool {
+    let replies = answers(data);
+    !replies.found.is_empty() && !(all && replies.broken)
+}
+
 fn judge<T>(chain: &Chain<T>, at_event: bool) -> Judgement {
     if chain.broken {
         return Judgement::No;

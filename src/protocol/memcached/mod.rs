@@ -2,13 +2,13 @@
 //! (<https://github.com/memcached/memcached/blob/master/doc/protocol.txt>).
 //!
 //! This file leads one connection through its messages; [`command`] and [`answer`] read lines, [`meta`] knows flags,
-//! [`request`] and [`reply`] say what messages mean, [`pairing`] finds out what belongs together, [`detect`] knows the
-//! protocol by its content.
+//! [`request`] and [`reply`] say what messages mean, [`pairing`] and [`quiet`] find out what belongs together, [`detect`]
+//! knows the protocol by its content, [`udp`] puts datagrams together.
 //!
 //! A frame is one command with its data block; or one line of an answer with its data block. An answer is one line, or
 //! items or a list up to the line that ends them.
 //!
-//! Left out: the deprecated binary protocol, which is named ([`binary`]), and datagrams.
+//! Left out: the deprecated binary protocol, which is named ([`binary`]).
 
 mod answer;
 mod binary;
@@ -16,15 +16,17 @@ mod command;
 mod detect;
 mod meta;
 mod pairing;
+mod quiet;
 mod reply;
 mod request;
 #[cfg(test)]
 mod tests;
+mod udp;
 
 use super::endpoint;
 use super::exchange;
 use super::framed::{Driver, Frame, Framed, Head};
-use super::{End, Endpoint, Input, Options, Output, Parser, Protocol, Resync};
+use super::{Datagram, End, Endpoint, Input, Options, Output, Parser, Protocol, Resync};
 use crate::event::{Cause, Direction, Timestamp};
 use crate::record::Record;
 use answer::Code;
@@ -37,8 +39,14 @@ use request::Ask;
 const NAME: &str = "memcached";
 
 /// The table's row.
-pub static PROTOCOL: Protocol =
-    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint, keep_alives: &[] };
+pub static PROTOCOL: Protocol = Protocol {
+    name: NAME,
+    detect: detect::detect,
+    parser,
+    datagrams: Some(udp::detect),
+    endpoint,
+    keep_alives: &[],
+};
 
 /// The command; of an answer alone what it is.
 fn endpoint(record: &Record) -> Endpoint {
@@ -63,6 +71,7 @@ fn parser(options: Options) -> Box<dyn Parser + Send> {
         pairing: Pairing::default(),
         open: None,
         tails: Default::default(),
+        udp: udp::Udp::default(),
     }))
 }
 
@@ -93,6 +102,7 @@ struct Memcached {
     /// An answer whose end has not come.
     open: Option<Reply>,
     tails: [Tail; 2],
+    udp: udp::Udp,
 }
 
 impl Framed for Memcached {
@@ -142,6 +152,15 @@ impl Framed for Memcached {
         *tail = Tail { end: at + data.len() as u64, bytes };
     }
 
+    fn datagram(&mut self, datagram: Datagram<'_>, out: &mut dyn Output) {
+        let client = self.client.unwrap_or(datagram.direction);
+        self.udp.take(client, &datagram, self.options, out);
+    }
+
+    fn continues(&self, datagram: &Datagram<'_>) -> bool {
+        self.udp.continues(datagram)
+    }
+
     fn begin_inside(&mut self, _: Direction) {
         (self.in_step, self.may_authenticate) = (false, false);
     }
@@ -181,6 +200,7 @@ impl Framed for Memcached {
 
     fn close(&mut self, _: End, _: Timestamp, out: &mut dyn Output) {
         self.pairing.close(out);
+        self.udp.close(self.options, out);
     }
 }
 

@@ -4,8 +4,8 @@
 //! (quiet) have none where it would be the nominal one. So an answer belongs to the first command that it can answer, by
 //! what it is, by the opaque token, the key and the flags that it has; the quiet commands before it are known then to
 //! have been done silently. Errors name nothing: they go to a command that deserves one, else to the first that is not
-//! quiet. Where quiet commands carry neither an opaque token nor `k`, and several can have an answer, which one has it is
-//! not known: it is given to the first.
+//! quiet. Where quiet commands carry neither an opaque token nor `k`, and several can have an answer, it waits for what
+//! comes behind it ([`quiet`]). If that does not tell either, both say so.
 //!
 //! Behind lost bytes nobody can count. Then an answer is paired if it names its command by opaque token or key; and all
 //! are again, once a client that takes turns (never seen to send while a part of what it had sent was answered) begins
@@ -15,6 +15,7 @@ use super::NAME;
 use super::answer::Code;
 use super::command::Verb;
 use super::meta;
+use super::quiet::{self, HELD_MAX};
 use super::reply::Reply;
 use super::request::Ask;
 use crate::event::Cause;
@@ -35,6 +36,11 @@ pub struct Pairing {
     answering: bool,
     /// The client was seen to send meanwhile.
     overlaps: bool,
+    /// Answers that several quiet commands can have, in order; from which command on the next can belong.
+    held: Vec<Reply>,
+    held_from: usize,
+    /// The client was seen to begin anew when all was answered.
+    took_turns: bool,
     /// The answer to a command whose data block is still coming: the server refuses it by its line.
     early: Option<Reply>,
 }
@@ -54,6 +60,9 @@ impl Pairing {
             }
             exchange::unasked(NAME, early.half(None), out);
         }
+        if self.waiting.len() >= PENDING_MAX && !self.held.is_empty() {
+            self.lost_answers(Cause::Limit, out);
+        }
         if self.waiting.len() >= PENDING_MAX
             && let Some((oldest, mut half)) = self.pop_front()
         {
@@ -70,7 +79,10 @@ impl Pairing {
     /// An answer came. `sending`: a command is under way whose data block has not come to its end.
     pub fn answer(&mut self, reply: Reply, sending: bool, out: &mut dyn Output) {
         let known = self.hole.map_or(self.waiting.len(), |(before, _)| before);
-        let found = self.find(&reply, 0..known).or_else(|| {
+        if let Some(first) = self.doubtful(&reply, known) {
+            return self.hold(first, reply, known, out);
+        }
+        let found = self.find(&reply, self.held_from..known).or_else(|| {
             let behind = self.waiting.iter().skip(known).position(|(ask, _)| names(ask, &reply));
             behind.map(|at| known + at)
         });
@@ -83,6 +95,64 @@ impl Pairing {
         }
         self.answered_since = true;
         exchange::unasked(NAME, reply.half(None), out);
+    }
+
+    /// The first of several commands that an answer can belong to, where it is not known to which.
+    fn doubtful(&self, reply: &Reply, known: usize) -> Option<usize> {
+        let is_named = reply.opaque.is_some() || reply.key.is_some();
+        if is_named || reply.last.is_some_and(Code::is_error) {
+            return None;
+        }
+        let mut candidates = (self.held_from..known).filter(|&at| fits(&self.waiting[at].0, reply));
+        let (first, second) = (candidates.next()?, candidates.next());
+        let is_open = !self.held.is_empty() || self.waiting[first].0.quiet;
+        (is_open && second.is_some()).then_some(first)
+    }
+
+    /// Keeps an answer until it is known whose it is. Behind a loss nothing will tell.
+    fn hold(&mut self, first: usize, reply: Reply, known: usize, out: &mut dyn Output) {
+        self.answered_since = true;
+        if self.hole.is_some() {
+            let candidates = (first..known).filter(|&at| fits(&self.waiting[at].0, &reply)).count();
+            return ambiguous(reply, candidates, out);
+        }
+        if self.held.len() >= HELD_MAX {
+            self.lost_answers(Cause::Limit, out);
+            return ambiguous(reply, HELD_MAX, out);
+        }
+        self.held.push(reply);
+        self.held_from = first + 1;
+    }
+
+    /// The first `count` commands are done: each becomes a record, with the answer among those that were kept that can
+    /// only be its own.
+    fn finish_first(&mut self, count: usize, all_answered: bool, cause: Option<Cause>, out: &mut dyn Output) {
+        let held = std::mem::take(&mut self.held);
+        self.held_from = 0;
+        let commands: Vec<&Ask> = self.waiting.iter().take(count).map(|(ask, _)| ask).collect();
+        let assigned = quiet::assign(&commands, &held, all_answered, fits);
+        let mut held: Vec<Option<Reply>> = held.into_iter().map(Some).collect();
+        for (reply, options) in held.iter_mut().zip(&assigned.options) {
+            match options.len() {
+                1 => {}
+                0 => {
+                    reply.take().into_iter().for_each(|reply| exchange::unasked(NAME, reply.half(None), out))
+                }
+                count => reply.take().into_iter().for_each(|reply| ambiguous(reply, count, out)),
+            }
+        }
+        for at in 0..count {
+            let Some((ask, half)) = self.pop_front() else { break };
+            let answer = assigned.answer_of(at).and_then(|answer| held[answer].take());
+            match (ask.verb, answer) {
+                (_, Some(reply)) => exchange::pair(NAME, half, reply.half(Some(&ask)), out),
+                _ if assigned.is_doubtful(at) => silent(half, "unknown", out),
+                _ if ask.quiet => silent(half, if all_answered { "suppressed" } else { "none seen" }, out),
+                // It is done by then.
+                (Verb::Shutdown, _) => exchange::lone(NAME, half, true, out),
+                _ => exchange::unanswered_because(NAME, half, cause, out),
+            }
+        }
     }
 
     /// The command that an answer belongs to, among some of those that wait.
@@ -102,14 +172,7 @@ impl Pairing {
     /// Pairs an answer with a command; those before it are not answered any more.
     fn settle(&mut self, at: usize, reply: Reply, known: usize, out: &mut dyn Output) {
         let cause = self.hole.and_then(|(_, cause)| cause);
-        for _ in 0..at {
-            let Some((ask, half)) = self.pop_front() else { break };
-            if ask.quiet {
-                silent(half, "suppressed", out);
-            } else {
-                exchange::unanswered_because(NAME, half, cause, out);
-            }
-        }
+        self.finish_first(at, true, cause, out);
         if at >= known {
             self.hole = None;
         }
@@ -130,6 +193,11 @@ impl Pairing {
     /// A command begins: learns from it whether the client takes turns, and counts anew where that can be done.
     fn next_turn(&mut self, out: &mut dyn Output) {
         if self.hole.is_none() {
+            self.took_turns |= self.answered_since && self.waiting.is_empty();
+            if !self.held.is_empty() && self.took_turns && !self.overlaps {
+                out.step("turn", format_args!("all before is answered"));
+                return self.finish_first(self.waiting.len(), true, None, out);
+            }
             self.overlaps |= self.answering && self.waiting.iter().any(|(ask, _)| !ask.quiet);
             return;
         }
@@ -146,14 +214,7 @@ impl Pairing {
         if let Some(early) = self.early.take() {
             exchange::unasked(NAME, early.half(None), out);
         }
-        for (ask, half) in self.waiting.drain(..) {
-            match ask.verb {
-                _ if ask.quiet => silent(half, "none seen", out),
-                // It is done by then.
-                Verb::Shutdown => exchange::lone(NAME, half, true, out),
-                _ => exchange::unanswered_because(NAME, half, cause, out),
-            }
-        }
+        self.finish_first(self.waiting.len(), false, cause, out);
         (self.answering, self.answered_since) = (false, false);
     }
 
@@ -178,7 +239,15 @@ impl Pairing {
     }
 }
 
-/// A quiet command without an answer.
+/// An answer of which it is not known whose it is.
+fn ambiguous(reply: Reply, candidates: usize, out: &mut dyn Output) {
+    let mut half = reply.half(None);
+    let request = format!("unknown: one of {candidates} commands, some of them quiet");
+    half.message.fields.push(Field::new("request", Value::Text(request.into())));
+    exchange::unasked(NAME, half, out);
+}
+
+/// A quiet command without an answer, or without one that is known to be its own.
 fn silent(mut half: Half, answer: &'static str, out: &mut dyn Output) {
     half.message.fields.push(Field::new("answer", Value::Text(answer.into())));
     if answer == "suppressed" {

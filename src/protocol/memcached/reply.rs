@@ -4,7 +4,7 @@ use super::answer::{Code, Line};
 use super::command::Verb;
 use super::meta;
 use super::request::{self, Ask, count, decimal, letters, short, shortened};
-use crate::event::Cause;
+use crate::event::{Cause, Range};
 use crate::protocol::Options;
 use crate::protocol::exchange::Half;
 use crate::protocol::framed::Frame;
@@ -85,6 +85,19 @@ impl Reply {
     pub fn add(&mut self, line: &Line<'_>, frame: &Frame<'_>, options: Options) {
         self.half.extend(frame.range, frame.times[1], &[]);
         self.take(line, frame, options);
+    }
+
+    /// Its bytes are at these places, in order, and at no other.
+    pub fn lies_in(&mut self, places: &[Range]) {
+        let Some((&first, more)) = places.split_first() else { return };
+        let ended = self.half.message.ended;
+        (self.half.message.range, self.half.message.parts) = (first, Vec::new());
+        more.iter().for_each(|&place| self.half.extend(place, ended, &[]));
+    }
+
+    /// Has a further field, behind those of its last line.
+    pub fn note(&mut self, field: Field) {
+        self.fields.push(field);
     }
 
     /// Notes why a part of it is missing.

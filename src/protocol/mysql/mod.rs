@@ -197,6 +197,9 @@ impl Framed for Mysql {
         if at_event && sides.contains(&Side::Client) && detect::starts_login(data) == Some(true) {
             return Resync::Found(0);
         }
+        if at_event && sides.contains(&Side::Client) && self.begins_tls(data) {
+            return Resync::Found(0);
+        }
         detect::boundary(sides, data, at_event)
     }
 
@@ -252,6 +255,11 @@ impl Mysql {
         Head::Frame { length, keep: LOOK }
     }
 
+    /// True of a ClientHello where a login could be: an SSLRequest before it was lost.
+    fn begins_tls(&self, data: &[u8]) -> bool {
+        self.late && self.greeted && !self.begun && matches!(data, [0x16, 3, 0..=4, _, _, 1, ..])
+    }
+
     fn client_head(&mut self, data: &[u8], length: u64, seq: u8, kind: Option<u8>) -> Head {
         let goes_on = seq != 0 || self.pairing.goes_on_with_file(seq);
         if !self.begun && !self.late {
@@ -267,7 +275,7 @@ impl Mysql {
             }
         }
         // The request to encrypt can be among what was lost: a ClientHello follows it.
-        if self.late && self.greeted && !self.begun && matches!(data, [0x16, 3, 0..=4, _, _, 1, ..]) {
+        if self.begins_tls(data) {
             return self.switch("TLS");
         }
         if goes_on {

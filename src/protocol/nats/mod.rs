@@ -58,6 +58,7 @@ fn parser(options: Options) -> Box<dyn Parser + Send> {
         pings: [Pending::new(NAME), Pending::new(NAME)],
         confirmed: Pending::new(NAME),
         greeted: false,
+        spoken: false,
     }))
 }
 
@@ -74,8 +75,10 @@ struct Nats {
     pings: [Pending<()>; 2],
     /// What waits for its +OK.
     confirmed: Pending<()>,
-    /// INFO was seen, and no more of the client yet: TLS can begin.
+    /// INFO was seen, or lost, and no more of the client yet: TLS can begin.
     greeted: bool,
+    /// The client has said something.
+    spoken: bool,
 }
 
 impl Framed for Nats {
@@ -141,6 +144,9 @@ impl Framed for Nats {
         self.confirmed.give_up(Some(cause), out);
         if self.client != Some(direction.reverse()) {
             self.verbose = None;
+        } else if !self.spoken {
+            // What was lost is the INFO that asks for TLS, as the first bytes of the client show.
+            self.greeted = true;
         }
     }
 
@@ -177,6 +183,7 @@ impl Nats {
         let direction = frame.direction;
         let from_client = self.client == Some(direction);
         self.greeted = line.op == Op::Info || self.greeted && !from_client;
+        self.spoken |= from_client;
         let half = show::half(line, frame, self.options);
         match line.op {
             Op::Ping => self.pings[direction.index()].push((), half, out),

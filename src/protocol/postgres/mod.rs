@@ -156,6 +156,11 @@ impl Framed for Postgres {
         match self.client {
             Some(client) if client != direction => {
                 self.asked = None;
+                if self.phase == Phase::Negotiation {
+                    // The answer to the request to encrypt is lost. What the client says next tells what it was.
+                    self.phase = Phase::Unknown;
+                    out.step("assumed", format_args!("TLS follows if the client begins it"));
+                }
                 self.pairing.lost_answers(cause, out);
             }
             _ => {

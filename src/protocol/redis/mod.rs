@@ -20,7 +20,7 @@ use super::{
     AfterGap, End, Endpoint, Gap, Input, Options, Output, Parser, Progress, Protocol, Resync, Then, endpoint,
 };
 use crate::event::{Cause, Direction, Range, Timestamp};
-use crate::record::{Message, Record};
+use crate::record::{Field, Message, Record, Value};
 use command::Command;
 use detect::Side;
 use element::{Element, Kind};
@@ -29,8 +29,21 @@ use reply::Reply;
 use resp::{Carried, Grammar, Reader, Step};
 
 /// The table's row.
-pub static PROTOCOL: Protocol =
-    Protocol { name: "redis", detect: detect::detect, parser, datagrams: None, endpoint, keep_alives: &[] };
+pub static PROTOCOL: Protocol = Protocol {
+    name: "redis",
+    detect: detect::detect,
+    parser,
+    datagrams: None,
+    endpoint,
+    keep_alives: &[BLANK_LINE, EMPTY_ARRAY, NEWLINE],
+};
+
+/// What a server passes over without a reply: an inline command without words, and a command without arguments.
+const BLANK_LINE: &str = "blank line";
+const EMPTY_ARRAY: &str = "empty array";
+
+/// What a master sends while it prepares the reply to PSYNC.
+const NEWLINE: &str = "newline (keep-alive)";
 
 /// A command by its name; failed where the reply is an error.
 fn endpoint(record: &Record) -> Endpoint {
@@ -265,7 +278,10 @@ impl Redis {
             (Effect::Sync, b'$' | b'\n') => return Some((0, Some(switched()))),
             (Effect::Psync, b'\n') => {
                 let range = Range::new(input.offset, input.offset + 1);
-                out.frame_aside(input.direction, range, format_args!("newline of a master at work"));
+                out.frame(input.direction, range, format_args!("newline of a master at work"));
+                let message = self.message(input.direction, range.to, input.time);
+                self.pairing.aside(message, NEWLINE, Side::Replies, false, out);
+                self.lanes[input.direction.index()].started = None;
                 return Some((1, None));
             }
             _ => {}
@@ -330,8 +346,10 @@ impl Redis {
         let direction = message.direction;
         let element = &mut self.lanes[direction.index()].element;
         if element.count == Some(0) {
-            // A server passes over blank lines and empty arrays without a reply.
-            return out.frame_aside(direction, message.range, format_args!("empty command"));
+            let summary = if element.is_inline { BLANK_LINE } else { EMPTY_ARRAY };
+            message.fields.extend(element.is_inline.then(|| Field::new("inline", Value::Flag(true))));
+            out.frame(direction, message.range, format_args!("{summary}"));
+            return self.pairing.aside(message, summary, Side::Commands, truncated, out);
         }
         let command = Command::new(element, self.options.show_secrets);
         out.frame(direction, message.range, format_args!("command {}", command.summary));
@@ -404,6 +422,9 @@ impl Redis {
             }
             Then::Switched(name) => {
                 out.skip(direction, range, Cause::Unsupported, format_args!("{name}"));
+            }
+            Then::Undeclared(next) => {
+                out.skip(direction, range, Cause::Unsupported, format_args!("{}", next.why));
             }
         }
         rest

@@ -6,6 +6,7 @@
 //!
 //! Out of band, and never counted: RESP3 pushes, messages to a subscriber, the lines of MONITOR.
 
+use super::detect::Side;
 use super::element::Kind;
 use super::reply::{Reply, Shape};
 use crate::event::{Cause, Timestamp};
@@ -260,6 +261,23 @@ impl Pairing {
             }
         }
         self.answering = !self.owed.is_empty();
+    }
+
+    /// A message was read that takes no part in counting: it needs no reply, and is none.
+    pub fn aside(
+        &mut self,
+        message: Message,
+        summary: &str,
+        side: Side,
+        truncated: bool,
+        out: &mut dyn Output,
+    ) {
+        self.flush(out);
+        let summary = summary.to_owned();
+        match side {
+            Side::Replies => lone(message, summary, None, truncated, out),
+            _ => unanswered(Owed { message, summary, effect: Effect::None, truncated }, None, out),
+        }
     }
 
     /// Commands were lost.

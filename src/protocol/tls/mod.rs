@@ -168,7 +168,7 @@ impl Framed for Tls {
 
     fn take_over(&mut self, agreement: Agreement) {
         // The side that asked to encrypt is the client of both.
-        self.client.get_or_insert(agreement.answer.direction.reverse());
+        self.client.get_or_insert(agreement.client);
     }
 
     fn finish(&mut self, direction: Direction, _: End, _: Timestamp, _: &mut dyn Output) {

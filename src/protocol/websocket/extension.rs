@@ -1,7 +1,6 @@
 //! What the handshake agreed on: extensions and subprotocol (RFC 6455, sections 9.1 and 1.9; RFC 7692, section 7.1).
 
 use super::frame::{Header, Opcode};
-use crate::event::Direction;
 use crate::record::{Message, Value};
 
 /// The extension of RFC 7692.
@@ -116,11 +115,6 @@ impl Agreed {
 /// The subprotocol that the server chose, such as `graphql-ws`.
 pub(super) fn subprotocol(answer: &Message) -> Option<Vec<u8>> {
     headers(answer, "sec-websocket-protocol").next().map(<[u8]>::to_vec)
-}
-
-/// The direction in which the client sends.
-pub(super) fn client(answer: &Message) -> Direction {
-    answer.direction.reverse()
 }
 
 /// The values of a header, which may come several times.

@@ -206,9 +206,13 @@ impl Framed for WebSocket {
     }
 
     fn take_over(&mut self, agreement: Agreement) {
-        self.client = Some(extension::client(&agreement.answer));
-        self.extensions = Extensions::of(&agreement.answer);
-        self.subprotocol = extension::subprotocol(&agreement.answer);
+        self.client = Some(agreement.client);
+        let Some(answer) = agreement.answer else { return };
+        self.subprotocol = extension::subprotocol(&answer);
+        // What a part of the answer does not say, the part that was lost may have said.
+        if answer.causes.is_empty() {
+            self.extensions = Extensions::of(&answer);
+        }
     }
 
     fn finish(&mut self, direction: Direction, _: End, _: Timestamp, out: &mut dyn Output) {

@@ -134,7 +134,11 @@ impl Driver {
             return;
         }
         let gap = Gap { direction, range, unread: &unread, cause: self.cause, time: self.time };
-        lane.searching |= self.parser.gap(gap, &mut self.log) == AfterGap::Resync;
+        match self.parser.gap(gap, &mut self.log) {
+            AfterGap::Continue => {}
+            AfterGap::Resync => lane.searching = true,
+            AfterGap::Switched(_) | AfterGap::Undeclared(_) => self.switched = true,
+        }
         lane.blocked = false;
         self.unblock(direction.reverse());
     }
@@ -210,7 +214,7 @@ impl Driver {
                 lane.searching = true;
                 (progress.taken + length, true)
             }
-            Then::Switched(_) => {
+            Then::Switched(_) | Then::Undeclared(_) => {
                 *switched = true;
                 (progress.taken, true)
             }

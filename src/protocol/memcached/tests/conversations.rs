@@ -389,10 +389,11 @@ fn quiet_commands_are_told_apart_by_what_still_comes() {
     let outcome = check(
         &steps,
         &[
-            // By what they are, an answer to a and one to b look the same: it goes to the first that can have it.
-            "mg a v q -> VA 1 bytes",
-            "mg b v q -> suppressed",
-            "mg c v q -> suppressed",
+            // By what they are, an answer to a and one to b look the same: nothing tells whose it is.
+            "VA 1 bytes [no-request]",
+            "mg a v q",
+            "mg b v q",
+            "mg c v q",
             "mn -> MN",
             "mg a v q O1 -> suppressed",
             "mg b v q O2 -> suppressed",
@@ -403,18 +404,79 @@ fn quiet_commands_are_told_apart_by_what_still_comes() {
             "mn -> MN",
             "ms a 1 bytes q -> suppressed",
             "ms b 1 bytes q ME O7 -> NS O7",
-            "md a q -> NF",
-            "ma n q -> suppressed",
+            "NF [no-request]",
+            "md a q",
+            "ma n q",
             "mn -> MN",
             "mg a v q -> suppressed",
             "mg b v v q -> CLIENT_ERROR duplicate flag",
             "mn -> MN",
         ],
     );
-    check_field(&outcome.records[4], "answer", &word("suppressed"));
+    check_field(&outcome.records[0], "request", &word("unknown: one of 3 commands, some of them quiet"));
+    check_field(&outcome.records[2], "answer", &word("unknown"));
+    check_field(&outcome.records[5], "answer", &word("suppressed"));
     let alone = run_in_cuts(&PROTOCOL, &[send("ms a 1 q\r\nx\r\n")], setup());
     assert_eq!(alone.summaries(), ["ms a 1 bytes q"]);
     check_field(&alone.records[0], "answer", &word("none seen"));
+}
+
+#[test]
+fn the_answers_behind_them_tell_what_quiet_commands_were_answered() {
+    let steps = [
+        // As many answers as commands.
+        send("mg a v q\r\nmg b v q\r\nmn\r\n"),
+        recv("VA 1\r\na\r\nVA 1\r\nb\r\nMN\r\n"),
+        // What lies between two that differ in form.
+        send("mg a v q\r\nmg b t q\r\nmg c v q\r\nmn\r\n"),
+        recv("VA 1\r\na\r\nHD t5\r\nMN\r\n"),
+        // The last one is not quiet, and has an answer of its own.
+        send("mg a v q\r\nmg b v q\r\nmg c v\r\n"),
+        recv("VA 1\r\nc\r\n"),
+        send("mn\r\n"),
+        recv("MN\r\n"),
+        send("mg a v q\r\nmg b v q\r\nmg c v\r\n"),
+        recv("VA 1\r\nb\r\nVA 1\r\nc\r\n"),
+        send("mn\r\n"),
+        recv("MN\r\n"),
+    ];
+    check(
+        &steps,
+        &[
+            "mg a v q -> VA 1 bytes",
+            "mg b v q -> VA 1 bytes",
+            "mn -> MN",
+            "mg a v q -> VA 1 bytes",
+            "mg b t q -> HD t5",
+            "mg c v q -> suppressed",
+            "mn -> MN",
+            "mg a v q -> suppressed",
+            "mg b v q -> suppressed",
+            "mg c v -> VA 1 bytes",
+            "mn -> MN",
+            // One of two: the other answer is that to c.
+            "VA 1 bytes [no-request]",
+            "mg a v q",
+            "mg b v q",
+            "mg c v -> VA 1 bytes",
+            "mn -> MN",
+        ],
+    );
+}
+
+#[test]
+fn a_client_that_does_not_wait_proves_nothing_of_its_quiet_commands() {
+    let steps = [
+        send("mg a v q\r\nmg b v q\r\nmg c v\r\n"),
+        recv("VA 1\r\nx\r\n"),
+        send("mg d v\r\n"),
+        recv("VA 1\r\ny\r\n"),
+    ];
+    let outcome = run(&PROTOCOL, &steps, setup());
+    assert_eq!(
+        outcome.summaries(),
+        ["VA 1 bytes [no-request]", "VA 1 bytes [no-request]", "mg a v q", "mg b v q", "mg c v", "mg d v"]
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod conversations;
 mod damage;
+mod datagrams;
 mod detection;
 
 use crate::protocol::Options;

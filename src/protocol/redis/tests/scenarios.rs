@@ -67,12 +67,32 @@ fn a_pipeline_pairs_in_order() {
 }
 
 #[test]
-fn inline_commands_are_commands_and_blank_lines_are_not() {
+fn blank_lines_and_empty_arrays_are_records_that_take_no_part_in_pairing() {
     let steps = [
         send("\r\nping\r\n\nset \"my key\" 'v w'\r\n*0\r\nget nokey\n*-3\r\nQUIT\r\n"),
         recv("+PONG\r\n+OK\r\n$-1\r\n+OK\r\n"),
     ];
-    check(&steps, &["PING -> PONG", "SET my key -> OK", "GET nokey -> (nil)", "QUIT -> OK"]);
+    let records = check(
+        &steps,
+        &[
+            "blank line",
+            "blank line",
+            "empty array",
+            "empty array",
+            "PING -> PONG",
+            "SET my key -> OK",
+            "GET nokey -> (nil)",
+            "QUIT -> OK",
+        ],
+    );
+    let routine: Vec<bool> = records.iter().map(|record| super::super::PROTOCOL.is_routine(record)).collect();
+    assert_eq!(routine, [true, true, true, true, false, false, false, false]);
+    // A command of that name is none of them: a server answers it.
+    let unknown = check(
+        &[send("\"blank line\"\r\n"), recv("-ERR unknown command 'blank line'\r\n")],
+        &["blank line -> ERR unknown command 'blank line'"],
+    );
+    assert!(!super::super::PROTOCOL.is_routine(&unknown[0]));
 }
 
 #[test]
@@ -212,7 +232,8 @@ fn a_replication_stream_is_named_and_left_alone() {
     let outcome = run_all_cuts(&psync, Setup::default());
     assert_eq!(outcome.switched.as_deref(), Some("redis replication"));
     let resync = "PSYNC -> FULLRESYNC 8371b4fb1155b71f4a04d3e1bc3e18c4a990aeeb 0";
-    assert_eq!(outcome.summaries(), ["PING -> PONG", "REPLCONF -> OK", resync]);
+    let newline = "newline (keep-alive)";
+    assert_eq!(outcome.summaries(), ["PING -> PONG", "REPLCONF -> OK", newline, newline, resync]);
     assert!(outcome.skipped.iter().all(|skip| skip.2 == Cause::Unsupported));
 
     let sync = run_all_cuts(&[send("SYNC\r\n"), recv("$5\r\nREDIS")], Setup::default());

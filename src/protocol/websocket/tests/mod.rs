@@ -33,7 +33,7 @@ fn agreement(extensions: &str, subprotocol: &str) -> Agreement {
         fields: vec![Field::new("headers", Value::Map(headers))],
         causes: Vec::new(),
     };
-    Agreement { asked: None, answer }
+    Agreement { client: answer.direction.reverse(), asked: None, answer: Some(answer) }
 }
 
 fn after(extensions: &str, subprotocol: &str, options: Options) -> Box<dyn Parser + Send> {
