@@ -387,7 +387,7 @@ impl<'a> Datagrams<'a> {
             records: 0,
             ..Comparison::of(flow, true, balances, findings)
         };
-        rest.to_clock(clock);
+        rest.set_clock(clock);
         ours.then_some(rest)
     }
 

@@ -169,7 +169,7 @@ impl Comparison {
     }
 
     /// Turns its times, which are the capture's, into the process's.
-    fn to_clock(&mut self, clock: Clock) {
+    fn set_clock(&mut self, clock: Clock) {
         let info = &mut self.info;
         (info.first, info.last) = (clock.to_process(info.first), clock.to_process(info.last));
         for finding in &mut self.findings {
