@@ -132,7 +132,7 @@ fn side(vantage: Vantage, connections: &[(&str, &str, &[Moved<'_>])]) -> Side {
             tell(
                 time,
                 match (payload, cause) {
-                    ([], Some(cause)) => {
+                    ([], Some(cause)) if cause != Cause::WirePayloadLeftOut => {
                         Kind::Loss(Loss { direction, range: Range::new(offset, *at), cause })
                     }
                     _ => Kind::Data(Data {
@@ -252,6 +252,13 @@ fn what_the_capture_lacks_is_named_one_by_one() {
         ],
         Verdict::Incomplete,
     );
+    // The JSON of tshark may lack payload: the length tells the datagram.
+    check(
+        &[(ANY, ONE, &[sent(1100, "", b"abc")])],
+        &[(RESOLVER, ONE, &[(1100, SEND, "", b"", Some((3, Cause::WirePayloadLeftOut)))])],
+        &[(true, SEND, Cause::WirePayloadLeftOut, 0, 3)],
+        Verdict::Incomplete,
+    );
     check(
         &[("10.0.0.1:40001", ONE, &[sent(1100, "", b"abc")])],
         &[],
@@ -330,4 +337,237 @@ fn what_one_call_moves_may_be_several_datagrams_on_the_wire() {
         &[],
         Verdict::Complete,
     );
+}
+
+const VIP: &str = "10.96.0.10:53";
+const OUTSIDE: &str = "198.51.100.9:61000";
+const POD: &str = "10.244.0.7:1053";
+const OTHER_OUTSIDE: &str = "198.51.100.9:61001";
+
+/// Two questions and their answers, as the client sees them.
+fn asked(time: u64, peer: &str) -> [Moved<'_>; 4] {
+    [
+        sent(time, peer, b"question one"),
+        got(time + 1, peer, b"answer one"),
+        sent(time + 2, peer, b"question two"),
+        got(time + 3, peer, b"answer two"),
+    ]
+}
+
+const TRANSLATED: Cause = Cause::WireAddressTranslated;
+
+#[test]
+fn a_translated_talk_is_told_by_its_contents() {
+    let flow = asked(1100, "");
+    // A connected socket, and one that names its peer each time; a server behind the translation.
+    for (remote, peer) in [(VIP, ""), ("", VIP)] {
+        let talk = asked(1100, peer);
+        check(
+            &[(ANY, remote, &talk)],
+            &[(OUTSIDE, POD, &flow)],
+            &[(true, SEND, TRANSLATED, 0, 24), (true, RECV, TRANSLATED, 0, 20)],
+            Verdict::Complete,
+        );
+        let lost_in_capture = [flow[0], flow[1], flow[3]];
+        check(
+            &[(ANY, remote, &talk)],
+            &[(OUTSIDE, POD, &lost_in_capture)],
+            &[
+                (true, SEND, TRANSLATED, 0, 12),
+                (true, SEND, Cause::WireNotCaptured, 12, 24),
+                (true, RECV, TRANSLATED, 0, 20),
+            ],
+            Verdict::Incomplete,
+        );
+        let lost_in_socket = [talk[0], talk[1], talk[2]];
+        check(
+            &[(ANY, remote, &lost_in_socket)],
+            &[(OUTSIDE, POD, &flow)],
+            &[
+                (true, SEND, TRANSLATED, 0, 24),
+                (true, RECV, TRANSLATED, 0, 10),
+                (true, RECV, Cause::Unread, 10, 20),
+            ],
+            Verdict::Incomplete,
+        );
+    }
+    let served = [
+        got(1100, RESOLVER, b"question one"),
+        sent(1101, RESOLVER, b"answer one"),
+        got(1102, ONE, b"ignored"),
+    ];
+    check(
+        &[("0.0.0.0:1053", "", &served)],
+        &[
+            (OUTSIDE, VIP, &[sent(1100, "", b"question one"), got(1101, "", b"answer one")]),
+            (ONE, "10.0.0.1:1053", &[sent(1102, "", b"ignored")]),
+        ],
+        &[(true, SEND, TRANSLATED, 0, 10), (true, RECV, TRANSLATED, 0, 12)],
+        Verdict::Complete,
+    );
+}
+
+/// The addresses under which the capture has a socket are given where all of it is there.
+#[test]
+fn a_report_has_both_tuples_of_a_translated_socket() {
+    let process = side(Vantage::Syscall, &[(RESOLVER, VIP, &asked(1100, ""))]);
+    let wire = side(Vantage::Wire, &[(OUTSIDE, POD, &asked(1100, ""))]);
+    let report = Report::new(&process, &wire);
+    let one = &report.connections[0];
+    assert_eq!(one.translated, Some([OUTSIDE, POD].map(|end| address(end).unwrap())));
+    let translated: Vec<_> = one.findings.iter().filter(|finding| finding.cause == TRANSLATED).collect();
+    assert_eq!(translated.len(), 2);
+    for finding in translated {
+        let expected = format!("{RESOLVER} -> {VIP} at the process is {OUTSIDE} -> {POD} in the capture");
+        assert!(finding.detail.starts_with(&expected), "{}", finding.detail);
+    }
+}
+
+#[test]
+fn contents_that_come_again_elsewhere_are_ambiguous() {
+    let ambiguous = [(true, SEND, Cause::WireAmbiguous, 0, 24), (true, RECV, Cause::WireAmbiguous, 0, 20)];
+    let other = |from: u64| {
+        [(false, SEND, Cause::NotThisProcess, from, 24), (false, RECV, Cause::NotThisProcess, from, 20)]
+    };
+    // Two flows that may be it.
+    check(
+        &[(ANY, VIP, &asked(1100, ""))],
+        &[(OUTSIDE, POD, &asked(1100, "")), (OTHER_OUTSIDE, POD, &asked(1150, ""))],
+        &[ambiguous, other(0), other(0)].concat(),
+        Verdict::Incomplete,
+    );
+    // Two sockets that may be it.
+    check(
+        &[(ANY, VIP, &asked(1100, "")), ("0.0.0.0:40001", VIP, &asked(1150, ""))],
+        &[(OUTSIDE, POD, &asked(1100, ""))],
+        &[ambiguous, ambiguous, other(0)].concat(),
+        Verdict::Incomplete,
+    );
+    // How often it comes is no difference: any of them may have been lost.
+    let beats = |count: usize| [sent(1100, "", b"the heart beats"), got(1101, "", b"it does")].repeat(count);
+    let (three, two) = (beats(3), beats(2));
+    check(
+        &[(ANY, VIP, &three), ("0.0.0.0:40001", VIP, &two)],
+        &[(OUTSIDE, POD, &three), (OTHER_OUTSIDE, POD, &two)],
+        &[
+            (true, SEND, Cause::WireAmbiguous, 0, 45),
+            (true, RECV, Cause::WireAmbiguous, 0, 21),
+            (true, SEND, Cause::WireAmbiguous, 0, 30),
+            (true, RECV, Cause::WireAmbiguous, 0, 14),
+            (false, SEND, Cause::NotThisProcess, 0, 45),
+            (false, RECV, Cause::NotThisProcess, 0, 21),
+            (false, SEND, Cause::NotThisProcess, 0, 30),
+            (false, RECV, Cause::NotThisProcess, 0, 14),
+        ],
+        Verdict::Incomplete,
+    );
+    // So little may be anybody's.
+    check(
+        &[(ANY, VIP, &[sent(1100, "", b"ping"), got(1101, "", b"pong")])],
+        &[(OUTSIDE, POD, &[sent(1100, "", b"ping"), got(1101, "", b"pong")])],
+        &[
+            (true, SEND, Cause::WireAmbiguous, 0, 4),
+            (true, RECV, Cause::WireAmbiguous, 0, 4),
+            (false, SEND, Cause::NotThisProcess, 0, 4),
+            (false, RECV, Cause::NotThisProcess, 0, 4),
+        ],
+        Verdict::Incomplete,
+    );
+}
+
+#[test]
+fn one_content_of_its_own_tells_a_talk_and_leaves_the_other_to_the_rest() {
+    let alike = asked(1100, "");
+    let own = [alike[0], alike[1], alike[2], alike[3], sent(1110, "", b"its own")];
+    let translated = |sent| [(true, SEND, TRANSLATED, 0, sent), (true, RECV, TRANSLATED, 0, 20)];
+    check(
+        &[(ANY, VIP, &alike), ("0.0.0.0:40001", VIP, &own)],
+        &[(OUTSIDE, POD, &own), (OTHER_OUTSIDE, POD, &alike)],
+        &[translated(24), translated(31)].concat(),
+        Verdict::Complete,
+    );
+}
+
+#[test]
+fn what_an_end_sends_back_is_told_by_who_had_it_first() {
+    let echoed = [sent(1100, "", b"an echo of it"), got(1101, "", b"an echo of it")];
+    let flow = [got(1100, "", b"an echo of it"), sent(1101, "", b"an echo of it")];
+    let more = [sent(1110, "", b"another one"), got(1111, "", b"another one")];
+    let back = [got(1110, "", b"another one"), sent(1111, "", b"another one")];
+    let found = [(true, SEND, TRANSLATED, 0, 24), (true, RECV, TRANSLATED, 0, 24)];
+    let (client, flipped) = ([echoed, more].concat(), [flow, back].concat());
+    check(&[(ANY, VIP, &client)], &[(OUTSIDE, POD, &client)], &found, Verdict::Complete);
+    // The capture took the other end for the client.
+    check(&[(ANY, VIP, &client)], &[(POD, OUTSIDE, &flipped)], &found, Verdict::Complete);
+    // Both ends, and no address of them.
+    check(
+        &[(ANY, VIP, &client), ("10.244.0.7:2053", "10.0.0.99:7", &flipped)],
+        &[("198.51.100.9:61000", "192.0.2.1:9", &client)],
+        &[found, found].concat(),
+        Verdict::Complete,
+    );
+}
+
+/// A proxy has the content of its client's datagrams on another socket: it is no translation that shows one of them.
+#[test]
+fn the_far_side_of_a_proxy_is_not_the_near_one() {
+    let near = [
+        got(1100, RESOLVER, b"question one"),
+        sent(1103, RESOLVER, b"answer one"),
+        got(1104, RESOLVER, b"question two"),
+        sent(1107, RESOLVER, b"answer two"),
+    ];
+    check(
+        &[(ONE, "", &near), ("192.0.2.1:50000", VIP, &asked(1101, ""))],
+        &[(RESOLVER, ONE, &asked(1099, ""))],
+        &[(true, SEND, Cause::WireNoVantage, 0, 24), (true, RECV, Cause::WireNoVantage, 0, 20)],
+        Verdict::Incomplete,
+    );
+}
+
+#[test]
+fn other_datagrams_are_another_talk_and_a_group_is_not_translated() {
+    let absent = [(true, SEND, Cause::WireNoVantage, 0, 24), (true, RECV, Cause::WireNoVantage, 0, 20)];
+    let others = [
+        sent(1100, "", b"question one"),
+        got(1101, "", b"ANSWER ONE"),
+        sent(1102, "", b"question two"),
+        got(1103, "", b"ANSWER TWO"),
+    ];
+    let foreign = [(false, SEND, Cause::NotThisProcess, 0, 24), (false, RECV, Cause::NotThisProcess, 0, 20)];
+    check(
+        &[(ANY, VIP, &asked(1100, ""))],
+        &[(OUTSIDE, POD, &others)],
+        &[absent, foreign].concat(),
+        Verdict::Incomplete,
+    );
+    let group = "224.0.0.251:5353";
+    let asks = [sent(1100, group, b"who is printer.local"), sent(1101, group, b"who is there")];
+    check(
+        &[("10.0.0.1:40000", "", &asks)],
+        &[("10.0.0.7:5353", group, &asks.map(|one| sent(one.0, "", one.3)))],
+        &[(true, SEND, Cause::WireNoVantage, 0, 32), (false, SEND, Cause::NotThisProcess, 0, 32)],
+        Verdict::Incomplete,
+    );
+}
+
+/// The capture's clock is an hour ahead, which the datagrams tell themselves.
+#[test]
+fn the_clocks_of_datagrams_may_differ() {
+    const HOUR: u64 = 3_600_000_000_000;
+    let process = side(Vantage::Syscall, &[(RESOLVER, VIP, &asked(1100, "")[..3])]);
+    let all = asked(1100 + HOUR, "");
+    for (flow, translated) in [((RESOLVER, VIP), 0), ((OUTSIDE, POD), 2)] {
+        let mut wire = side(Vantage::Wire, &[(flow.0, flow.1, &all)]);
+        let [first, last] = [BEGIN, END].map(|time| Some(Timestamp(time + HOUR)));
+        wire.coverage = Coverage { first, last, cut: false };
+        let report = Report::new(&process, &wire);
+        assert_eq!(report.clock.map(|clock| (clock.ahead, clock.same)), Some((HOUR as i64, false)));
+        let causes = report.connections.iter().flat_map(|one| &one.findings).map(|finding| finding.cause);
+        let causes: Vec<Cause> = causes.filter(|cause| *cause != Cause::ProtocolUnknown).collect();
+        // Not taken for what came after the trace.
+        assert_eq!(causes, [vec![TRANSLATED; translated], vec![Cause::Unread]].concat());
+        let times = report.connections[1].findings[0].times.unwrap();
+        assert!(times.iter().all(|time| (BEGIN..END).contains(&time.0)), "{times:?}");
+    }
 }

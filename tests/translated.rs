@@ -36,9 +36,31 @@ server.serve_forever()
 /// What the server's host does with connections to its port 80: another port, and for the server another client.
 const RULES: &str = "
 table ip translated {
-    chain before { type nat hook prerouting priority -100; tcp dport 80 dnat to 10.77.0.2:8080; }
-    chain input { type nat hook input priority 100; tcp dport 8080 snat to 10.77.0.9; }
+    chain before { type nat hook prerouting priority -100; meta l4proto { tcp, udp } th dport 80 dnat to 10.77.0.2:8080; }
+    chain input { type nat hook input priority 100; meta l4proto { tcp, udp } th dport 8080 snat to 10.77.0.9; }
 }";
+
+/// Answers each datagram with one of its own, on port 8080 of every address; says when it is there.
+const ANSWERS: &str = r"
+import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(('0.0.0.0', 8080))
+print('listening', flush=True)
+while True:
+    question, peer = server.recvfrom(65535)
+    server.sendto(b'the answer to ' + question, peer)
+";
+
+/// Sends each of its arguments to the service, on one socket, and awaits the answer.
+const QUESTIONS: &str = r"
+import socket, sys
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.settimeout(30)
+client.connect(('10.77.0.2', 80))
+for question in sys.argv[1:]:
+    client.send(question.encode())
+    assert client.recv(65535) == b'the answer to ' + question.encode()
+";
 
 /// A client's and a server's network namespace with a cable between them. They go with this.
 struct Hosts {
@@ -71,10 +93,10 @@ impl Hosts {
         run(hosts_command(&self.server, "nft").arg(RULES));
     }
 
-    /// The server at work.
-    fn serve(&self) -> Killed {
+    /// A server at work.
+    fn serve(&self, program: &str) -> Killed {
         let mut child = hosts_command(&self.server, "python3")
-            .args(["-c", SERVER])
+            .args(["-c", program])
             .stdout(Stdio::piped())
             .spawn()
             .expect("python3 runs");
@@ -92,10 +114,20 @@ impl Hosts {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Asks by datagrams, all from one socket.
+    fn ask(&self, questions: &[&str]) {
+        let asked = hosts_command(&self.client, "python3").args(["-c", QUESTIONS]).args(questions).output();
+        let output = asked.expect("python3 runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// A capture of the cable, at the server's end.
     fn capture(&self, file: &Path) -> Watcher {
         let mut command = hosts_command(&self.server, "tcpdump");
-        command.args(["-i", "cable", "-U", "--immediate-mode", "-Z", "root", "-w"]).arg(file).arg("tcp");
+        command
+            .args(["-i", "cable", "-U", "--immediate-mode", "-Z", "root", "-w"])
+            .arg(file)
+            .arg("tcp or udp");
         Watcher::start(&mut command).wait_for("listening on")
     }
 }
@@ -156,7 +188,7 @@ fn two_recordings_on_both_sides_of_a_translation_are_compared() {
     let [client, server] = ["client.pcapng", "server.pcapng"].map(|name| folder.path().join(name));
     let hosts = Hosts::new();
     hosts.translate();
-    let served = hosts.serve();
+    let served = hosts.serve(SERVER);
     let watcher = Watcher::recording(served.0.id(), &server, &[]);
     let command = ["netns", "exec", &hosts.client, "curl", "-sS", "http://10.77.0.2/1", "http://10.77.0.2/2"];
     let traced = ["events", "-f", "-w", client.to_str().unwrap(), "--", "ip"];
@@ -189,7 +221,7 @@ fn a_translated_connection_is_compared_live() {
     }
     let hosts = Hosts::new();
     hosts.translate();
-    let server = hosts.serve();
+    let server = hosts.serve(SERVER);
     let pid = server.0.id().to_string();
     let watcher =
         Watcher::sockdbg(&["verify", "-p", &pid, "-i", "cable", "--format", "json"]).wait_for("watching");
@@ -208,7 +240,7 @@ fn a_translated_connection_is_compared_offline() {
     let [recording, capture] = ["rec.pcapng", "cap.pcap"].map(|name| folder.path().join(name));
     let hosts = Hosts::new();
     hosts.translate();
-    let server = hosts.serve();
+    let server = hosts.serve(SERVER);
     let tcpdump = hosts.capture(&capture);
     let watcher = Watcher::recording(server.0.id(), &recording, &[]);
     // The same bytes again and again: the sequence numbers tell which is which.
@@ -237,4 +269,104 @@ fn a_translated_connection_is_compared_offline() {
         let way = if nanoseconds < 0 { "behind" } else { "ahead of" };
         assert!(text.contains(&format!("s {way} the process's")), "{text}");
     }
+}
+
+/// So many bytes were sent and received at both vantages.
+fn assert_moved(one: &Value, received: usize, sent: usize) {
+    for (way, bytes) in [("recv", received), ("send", sent)] {
+        for stage in ["wire", "syscall"] {
+            assert_eq!(one[way][stage], bytes, "{way} {stage}: {one:#}");
+        }
+    }
+}
+
+#[test]
+fn translated_datagrams_are_compared_live() {
+    if !require_bpf() {
+        return;
+    }
+    let hosts = Hosts::new();
+    hosts.translate();
+    let server = hosts.serve(ANSWERS);
+    let pid = server.0.id().to_string();
+    let watcher =
+        Watcher::sockdbg(&["verify", "-p", &pid, "-i", "cable", "--format", "json"]).wait_for("watching");
+    let questions = ["which one", "and which other", "one more"];
+    hosts.ask(&questions);
+    watcher.signal(Signal::SIGINT);
+    let report = Report::of(&watcher.end());
+    report.assert_complete();
+    let one = report.connection();
+    let (asked, answered) = (questions.concat().len(), questions.map(|one| one.len() + 14).iter().sum());
+    assert_eq!((&one["local"], &one["wire_local"]), (&"0.0.0.0:8080".into(), &"10.77.0.2:80".into()));
+    assert!(one["wire_remote"].as_str().unwrap().starts_with("10.77.0.1:"), "{one:#}");
+    assert_moved(one, asked, answered);
+    let translated = |finding: &String| finding.ends_with(" wire wire-address-translated");
+    let found: Vec<String> = findings_of(one).into_iter().filter(translated).collect();
+    let expected = [("send", answered), ("recv", asked)]
+        .map(|(way, bytes)| format!("{way} 0 {bytes} wire wire-address-translated"));
+    assert_eq!(found, expected);
+    for finding in one["findings"].as_array().unwrap() {
+        if finding["cause"] == "wire-address-translated" {
+            let detail = finding["detail"].as_str().unwrap();
+            assert!(detail.starts_with("0.0.0.0:8080 -> 10.77.0.9:"), "{detail}");
+            assert!(detail.contains("at the process is 10.77.0.2:80 -> 10.77.0.1:"), "{detail}");
+        }
+    }
+}
+
+#[test]
+fn translated_datagrams_with_the_same_contents_are_ambiguous_offline() {
+    if !require_bpf() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let [recording, capture] = ["rec.pcapng", "cap.pcap"].map(|name| folder.path().join(name));
+    let hosts = Hosts::new();
+    hosts.translate();
+    let server = hosts.serve(ANSWERS);
+    let tcpdump = hosts.capture(&capture);
+    let watcher = Watcher::recording(server.0.id(), &recording, &[]);
+    let (own, alike) = (["first of its own", "second of its own"], ["as everybody asks", "and asks again"]);
+    hosts.ask(&own);
+    hosts.ask(&alike);
+    hosts.ask(&alike);
+    watcher.signal(Signal::SIGINT);
+    watcher.end();
+    tcpdump.signal(Signal::SIGINT);
+    tcpdump.end();
+    let report = compare(&recording, &capture);
+    assert_eq!((&report.summary["verdict"], &report.summary["residual"]), (&"incomplete".into(), &0.into()));
+    let one = report.connections.iter().find(|one| one["of_process"] == true).unwrap();
+    assert_eq!(one["wire_local"], Value::Null);
+    let length = |texts: [&str; 2], more: usize| texts.map(|text| text.len() + more).iter().sum::<usize>();
+    let expected = [("send", 14), ("recv", 0)].map(|(way, more)| {
+        let (told, not) = (length(own, more), 2 * length(alike, more));
+        [
+            format!("{way} 0 {told} wire wire-address-translated"),
+            format!("{way} {told} {} wire wire-ambiguous", told + not),
+        ]
+    });
+    let found = findings_of(one).into_iter().filter(|finding| finding.contains(" wire "));
+    let mut found: Vec<String> = found.collect();
+    found.sort_by_key(|finding| finding.starts_with("recv"));
+    // One talk of each of the two clients, which need not be named alike.
+    let joined = join(&found);
+    assert_eq!(joined, expected.concat());
+}
+
+/// Findings with those joined that continue another of their kind.
+fn join(findings: &[String]) -> Vec<String> {
+    let mut joined: Vec<[String; 4]> = Vec::new();
+    for finding in findings {
+        let words: Vec<String> = finding.splitn(4, ' ').map(str::to_owned).collect();
+        let words: [String; 4] = words.try_into().expect("a finding");
+        match joined.last_mut() {
+            Some(last) if last[0] == words[0] && last[2] == words[1] && last[3] == words[3] => {
+                last[2].clone_from(&words[2]);
+            }
+            _ => joined.push(words),
+        }
+    }
+    joined.iter().map(|words| words.join(" ")).collect()
 }

@@ -16,19 +16,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// Runs a file as a capture, and shows what it has of TCP, whose connections are numbered as they come: the JSON of
-/// tshark is read for that alone.
+/// Runs a file as a capture.
 fn run(path: &Path, mut each: impl FnMut(&Event<'_>)) -> Result<Summary, Error> {
-    let mut numbers: BTreeMap<ConnId, Option<u64>> = BTreeMap::new();
-    let mut streams = 0;
     source::open_capture(path)?.run(&mut |event| {
-        if let Kind::Open(open) = &event.kind {
-            streams += u64::from(open.transport.is_stream());
-            numbers.insert(event.conn, open.transport.is_stream().then_some(streams));
-        }
-        if let Some(socket) = numbers[&event.conn] {
-            each(&Event { conn: ConnId { socket, ..event.conn }, ..event.clone() });
-        }
+        each(event);
         ControlFlow::Continue(())
     })
 }
@@ -74,8 +65,30 @@ const OVERSTATED: &[&str] = &[
     "tcp/zeek--tcp--reassembly.pcap",
 ];
 
-/// tshark puts IP fragments together. A capture is read without that yet.
+/// tshark puts IP fragments together, and shows the whole with the last of them.
 const FRAGMENTED: &str = "link/zeek--ipv4--fragmented-4.pcap";
+
+/// The same fragments with the same identification, six times: a capture takes the later ones for copies.
+const REPEATED: &str = "link/deepflow--ip-fragment.pcap";
+
+/// tshark looks behind the headers of Cisco's FabricPath, which are not read in a capture: each packet is in this one with
+/// and without.
+const FABRIC_PATH: &str = "link/zeek--cisco-fabric-path.pcap";
+
+/// True for a capture that tshark is known to read otherwise, for the reasons above.
+fn is_read_otherwise(file: &str) -> bool {
+    [FRAGMENTED, REPEATED, FABRIC_PATH].contains(&file) || OVERSTATED.contains(&file)
+}
+
+#[test]
+fn what_tshark_alone_sees_is_in_its_json() {
+    let scratch = Scratch::new();
+    for (file, of_capture, of_json) in [(REPEATED, 1, 6), (FABRIC_PATH, 16, 24)] {
+        let path = captures::folder().join(file);
+        let json = scratch.file("x.json", tshark(&path, &Form::Ek.args()));
+        assert_eq!((datagrams(&path).0.len(), datagrams(&json).0.len()), (of_capture, of_json), "{file}");
+    }
+}
 
 #[test]
 fn a_claim_of_ip_beyond_the_frame_is_in_the_layers_only() {
@@ -105,7 +118,7 @@ fn fragments_are_put_together_by_both() {
 /// Every capture in one form; which one goes round.
 #[test]
 fn every_capture_gives_the_same_events_as_its_json() {
-    let all: Vec<String> = ["tcp", "link", "redis"].iter().flat_map(|folder| files(folder)).collect();
+    let all: Vec<String> = ["tcp", "link", "redis", "dns"].iter().flat_map(|folder| files(folder)).collect();
     let queue = Mutex::new(all.iter().zip(Form::WHOLE.iter().cycle()));
     let (compared, wrong) = (Mutex::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
@@ -118,7 +131,7 @@ fn every_capture_gives_the_same_events_as_its_json() {
                     let path = captures::folder().join(file);
                     // Some are of link types that are not read; the pcap source's own tests say which.
                     let Ok((expected, _)) = lines(&path) else { continue };
-                    if expected.is_empty() || file == FRAGMENTED || OVERSTATED.contains(&file.as_str()) {
+                    if expected.is_empty() || is_read_otherwise(file) {
                         continue;
                     }
                     let json = scratch.file("x.json", tshark(&path, &form.args()));
@@ -146,6 +159,7 @@ const SAMPLES: &[&str] = &[
     "link/zeek--vlan-collisions.pcap",
     "link/pcapfileex--new_test.pcap",
     "link/pcpp--nanosecs_big_endian.pcap",
+    "dns/dnscap--dns.pcap",
     "redis/deepflow--redis--redis.pcap",
     "tls/ndpi--tls_2_reasms.pcapng",
     "tls/ndpi--http_ipv6.pcap",
@@ -172,16 +186,113 @@ fn every_form_gives_the_same_events() {
     }
 }
 
-/// Length and digest of what is known of each direction that has bytes, by its ends.
-fn streams(path: &Path) -> (BTreeMap<String, Vec<(usize, String)>>, Summary) {
+/// The datagrams of a file: source, destination, length, the payload that is there, and why the rest is not.
+fn datagrams(path: &Path) -> (Vec<(String, u64, Vec<u8>, Option<Cause>)>, Summary) {
     let mut names: BTreeMap<ConnId, [String; 2]> = BTreeMap::new();
-    let mut bytes: BTreeMap<(ConnId, usize), BTreeMap<u64, u8>> = BTreeMap::new();
+    let mut datagrams = Vec::new();
     let summary = run(path, |event| match &event.kind {
-        Kind::Open(open) => {
+        Kind::Open(open) if !open.transport.is_stream() => {
             let (client, server) = (open.local.unwrap(), open.remote.unwrap());
             names.insert(event.conn, [format!("{client} -> {server}"), format!("{server} -> {client}")]);
         }
         Kind::Data(data) => {
+            if let Some(names) = names.get(&event.conn) {
+                let ends = names[data.direction.index()].clone();
+                datagrams.push((ends, data.length, data.payload.to_vec(), data.cause));
+            }
+        }
+        _ => {}
+    });
+    (datagrams, summary.unwrap())
+}
+
+/// `-e ip.src -e ip.dst -e udp.srcport -e udp.dstport`, and the payload by one name or the other.
+#[test]
+fn addresses_ports_and_payload_are_enough_for_datagrams() {
+    let scratch = Scratch::new();
+    for file in ["dns/dnscap--dns.pcap", "dns/dnscap--vlan11.pcap", "dns/ndpi--dns_exfiltration.pcap"] {
+        let path = captures::folder().join(file);
+        let (expected, _) = datagrams(&path);
+        assert!(expected.len() > 80 && expected.iter().all(|one| one.3.is_none()), "{file}");
+        for format in ["json", "ek"] {
+            for payload in ["udp.payload", "data", "data.data"] {
+                let fields = "-e ip.src -e ip.dst -e udp.srcport -e udp.dstport -e";
+                let mut args = vec!["-T", format];
+                args.extend(fields.split(' '));
+                // Nobody dissects it, so it is data.
+                args.extend([payload, "-d", "udp.port==53,data"]);
+                let (found, summary) = datagrams(&scratch.file("x.json", tshark(&path, &args)));
+                assert_eq!(found, expected, "{file} {format} {payload}");
+                let lacks = ["lacks udp.length: a datagram that was cut looks whole", "lacks ip.id"];
+                assert_lacks(&summary, &lacks);
+                // `-T ek` has a time of its own.
+                let untimed = summary.warnings.join("\n").contains("lacks frame.time_epoch");
+                assert_eq!((untimed, summary.streams_only), (format == "json", false));
+            }
+        }
+    }
+}
+
+#[test]
+fn datagrams_without_payload_have_their_lengths() {
+    let scratch = Scratch::new();
+    let path = captures::folder().join("dns/dnscap--dns.pcap");
+    let (expected, _) = datagrams(&path);
+    let fields = "-T json -e ip.src -e ip.dst -e ip.id -e udp.srcport -e udp.dstport -e udp.length -e frame.time_epoch";
+    let args: Vec<&str> = fields.split(' ').collect();
+    let (found, summary) = datagrams(&scratch.file("x.json", tshark(&path, &args)));
+    let left_out = |one: &(String, u64, Vec<u8>, Option<Cause>)| {
+        (one.0.clone(), one.1, Vec::new(), Some(Cause::WirePayloadLeftOut))
+    };
+    assert_eq!(found, expected.iter().map(left_out).collect::<Vec<_>>());
+    assert_lacks(&summary, &["lacks udp.payload: datagrams are told by their lengths alone"]);
+    // A snap length is told from payload that was left out.
+    let cut = scratch.0.path().join("cut.pcap");
+    let editcap = std::process::Command::new("editcap").args(["-s", "60"]).arg(&path).arg(&cut).status();
+    assert!(editcap.expect("editcap has to be installed (package wireshark-common)").success());
+    let (expected, _) = datagrams(&cut);
+    assert!(expected.iter().all(|one| one.3 == Some(Cause::WireSnaplen) && one.2.len() == 18));
+    for form in Form::WHOLE {
+        let json = scratch.file("x.json", tshark(&cut, &form.args()));
+        assert_eq!(datagrams(&json).0, expected, "{form:?}");
+    }
+}
+
+#[test]
+fn datagrams_that_can_t_be_compared_are_refused_or_counted_with_what_they_lack() {
+    let scratch = Scratch::new();
+    let path = captures::folder().join("dns/dnscap--dns.pcap");
+    for (fields, lacks) in [
+        (
+            "-e udp.srcport -e udp.dstport -e udp.payload",
+            "lacks ip.src and ip.dst (or ipv6.src and ipv6.dst)",
+        ),
+        ("-e ip.src -e ip.dst -e udp.length -e udp.payload", "lacks udp.srcport and udp.dstport"),
+        ("-e ip.addr -e udp.port", "lacks udp.length and udp.payload"),
+        ("-e ip.src -e frame.protocols", "lacks udp.srcport and udp.dstport"),
+    ] {
+        let args = [vec!["-T", "json"], fields.split(' ').collect()].concat();
+        let message = refusal(&scratch.file("x.json", tshark(&path, &args)));
+        assert!(message.contains(lacks) && message.contains("run: tshark -r CAPTURE"), "{message}");
+    }
+    // Fields of TCP alone: the protocols tell that datagrams were there.
+    let mixed = captures::folder().join("link/zeek--wikipedia.pcap");
+    let args = [&Form::Few.args()[..], &["-e", "frame.protocols"]].concat();
+    let (found, summary) = datagrams(&scratch.file("x.json", tshark(&mixed, &args)));
+    assert_eq!((found.len(), summary.streams_only), (0, true));
+    assert_lacks(&summary, &["UDP datagrams not read: they lack udp.srcport and udp.dstport"]);
+}
+
+/// Length and digest of what is known of each direction of TCP that has bytes, by its ends.
+fn streams(path: &Path) -> (BTreeMap<String, Vec<(usize, String)>>, Summary) {
+    let mut names: BTreeMap<ConnId, [String; 2]> = BTreeMap::new();
+    let mut bytes: BTreeMap<(ConnId, usize), BTreeMap<u64, u8>> = BTreeMap::new();
+    let summary = run(path, |event| match &event.kind {
+        Kind::Open(open) if open.transport.is_stream() => {
+            let (client, server) = (open.local.unwrap(), open.remote.unwrap());
+            names.insert(event.conn, [format!("{client} -> {server}"), format!("{server} -> {client}")]);
+        }
+        Kind::Data(data) if names.contains_key(&event.conn) => {
             let stream = bytes.entry((event.conn, data.direction.index())).or_default();
             for (offset, &byte) in (data.offset..).zip(data.payload) {
                 stream.entry(offset).or_insert(byte);
@@ -395,7 +506,7 @@ fn an_array_without_packets_is_an_empty_capture() {
     assert_eq!(lines(&scratch.file("x.json", marked)).unwrap().0.len(), 0);
     let without = tshark(&path, &["-T", "json", "-e", "ip.src"]);
     let (_, summary) = lines(&scratch.file("x.json", without)).unwrap();
-    assert_lacks(&summary, &["no TCP segment among"]);
+    assert_lacks(&summary, &["neither TCP nor UDP among"]);
 }
 
 const CLIENT: [u8; 4] = [10, 0, 0, 1];

@@ -377,6 +377,9 @@ impl Kept {
     fn add(&mut self, one: &Comparison) {
         // Which flow it is could not be told, so each may be it.
         self.all |= one.findings.iter().any(|finding| finding.cause == Cause::WireAmbiguous);
+        // A socket's datagrams may be there under several addresses.
+        let translated = one.findings.iter().any(|finding| finding.cause == Cause::WireAddressTranslated);
+        self.all |= translated && one.translated.is_none();
         let open = &one.info.open;
         let is_tcp = open.transport == Transport::Tcp;
         let tuples = [Some([open.local, open.remote]), one.translated.map(|ends| ends.map(Some))];

@@ -61,6 +61,14 @@ impl Estimate {
         }
     }
 
+    /// Adds moments of single messages that went one way: the second vantage's, then the process's.
+    pub fn moments(&mut self, direction: Direction, moments: impl Iterator<Item = (Timestamp, Timestamp)>) {
+        let differences = &mut self.differences[direction.index()];
+        let room = MOMENTS_MAX.saturating_sub(differences.len());
+        let moments = moments.map(|(theirs, ours)| theirs.0.wrapping_sub(ours.0) as i64);
+        differences.extend(moments.take(room));
+    }
+
     /// The offset; `None` where no moment is known from both.
     pub fn clock(mut self) -> Option<Clock> {
         self.differences.iter_mut().for_each(|list| list.sort_unstable());

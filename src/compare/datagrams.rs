@@ -2,9 +2,13 @@
 //!
 //! Datagrams have no sequence numbers, may come in another order, and one socket may talk with many: so each one that a
 //! process moved is looked for among those of the capture, by addresses, length and content. Where the content is not
-//! known on one side, the first in order that can be it is. What is left over at either side is missing at the other.
+//! known on one side, the first in order that can be it is. What no addresses lead to may be there under others
+//! ([`translate`]). What is left over at either side is missing at the other.
+
+mod translate;
 
 use super::balance::{Direct, Other};
+use super::clock::Clock;
 use super::{Balance, Comparison, Coverage, Finding, Side};
 use crate::event::{Address, Cause, Direction, Opened, Range, Timestamp, Transport};
 use crate::ledger::{Account, Ledger, Print, Stopped};
@@ -12,6 +16,7 @@ use crate::protocol::End;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use translate::Translated;
 
 /// Candidates that are looked at for one datagram, of those that could be it by port, length and first bytes.
 const LOOK_MAX: usize = 256;
@@ -29,6 +34,7 @@ type Key = (u16, Direction, SocketAddr, u64, u64);
 
 /// Which datagrams of a capture are whose.
 pub struct Datagrams<'a> {
+    process: &'a [Ledger],
     wire: &'a [Ledger],
     /// The process's sockets, by port.
     sockets: FxHashMap<u16, Vec<&'a Ledger>>,
@@ -41,6 +47,8 @@ pub struct Datagrams<'a> {
     matched: FxHashMap<usize, [Vec<Option<Place>>; 2]>,
     /// Addresses of the process's host, as far as its datagrams tell.
     own: FxHashSet<IpAddr>,
+    /// What was found under other addresses.
+    translated: Translated,
 }
 
 /// True for a ledger of UDP.
@@ -76,9 +84,20 @@ impl<'a> Datagrams<'a> {
         let found =
             wire.iter().map(|flow| flow.prints.lists.each_ref().map(|list| vec![[false; 2]; list.len()]));
         let found = found.collect();
-        let (matched, own) = Default::default();
-        let mut all =
-            Datagrams { wire, sockets: sockets_by_port, by_content, by_length, by_port, found, matched, own };
+        let (matched, own, translated) = Default::default();
+        let sockets = sockets_by_port;
+        let mut all = Datagrams {
+            process,
+            wire,
+            sockets,
+            by_content,
+            by_length,
+            by_port,
+            found,
+            matched,
+            own,
+            translated,
+        };
         all.index();
         let sockets = || process.iter().enumerate().filter(|(_, ledger)| is_udp(ledger));
         for (number, socket) in sockets() {
@@ -200,10 +219,21 @@ impl<'a> Datagrams<'a> {
         let mut account = Account::default();
         let prints = &socket.prints.lists[way.index()];
         let matched = self.matched.get(&number).map(|lists| lists[way.index()].clone()).unwrap_or_default();
-        for (print, place) in prints.iter().zip(matched) {
+        for (index, (print, place)) in prints.iter().zip(matched).enumerate() {
             let Some(place) = place else {
-                if self.take_parts(socket, way, print) {
+                if self.take_parts(number, way, print) {
                     account.delivered.insert(print.range);
+                    continue;
+                }
+                if let Some(detail) = self.translated.why_ambiguous(number, way, index) {
+                    match account.lost.last_mut().filter(|last| {
+                        last.cause == Cause::WireAmbiguous
+                            && last.detail == detail
+                            && last.range.to == print.range.from
+                    }) {
+                        Some(last) => last.range.to = print.range.to,
+                        None => account.lost.push(stopped(print.range, Cause::WireAmbiguous, detail)),
+                    }
                     continue;
                 }
                 let (cause, detail) = absent(print.time, coverage);
@@ -213,7 +243,7 @@ impl<'a> Datagrams<'a> {
             let at = print.range.from + self.print(place).captured.min(print.range.len());
             account.delivered.insert(Range::new(print.range.from, at));
             if at < print.range.to {
-                account.lost.push(stopped(Range::new(at, print.range.to), Cause::WireSnaplen, ""));
+                account.lost.push(stopped(Range::new(at, print.range.to), self.why_cut(place), ""));
             }
         }
         // Datagrams of which the process's side knows nothing but that they were lost.
@@ -221,7 +251,7 @@ impl<'a> Datagrams<'a> {
         let known = prints.iter().map(|print| print.range).collect::<crate::ledger::RangeSet>();
         for lost in &own.lost {
             for range in known.missing_in(lost.range) {
-                let at = range.from + self.take_any(socket, way, range.len());
+                let at = range.from + self.take_any(number, way, range.len());
                 account.delivered.insert(Range::new(range.from, at));
                 if at < range.to {
                     let (cause, detail) = absent(socket.info.last, coverage);
@@ -233,19 +263,22 @@ impl<'a> Datagrams<'a> {
         account
     }
 
+    /// Why the capture has not all of a datagram.
+    fn why_cut(&self, place: Place) -> Cause {
+        let lost = &self.wire[place.0 as usize].accounts[place.1.index()].lost;
+        let end = self.print(place).range.to;
+        let cut = lost.get(lost.partition_point(|lost| lost.range.to < end));
+        cut.map_or(Cause::WireSnaplen, |cut| cut.cause)
+    }
+
     /// One call may move several datagrams, which the kernel splits and joins (UDP_SEGMENT, UDP_GRO): takes those that
     /// together are as long. False where there are none.
-    fn take_parts(&mut self, socket: &Ledger, way: Direction, print: &Print) -> bool {
-        let Some(mut queue) = self.by_port.remove(&(port(socket), way)) else { return false };
-        while queue.front().is_some_and(|&place| *self.is_found(place, way)) {
-            queue.pop_front();
-        }
-        let (peer, length) = (peer(socket, print), print.range.len());
+    fn take_parts(&mut self, number: usize, way: Direction, print: &Print) -> bool {
+        let (peer, length) = (peer(&self.process[number], print), print.range.len());
         let (mut parts, mut total): (Vec<Place>, u64) = (Vec::new(), 0);
-        for &place in queue.iter().take(LOOK_MAX) {
+        for place in self.left(number, way, peer) {
             let part = self.print(place);
-            let begins = !parts.is_empty() || part.begins(print);
-            if *self.is_found(place, way) || !self.is_between(place, socket, way, peer) || !begins {
+            if parts.is_empty() && !part.begins(print) {
                 continue;
             }
             total += part.range.len();
@@ -254,29 +287,40 @@ impl<'a> Datagrams<'a> {
                 break;
             }
         }
-        self.by_port.insert((port(socket), way), queue);
         let fits = total == length && parts.len() > 1;
         parts.into_iter().filter(|_| fits).for_each(|place| *self.is_found(place, way) = true);
         fits
     }
 
     /// Takes datagrams that nobody has claimed, in order, up to so many bytes. Gives how many they have.
-    fn take_any(&mut self, socket: &Ledger, way: Direction, bytes: u64) -> u64 {
-        let Some(mut queue) = self.by_port.remove(&(port(socket), way)) else { return 0 };
-        while queue.front().is_some_and(|&place| *self.is_found(place, way)) {
-            queue.pop_front();
-        }
+    fn take_any(&mut self, number: usize, way: Direction, bytes: u64) -> u64 {
         let mut taken = 0;
-        for &place in queue.iter().take(LOOK_MAX) {
+        for place in self.left(number, way, None) {
             let length = self.print(place).range.len();
-            let fits = !*self.is_found(place, way) && self.is_between(place, socket, way, None);
-            if fits && taken + length <= bytes {
+            if taken + length <= bytes {
                 *self.is_found(place, way) = true;
                 taken += length;
             }
         }
-        self.by_port.insert((port(socket), way), queue);
         taken
+    }
+
+    /// What nobody has claimed of the datagrams that a socket and a peer, where one is known, may have exchanged.
+    fn left(&mut self, number: usize, way: Direction, peer: Option<SocketAddr>) -> Vec<Place> {
+        let socket = &self.process[number];
+        let elsewhere = self.translated.places(number, peer, way);
+        let mut left: Vec<Place> =
+            elsewhere.into_iter().filter(|&place| !*self.is_found(place, way)).take(LOOK_MAX).collect();
+        let Some(mut queue) = self.by_port.remove(&(port(socket), way)) else { return left };
+        while queue.front().is_some_and(|&place| *self.is_found(place, way)) {
+            queue.pop_front();
+        }
+        let here = queue.iter().copied().take(LOOK_MAX);
+        left.extend(
+            here.filter(|&place| !*self.is_found(place, way) && self.is_between(place, socket, way, peer)),
+        );
+        self.by_port.insert((port(socket), way), queue);
+        left
     }
 
     /// A socket of the process against the capture.
@@ -289,7 +333,8 @@ impl<'a> Datagrams<'a> {
         other: Other,
     ) -> Comparison {
         let mut findings = Vec::new();
-        let has_any = Direction::BOTH.iter().any(|&way| self.by_port.contains_key(&(port(socket), way)))
+        let has_any = self.translated.knows(number)
+            || Direction::BOTH.iter().any(|&way| self.by_port.contains_key(&(port(socket), way)))
             || self.matched.get(&number).is_some_and(|lists| lists.iter().flatten().any(Option::is_some));
         let comparable = !wire.streams_only && socket.prints.left_out == 0;
         let comparable = comparable && self.wire.iter().all(|flow| flow.prints.left_out == 0);
@@ -303,12 +348,14 @@ impl<'a> Datagrams<'a> {
             Direct { direction, process: socket, wire, wire_start: 0, coverage, other, ambiguous: None }
                 .balance(&mut findings)
         });
-        Comparison::of(socket, true, balances, findings)
+        findings.extend(self.translated_findings(number));
+        let translated = self.only_lane(number);
+        Comparison { translated, ..Comparison::of(socket, true, balances, findings) }
     }
 
     /// What a flow of the capture has beyond the datagrams that were found, where it is one of the process's sockets.
     /// Absent where none of its datagrams is.
-    pub fn rest(&self, number: usize, process: &Coverage) -> Option<Comparison> {
+    pub fn rest(&self, number: usize, process: &Coverage, clock: Clock) -> Option<Comparison> {
         let flow = &self.wire[number];
         let (mut findings, mut left, mut ours) = (Vec::new(), [0; 2], false);
         for direction in Direction::BOTH {
@@ -316,43 +363,55 @@ impl<'a> Datagrams<'a> {
                 flow.prints.lists[direction.index()].iter().zip(&self.found[number][direction.index()]);
             for (print, found) in prints {
                 ours |= found.contains(&true);
+                let time = clock.to_process(print.time);
                 for way in Direction::BOTH.into_iter().filter(|way| !found[way.index()]) {
-                    let Some(end) = ends(flow, direction).map(|ends| ends[way.index()]) else { continue };
-                    let other = ends(flow, direction).map(|ends| ends[way.reverse().index()]);
-                    let sockets = self.sockets.get(&end.port()).into_iter().flatten();
-                    if !sockets.into_iter().any(|socket| self.is_at(socket, end, other, print.time)) {
+                    let Some(ends) = ends(flow, direction) else { continue };
+                    let [end, other] = [ends[way.index()], ends[way.reverse().index()]];
+                    let mut sockets = self.sockets.get(&end.port()).into_iter().flatten();
+                    let translated = self.translated.sockets.get(&[end, other]);
+                    let is_translated =
+                        translated.is_some_and(|&number| is_alive(&self.process[number], time));
+                    if !is_translated && !sockets.any(|socket| self.is_at(socket, end, other, time)) {
                         continue;
                     }
                     ours = true;
-                    let (cause, detail) = unseen(way, print.time, process);
+                    let (cause, detail) = unseen(way, time, process);
                     extend(&mut findings, direction, print.range, cause, detail);
                     left[direction.index()] += print.range.len();
                 }
             }
         }
         let balances = left.map(|wire| Balance { wire, ..Balance::default() });
-        let rest = Comparison {
+        let mut rest = Comparison {
             flow: Some(flow.info.id),
             records: 0,
             ..Comparison::of(flow, true, balances, findings)
         };
+        rest.set_clock(clock);
         ours.then_some(rest)
     }
 
     /// True where a socket was at an address then.
-    fn is_at(&self, socket: &Ledger, end: SocketAddr, other: Option<SocketAddr>, time: Timestamp) -> bool {
+    fn is_at(&self, socket: &Ledger, end: SocketAddr, other: SocketAddr, time: Timestamp) -> bool {
         let Some(local) = local(socket) else { return false };
         let remote = socket.info.open.remote.and_then(canonical);
         let address = match local.ip().is_unspecified() {
             true => self.own.contains(&end.ip()) || end.ip().is_multicast(),
             false => local.ip() == end.ip(),
         };
-        let closed = socket.end == Some(End::Closed);
-        let opened = socket.info.open.opened == Opened::Fresh;
-        let alive = (!closed || time.0 <= socket.info.last.0.saturating_add(SLACK))
-            && (!opened || time.0.saturating_add(SLACK) >= socket.info.first.0);
-        local.port() == end.port() && address && alive && remote.is_none_or(|remote| Some(remote) == other)
+        local.port() == end.port()
+            && address
+            && is_alive(socket, time)
+            && remote.is_none_or(|remote| remote == other)
     }
+}
+
+/// True where a socket was open then.
+fn is_alive(socket: &Ledger, time: Timestamp) -> bool {
+    let closed = socket.end == Some(End::Closed);
+    let opened = socket.info.open.opened == Opened::Fresh;
+    (!closed || time.0 <= socket.info.last.0.saturating_add(SLACK))
+        && (!opened || time.0.saturating_add(SLACK) >= socket.info.first.0)
 }
 
 /// Source and destination of what a flow has one way.

@@ -168,6 +168,15 @@ impl Comparison {
         }
     }
 
+    /// Turns its times, which are the capture's, into the process's.
+    fn set_clock(&mut self, clock: Clock) {
+        let info = &mut self.info;
+        (info.first, info.last) = (clock.to_process(info.first), clock.to_process(info.last));
+        for finding in &mut self.findings {
+            finding.times = finding.times.map(|times| times.map(|time| clock.to_process(time)));
+        }
+    }
+
     /// True where a capture could have it.
     fn is_comparable(&self) -> bool {
         let not_compared = self.findings.iter().any(|finding| finding.cause == Cause::WireNotCompared);

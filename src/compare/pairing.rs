@@ -92,12 +92,17 @@ impl<'a> Pairing<'a> {
     }
 
     /// Compares.
-    pub fn report(&self) -> Report {
+    pub fn report(mut self) -> Report {
+        let mut datagrams = (!self.vantages[1].is_process())
+            .then(|| Datagrams::new(&self.process.ledgers, &self.wire.ledgers));
+        if let Some(datagrams) = &mut datagrams {
+            self.clock = self.clock.or_else(|| datagrams.clock());
+            datagrams.translate(self.clock);
+            self.clock = self.clock.or_else(|| datagrams.clock());
+        }
         let wire_coverage = self.wire_coverage();
         let coverage = [&self.process.coverage, &wire_coverage];
         let pids: FxHashSet<Option<u32>> = self.wire.ledgers.iter().map(pid_of).collect();
-        let mut datagrams = (!self.vantages[1].is_process())
-            .then(|| Datagrams::new(&self.process.ledgers, &self.wire.ledgers));
         let mut connections = Vec::new();
         for (index, (ledger, alignment)) in self.process.ledgers.iter().zip(&self.aligned).enumerate() {
             // A log of strace without -f does not tell whose it is.
@@ -111,9 +116,10 @@ impl<'a> Pairing<'a> {
             });
         }
         connections.retain(|comparison| !is_silent(comparison));
+        let clock = self.clock.unwrap_or_default();
         for flow in (0..self.wire.ledgers.len()).filter(|&flow| self.used[flow] == [false; 2]) {
             let datagrams = datagrams.as_ref().filter(|_| is_udp(&self.wire.ledgers[flow]));
-            match datagrams.and_then(|datagrams| datagrams.rest(flow, &self.process.coverage)) {
+            match datagrams.and_then(|datagrams| datagrams.rest(flow, &self.process.coverage, clock)) {
                 None => {
                     let of_acks = self.wire.ledgers[flow].info.open.opened == Opened::Found;
                     let unmatched = self.unmatched(flow);

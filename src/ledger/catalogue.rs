@@ -121,7 +121,8 @@ fn text(cause: Cause) -> Text {
             detection: "No packet has the process's addresses, and a flow with others has the same first sequence \
                         numbers in both directions, or the same bytes in the places that sequence numbers foretell. \
                         Of a proxy all content that can be compared is the same, of no other flow and of no other \
-                        connection that lived at the same time.",
+                        connection that lived at the same time. Datagrams are found one by one by their content, where \
+                        at least two different ones agree, and more than with any other flow.",
             remedy: "Nothing is wrong. To see the process's own addresses, capture in its network namespace.",
             command: Some("nsenter --net --target PID tcpdump -i any -w FILE"),
         },
@@ -129,7 +130,8 @@ fn text(cause: Cause) -> Text {
             meaning: "The capture has nothing under the connection's addresses, and several flows under others that \
                       carry the same bytes: which of them it is, nothing tells.",
             detection: "Sequence numbers agree with none of the flows, content with more than one of those that lived \
-                        at the same time, or with one that may as well be another connection.",
+                        at the same time, or with one that may as well be another connection. Of datagrams, all that \
+                        agrees comes again elsewhere, or is too little to tell.",
             remedy: "Capture where the process's own addresses are on the wire: in its network namespace.",
             command: Some("nsenter --net --target PID tcpdump -i any -w FILE"),
         },

@@ -13,7 +13,7 @@ mod ranges;
 mod timeline;
 
 pub use digest::{Differences, Digest};
-pub use prints::{Print, Prints};
+pub use prints::{HEAD, Print, Prints};
 pub use ranges::RangeSet;
 pub use timeline::Timeline;
 

@@ -75,7 +75,7 @@ impl Losses {
         {
             let [request, response] = places(record);
             let has =
-                |index: usize, place| place != None && before.iter().any(|one| places(one)[index] == place);
+                |index: usize, place| place.is_some() && before.iter().any(|one| places(one)[index] == place);
             match before.iter().find(|one| places(one) == [request, response]) {
                 Some(one) if admits(record, one) && !touches(record, lost) => {}
                 Some(_) => self.add(Wrong::Altered, what, record),

@@ -41,6 +41,12 @@ const MORE: &[&str] = &[
     "frame.protocols",
     "frame.len",
     "frame.cap_len",
+    "frame.interface_id",
+    "ip.id",
+    "udp.srcport",
+    "udp.dstport",
+    "udp.length",
+    "udp.payload",
 ];
 
 /// tshark shows the last part of a message that ends with the connection only as part of the whole.
@@ -74,7 +80,7 @@ impl Form {
             Form::JsonBytes => vec!["-T", "json", "-x"],
             Form::EkBytes => vec!["-T", "ek", "-x"],
             Form::Merged => vec!["-T", "json", "--no-duplicate-keys"],
-            Form::Layers => vec!["-T", "json", "-j", "frame ip ipv6 tcp tcp.segments"],
+            Form::Layers => vec!["-T", "json", "-j", "frame sll ip ipv6 udp tcp tcp.segments"],
             Form::Fields => whole_segments(fields("json", &[FEW, MORE])),
             Form::EkFields => whole_segments(fields("ek", &[MORE, FEW])),
             Form::Few => fields("json", &[FEW]),

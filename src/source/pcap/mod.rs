@@ -4,7 +4,7 @@
 //! them, `flow` (with `half`, `overlap`, `recent`) and `datagram` turn those into events. Constant memory but for open flows; payload is
 //! handed on in place.
 
-mod datagram;
+pub(super) mod datagram;
 mod file;
 pub(super) mod flow;
 mod fragment;
@@ -15,7 +15,7 @@ mod linktype;
 mod overlap;
 mod recent;
 pub mod slice;
-mod tunnel;
+pub(super) mod tunnel;
 
 use super::input::Input;
 use super::{Error, Sink, Source, Summary};

@@ -58,6 +58,11 @@ fn erspan3(part: Part<'_>) -> Option<(Layer, Part<'_>)> {
     Some((layer, part.skip(if more { 20 } else { 12 })?))
 }
 
+/// True for a port whose datagrams carry packets.
+pub fn is_port(port: u16) -> bool {
+    [port::VXLAN, port::VXLAN_LINUX, port::VXLAN_GPE, port::GENEVE, port::GTP].contains(&port)
+}
+
 /// A UDP datagram whose destination port and header are those of a tunnel.
 pub fn udp(part: Part<'_>) -> Option<(Layer, Part<'_>)> {
     let inner =

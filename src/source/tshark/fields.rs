@@ -5,6 +5,7 @@
 //! the layer before. tshark writes a key several times in one object, so this is no map. What the values
 //! say is the business of `segment`.
 
+use crate::source::pcap::tunnel;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
@@ -80,10 +81,30 @@ fields! {
     Reassembled "tcp_reassembled_data",
     Data "data",
     DataData "data_data",
+    IpId "ip_id",
+    Udp "udp",
+    UdpSource "udp_srcport",
+    UdpDestination "udp_dstport",
+    UdpPort "udp_port",
+    UdpLength "udp_length",
+    UdpPayload "udp_payload",
+    Interface "frame_interface_id",
+    Cooked "sll",
+    CookedInterface "sll_ifindex",
+    CookedType "sll_pkttype",
 }
 
 /// The layers of a tree that are read. The segments of a message that was put together are one of their own.
-const LAYERS: [Field; 6] = [Field::Frame, Field::Ip, Field::Ipv6, Field::Tcp, Field::Segments, Field::Data];
+const LAYERS: [Field; 8] = [
+    Field::Frame,
+    Field::Cooked,
+    Field::Ip,
+    Field::Ipv6,
+    Field::Udp,
+    Field::Tcp,
+    Field::Segments,
+    Field::Data,
+];
 
 /// What an object turned out to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,6 +128,8 @@ pub struct Fields<'a> {
     pub is_tree: bool,
     /// The tree has a layer of TCP.
     pub has_tcp_layer: bool,
+    /// The tree has a layer of UDP.
+    pub has_udp_layer: bool,
     object: Object,
     /// A number came in the array that is being read: it holds raw bytes with their place.
     number_seen: bool,
@@ -147,6 +170,18 @@ impl<'a> Fields<'a> {
         self.has_tcp_layer || self.values.iter().any(|&(field, _)| of_tcp.contains(&(field as u8)))
     }
 
+    /// True where any field of UDP is there.
+    pub fn has_udp(&self) -> bool {
+        let of_udp = Field::Udp as u8..=Field::UdpPayload as u8;
+        self.has_udp_layer || self.values.iter().any(|&(field, _)| of_udp.contains(&(field as u8)))
+    }
+
+    /// The datagram of which the layers so far told carries another packet.
+    fn is_tunnel(&self) -> bool {
+        let port = self.all(Field::UdpDestination).next_back();
+        port.and_then(|port| port.parse().ok()).is_some_and(tunnel::is_port)
+    }
+
     fn push(&mut self, field: Field, value: Cow<'a, str>) {
         if self.values.len() < MAX_VALUES {
             self.values.push((field, value));
@@ -157,12 +192,26 @@ impl<'a> Fields<'a> {
     /// belongs to an inner packet, but for the data; addresses are those of the IP layer before it.
     fn enter(&mut self, layer: Field) -> bool {
         self.is_tree = true;
+        let headers = [Field::Ip, Field::Ipv6, Field::Udp, Field::Tcp];
+        if self.has_udp_layer && !self.is_tunnel() && headers.contains(&layer) {
+            return false; // a datagram's content
+        }
         match layer {
+            Field::Udp if self.has_tcp_layer => false,
+            Field::Udp => {
+                self.has_udp_layer = true;
+                true
+            }
             Field::Tcp => !std::mem::replace(&mut self.has_tcp_layer, true),
             Field::Ip | Field::Ipv6 if self.has_tcp_layer => false,
             Field::Ip | Field::Ipv6 => {
+                // What came before was the outer packet: a tunnel.
+                self.has_udp_layer = false;
                 let addresses = Field::Ip as u8..=Field::Ipv6Next as u8;
-                self.values.retain(|&(field, _)| !addresses.contains(&(field as u8)));
+                let of_udp = Field::IpId as u8..=Field::UdpPayload as u8;
+                self.values.retain(|&(field, _)| {
+                    !addresses.contains(&(field as u8)) && !of_udp.contains(&(field as u8))
+                });
                 true
             }
             _ => true,
@@ -213,7 +262,7 @@ fn named(key: &[u8]) -> Option<Field> {
     for (to, &from) in name.iter_mut().zip(key) {
         *to = if from == b'.' { b'_' } else { from };
     }
-    for layer in [&b"frame_"[..], b"ip_", b"ipv6_", b"tcp_", b"data_"] {
+    for layer in [&b"frame_"[..], b"ip_", b"ipv6_", b"tcp_", b"udp_", b"sll_", b"data_"] {
         if let Some(rest) = name.strip_prefix(layer).filter(|rest| rest.starts_with(layer)) {
             return Field::of(rest);
         }

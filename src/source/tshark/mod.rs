@@ -1,9 +1,10 @@
 //! The JSON of tshark as a capture: `-T json` and `-T ek`, whole or reduced to fields.
 //!
-//! `unit` cuts the input into packets, `fields` finds their fields, `segment` makes TCP segments of them,
-//! `lacking` says what was left out. The rest is shared with packet captures: [`super::pcap::flow`] makes
-//! events of segments. One packet is in memory at a time.
+//! `unit` cuts the input into packets, `fields` finds their fields, `segment` makes TCP segments of them and `datagram`
+//! UDP datagrams, `lacking` says what was left out. The rest is shared with packet captures: [`super::pcap::flow`] makes
+//! events of segments, [`super::pcap::datagram`] of datagrams. One packet is in memory at a time.
 
+mod datagram;
 mod fields;
 mod lacking;
 mod relative;
@@ -12,13 +13,15 @@ mod time;
 mod unit;
 
 use super::input::Input;
+use super::pcap::datagram::DatagramFlows;
 use super::pcap::flow::Flows;
 use super::pcap::link::{self, flag};
 use super::pcap::note_time;
 use super::{Error, Sink, Source, Summary};
 use crate::event::{Cause, Event, Kind, Timestamp, Vantage};
-use fields::{Fields, Object};
-use lacking::Counts;
+use datagram::Datagram;
+use fields::{Field, Fields, Object};
+use lacking::{Counts, DATAGRAMS, SEGMENTS};
 use relative::Relative;
 use segment::{Columns, Content, Segment};
 use std::ops::ControlFlow;
@@ -43,7 +46,9 @@ pub struct Capture {
 #[derive(Default)]
 struct Taker {
     flows: Flows,
+    datagrams: DatagramFlows,
     columns: Columns,
+    datagram_columns: datagram::Columns,
     relative: Relative,
     counts: Counts,
     /// The payload of the packet at hand, decoded.
@@ -162,18 +167,20 @@ impl Source for Capture {
     }
 
     fn run(&mut self, sink: &mut Sink<'_>) -> Result<Summary, Error> {
-        let mut summary = Summary { streams_only: true, ..Summary::default() };
+        let mut summary = Summary::default();
         if self.packets(&mut summary, sink)?.is_continue() {
-            let Taker { counts, columns, .. } = &self.taker;
-            if let Some(reason) = counts.refusal(columns) {
+            let Taker { counts, columns, datagram_columns, .. } = &self.taker;
+            if let Some(reason) = counts.refusal(columns, datagram_columns) {
                 return Err(Error::Input(format!("{}: {reason}", self.reader.name())));
             }
-            let _stopped = self.taker.flows.end(sink);
+            let _stopped = self.taker.flows.end(sink).is_break() || self.taker.datagrams.end(sink).is_break();
         }
-        let Taker { counts, columns, flows, .. } = &self.taker;
+        let Taker { counts, columns, datagram_columns, flows, datagrams, .. } = &self.taker;
+        summary.streams_only = !counts.has_datagrams();
         summary.conflicts = flows.overlaps.conflicts();
-        let ignored = flows.ignored.reasons().into_iter().filter(|(count, _)| *count > 0);
-        let warnings = counts.warnings(columns).into_iter();
+        let ignored = flows.ignored.reasons().into_iter().chain(datagrams.ignored.reasons());
+        let ignored = ignored.filter(|(count, _)| *count > 0);
+        let warnings = counts.warnings(columns, datagram_columns).into_iter();
         let warnings = warnings.chain(ignored.map(|(count, what)| format!("{count} {what}")));
         summary.warnings = warnings.map(|warning| format!("{}: {warning}", self.reader.name())).collect();
         Ok(summary)
@@ -183,9 +190,28 @@ impl Source for Capture {
 impl Taker {
     fn packet(&mut self, fields: &Fields<'_>, time: Timestamp, sink: &mut Sink<'_>) -> ControlFlow<()> {
         self.counts.lists |= !fields.is_tree;
+        self.counts.unnamed += u64::from(fields.get(Field::Protocols).is_none());
+        match datagram::read(fields, &mut self.datagram_columns) {
+            datagram::Content::Other => {}
+            datagram::Content::Lacks(what) => {
+                self.counts.udp += 1;
+                self.counts.lack(DATAGRAMS, what);
+                return ControlFlow::Continue(());
+            }
+            datagram::Content::Damaged => {
+                self.counts.udp += 1;
+                self.counts.udp_damaged += 1;
+                return ControlFlow::Continue(());
+            }
+            datagram::Content::Udp(datagram) => {
+                self.counts.udp += 1;
+                self.counts.udp_taken += 1;
+                return self.datagram(&datagram, time, sink);
+            }
+        }
         match segment::read(fields, &mut self.columns) {
             Content::Other => return ControlFlow::Continue(()),
-            Content::Lacks(what) => self.counts.lack(what),
+            Content::Lacks(what) => self.counts.lack(SEGMENTS, what),
             Content::Damaged => self.counts.damaged += 1,
             Content::Tcp(segment) => {
                 self.counts.taken += 1;
@@ -195,6 +221,30 @@ impl Taker {
         }
         self.counts.tcp += 1;
         ControlFlow::Continue(())
+    }
+
+    fn datagram(&mut self, found: &Datagram<'_>, time: Timestamp, sink: &mut Sink<'_>) -> ControlFlow<()> {
+        segment::decode(found.payload, &mut self.payload);
+        let cause = match self.payload.is_empty() && !found.cut {
+            true => Cause::WirePayloadLeftOut,
+            false => Cause::WireSnaplen,
+        };
+        self.counts.udp_left_out += u64::from(found.length > 0 && cause == Cause::WirePayloadLeftOut);
+        self.counts.with_payload += u64::from(!self.payload.is_empty());
+        let datagram = link::Datagram {
+            source: found.source,
+            destination: found.destination,
+            id: found.id,
+            length: found.length,
+            payload: &self.payload[..self.payload.len().min(found.length)],
+        };
+        let numbers = &mut self.flows.numbers;
+        self.datagrams.datagram(time, &datagram, found.place, numbers, &mut |event| match adapt(
+            event, false, cause,
+        ) {
+            Some(event) => sink(&event),
+            None => sink(event),
+        })
     }
 
     fn segment(&mut self, found: &Segment<'_>, time: Timestamp, sink: &mut Sink<'_>) -> ControlFlow<()> {

@@ -182,7 +182,7 @@ fn inner(fields: &Fields<'_>, headers: usize) -> Option<usize> {
 }
 
 /// `Src: 10.0.0.1` or, with names, `Src: localhost (127.0.0.1)`.
-fn address_after(text: &str, label: &str) -> Option<IpAddr> {
+pub fn address_after(text: &str, label: &str) -> Option<IpAddr> {
     in_parentheses(after(text, label)?).parse().ok()
 }
 
@@ -253,7 +253,7 @@ fn stated_length(fields: &Fields<'_>) -> Option<u64> {
     inside.checked_sub(header)
 }
 
-fn is_cut(fields: &Fields<'_>) -> bool {
+pub fn is_cut(fields: &Fields<'_>) -> bool {
     let length = |field| fields.get(field).and_then(number);
     match (length(Field::Captured), length(Field::FrameLength)) {
         (Some(captured), Some(length)) => captured < length,
@@ -262,7 +262,7 @@ fn is_cut(fields: &Fields<'_>) -> bool {
 }
 
 /// Bytes that a hexadecimal text stands for.
-fn hex_length(text: &str) -> usize {
+pub fn hex_length(text: &str) -> usize {
     if has_colons(text) { text.len().div_ceil(3) } else { text.len() / 2 }
 }
 
@@ -282,7 +282,7 @@ pub fn decode(text: &str, into: &mut Vec<u8>) {
 }
 
 /// A whole number, decimal or hexadecimal.
-fn number(text: &str) -> Option<u64> {
+pub fn number(text: &str) -> Option<u64> {
     match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16).ok(),
         // In a summary, a remark may follow.
@@ -291,13 +291,13 @@ fn number(text: &str) -> Option<u64> {
 }
 
 /// What follows a label, up to the next comma.
-fn after<'a>(text: &'a str, label: &str) -> Option<&'a str> {
+pub fn after<'a>(text: &'a str, label: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(label)?;
     Some(rest.split(',').next().unwrap_or(rest).trim())
 }
 
 /// `80` of `http (80)`.
-fn in_parentheses(text: &str) -> &str {
+pub fn in_parentheses(text: &str) -> &str {
     let within = text.split_once('(').and_then(|(_, rest)| rest.split(')').next());
     within.unwrap_or(text)
 }
