@@ -186,8 +186,11 @@ fn every_form_gives_the_same_events() {
     }
 }
 
-/// The datagrams of a file: source, destination, length, the payload that is there, and why the rest is not.
-fn datagrams(path: &Path) -> (Vec<(String, u64, Vec<u8>, Option<Cause>)>, Summary) {
+/// Source and destination, length, the payload that is there, and why the rest is not.
+type Datagram = (String, u64, Vec<u8>, Option<Cause>);
+
+/// The datagrams of a file.
+fn datagrams(path: &Path) -> (Vec<Datagram>, Summary) {
     let mut names: BTreeMap<ConnId, [String; 2]> = BTreeMap::new();
     let mut datagrams = Vec::new();
     let summary = run(path, |event| match &event.kind {

@@ -134,7 +134,7 @@ impl Lane {
 }
 
 enum State {
-    Detecting(Detector),
+    Detecting(Box<Detector>),
     Parsing(Box<dyn Parser + Send>),
     /// Both directions speak something else now.
     Switched(String),
@@ -153,7 +153,7 @@ impl Reader {
     /// A reader whose directions begin at `offsets`.
     pub fn new(options: super::Options, info: &Info, offsets: [u64; 2], from_start: [bool; 2]) -> Reader {
         let lanes = offsets.map(|offset| Lane { offset, ..Lane::default() });
-        let state = State::Detecting(Detector::new(options.protocols, info.open.role, from_start));
+        let state = State::Detecting(Box::new(Detector::new(options.protocols, info.open.role, from_start)));
         Reader { state, trial: None, lanes, options }
     }
 
@@ -237,7 +237,7 @@ impl Reader {
                 let Some(Trial { detector, .. }) = self.trial.take() else { return };
                 cx.observer.withdraw(cx.info);
                 cx.trace(1, "reconsidered", format_args!("not {}: {}", refuted.name, protocol.name));
-                self.state = State::Detecting(detector);
+                self.state = State::Detecting(Box::new(detector));
                 self.decide(protocol, &verdicts, cx);
             }
             _ => self.confirm(cx),
@@ -389,7 +389,7 @@ impl Reader {
         self.replay(&kept, cx);
         if let Some(said) = cx.held.take() {
             detector.keep(kept);
-            self.trial = Some(Trial { said, ..Trial::new(protocol, detector) });
+            self.trial = Some(Trial { said, ..Trial::new(protocol, *detector) });
             self.weigh(cx);
         }
     }

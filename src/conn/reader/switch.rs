@@ -58,7 +58,7 @@ impl Reader {
                 detector.finish(direction, lane.offset, End::Finished, time);
             }
         }
-        self.state = State::Detecting(detector);
+        self.state = State::Detecting(Box::new(detector));
         self.consider(cx);
         // Whoever led here goes on to speak, and is held back with the new guess.
         cx.held = self.trial.as_mut().map(|trial| std::mem::take(&mut trial.said));

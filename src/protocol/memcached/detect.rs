@@ -116,7 +116,7 @@ pub fn begins_commands(data: &[u8]) -> bool {
 /// Whether answers begin here; `all`: and nothing else is behind them.
 pub fn begins_answers(data: &[u8], all: bool) -> bool {
     let replies = answers(data);
-    !replies.found.is_empty() && !(all && replies.broken)
+    !(replies.found.is_empty() || all && replies.broken)
 }
 
 fn judge<T>(chain: &Chain<T>, at_event: bool) -> Judgement {

@@ -108,7 +108,7 @@ impl Udp {
         self.open.iter().rposition(|open| (open.peer, open.id) == (peer, id))
     }
 
-    /// Takes a datagram that [`detect`] or [`Udp::continues`] is sure of. `client`: the direction of the client if its
+    /// Takes a datagram that [`detect()`] or [`Udp::continues`] is sure of. `client`: the direction of the client if its
     /// content does not tell.
     pub fn take(
         &mut self,
