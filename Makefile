@@ -23,8 +23,8 @@ soak: setup ## Trace under full load through small rings for minutes, connect 10
 	SOCKDBG_LONG=1 $(CARGO) test --test live_table many -- --nocapture
 	SOCKDBG_LONG=1 $(CARGO) test --test large -- --nocapture
 
-faults: setup build ## Inject faults into 25,000 comparisons, and look that each is named with its stage, cause and range
-	SOCKDBG_LONG=1 $(CARGO) test --test fault_injection --test fault_pairs -- --nocapture
+faults: setup build ## Inject faults into 25,000 comparisons, lose every segment of every capture, and look what is said of it
+	SOCKDBG_LONG=1 $(CARGO) test --test fault_injection --test fault_pairs --test losses -- --nocapture
 
 accuracy: setup-build ## Print which protocols the captures were found to hold, and how far counts agree with those of others
 	$(CARGO) test --test accuracy -- --nocapture --test-threads=1

@@ -38,12 +38,6 @@ const DIFFERENCES: &[(&str, usize, usize, &str)] = &[
         1,
         "two connections carry a POST; tshark takes that of the second for a retransmission",
     ),
-    (
-        "http/suricata--http-connect--http-connect-simple.pcap",
-        1,
-        1,
-        "tshark also dissects what is in the tunnel",
-    ),
     ("http/suricata--http-gap-beyond-body.pcap", 3, 2, "tshark does not count a response with a gap in it"),
     ("http/suricata--http-gap-double.pcap", 3, 3, "tshark does not count a response with a gap in it"),
     ("http/suricata--http-gap-simple.pcap", 3, 3, "tshark does not count a response with a gap in it"),

@@ -99,7 +99,6 @@ fn alerts(records: &[&Record]) -> String {
 }
 
 const BEHIND: &str = "TLS begins behind another protocol (STARTTLS, SOCKS), which has no parser here";
-const TUNNEL: &str = "in a tunnel by CONNECT, which is not read further";
 const QUIC: &str = "one of its hellos is in QUIC, which is UDP";
 const EIGHT: &str =
     "the table lists eight of them; the others are in tshark's output beside the capture, too";
@@ -119,11 +118,6 @@ const SSL2: &str = "the table has no figure for SSL 2";
 /// Where others say something else: kind of figure, file, what only we say, what only they say, and why.
 #[rustfmt::skip]
 const DIFFERENCES: &[(&str, &str, &str, &str, &str)] = &[
-    ("tshark.tls.client_hello/server_hello/certificate", "tls/arkime--https-connect.pcap", "", "1/1/1", TUNNEL),
-    ("tshark.tls.negotiated", "tls/arkime--https-connect.pcap", "", "TLS1.2:1", TUNNEL),
-    ("tshark.tls.ja3", "tls/arkime--https-connect.pcap", "", "b288289af2999820648eb3ca4d8304c5", TUNNEL),
-    ("tshark.tls.ja3s", "tls/arkime--https-connect.pcap", "", "b7bd51222a09f3ad66a340710ae9c01a", TUNNEL),
-    ("ndpi.ja4", "tls/arkime--https-connect.pcap", "", "t12i860500_e18388e7f3a3_a1e935682795", TUNNEL),
     ("tshark.tls.client_hello/server_hello/certificate", "tls/ipfixprobe--tls.pcap", "28/27/1", "29/28/1", QUIC),
     ("tshark.tls.sni", "tls/ipfixprobe--tls.pcap", "", "signaler-pa.clients6.google.com", QUIC),
     ("tshark.tls.alpn", "tls/ipfixprobe--tls.pcap", "", "h3", QUIC),
@@ -399,7 +393,6 @@ fn tshark(file: &str, args: &[&str]) -> String {
 
 /// Files of which not every byte becomes a frame, with the causes and the reason.
 const SKIPPED: &[(&str, &[Cause], &str)] = &[
-    ("tls/arkime--https-connect.pcap", &[Cause::Unsupported], TUNNEL),
     ("tls/ipfixprobe--tls.pcap", &[Cause::ResyncSkipped], "packets are cut by the snap length"),
     ("tls/ndpi--mongo_false_positive.pcapng", &[Cause::ProtocolUnknown], "MongoDB"),
     (

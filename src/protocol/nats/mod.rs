@@ -57,6 +57,7 @@ fn parser(options: Options) -> Box<dyn Parser + Send> {
         requests: [Pending::new(NAME), Pending::new(NAME)],
         pings: [Pending::new(NAME), Pending::new(NAME)],
         confirmed: Pending::new(NAME),
+        uncounted: None,
         greeted: false,
         spoken: false,
     }))
@@ -75,6 +76,8 @@ struct Nats {
     pings: [Pending<()>; 2],
     /// What waits for its +OK.
     confirmed: Pending<()>,
+    /// Messages of the client are lost, and with them the count of those that wait: why. A PONG is behind them all.
+    uncounted: Option<Cause>,
     /// INFO was seen, or lost, and no more of the client yet: TLS can begin.
     greeted: bool,
     /// The client has said something.
@@ -143,7 +146,11 @@ impl Framed for Nats {
         Direction::BOTH.iter().for_each(|way| self.pings[way.index()].give_up(Some(cause), out));
         self.confirmed.give_up(Some(cause), out);
         if self.client != Some(direction.reverse()) {
-            self.verbose = None;
+            // The client says once what it wants, and before all else.
+            if !self.spoken {
+                self.verbose = None;
+            }
+            self.uncounted = Some(cause);
         } else if !self.spoken {
             // What was lost is the INFO that asks for TLS, as the first bytes of the client show.
             self.greeted = true;
@@ -188,11 +195,17 @@ impl Nats {
         match line.op {
             Op::Ping => self.pings[direction.index()].push((), half, out),
             Op::Pong => match self.pings[direction.reverse().index()].take(&()) {
-                Some(ping) => exchange::pair(NAME, ping, half, out),
+                Some(ping) => {
+                    if !from_client {
+                        self.uncounted = None;
+                    }
+                    exchange::pair(NAME, ping, half, out);
+                }
                 None => exchange::unasked(NAME, half, out),
             },
             Op::Ok => match self.confirmed.take(&()) {
                 Some(request) => exchange::pair(NAME, request, half, out),
+                None if self.uncounted.is_some() => exchange::unasked(NAME, half, out),
                 None => exchange::lone(NAME, half, false, out),
             },
             // The server refuses instead of confirming; unasked, it tells why it closes the connection.
@@ -213,10 +226,10 @@ impl Nats {
 
     /// A message of the client that the server confirms in verbose mode.
     fn confirm_or_tell(&mut self, half: Half, out: &mut dyn Output) {
-        if self.verbose == Some(true) {
-            self.confirmed.push((), half, out);
-        } else {
-            exchange::lone(NAME, half, true, out);
+        match (self.verbose, self.uncounted) {
+            (Some(true), None) => self.confirmed.push((), half, out),
+            (Some(true), cause) => exchange::unanswered_because(NAME, half, cause, out),
+            _ => exchange::lone(NAME, half, true, out),
         }
     }
 

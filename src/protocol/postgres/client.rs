@@ -37,8 +37,9 @@ impl Postgres {
             b'H' => self.flush(frame, out),
             b'F' => self.function_call(body, frame, out),
             b'p' => {
+                let may_lack = self.pairing.is_uncertain();
                 let (name, summary, fields) =
-                    startup::proof(self.asked.take(), frame.data, self.options.show_secrets);
+                    startup::proof(self.asked.take(), may_lack, frame.data, self.options.show_secrets);
                 self.pairing.push(Request::single(frame, name, Op::Login, summary, fields), out);
             }
             _ => return lone(frame, name.to_owned(), with_type(name, Vec::new()), true, out),

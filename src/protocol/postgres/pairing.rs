@@ -44,6 +44,8 @@ pub struct Pairing {
     copy_failed: bool,
     /// Such data.
     ignored: Option<(Half, u64, u64)>,
+    /// Why bytes before the next message of the server are missing, where an answer was due.
+    lost: Option<Cause>,
     /// The last message of the server was ReadyForQuery.
     ready: bool,
     /// When something moved last.
@@ -68,6 +70,7 @@ impl Pairing {
             discarding: false,
             copy_failed: false,
             ignored: None,
+            lost: None,
             ready: false,
             last: Timestamp::default(),
             quiet: 0,
@@ -96,7 +99,8 @@ impl Pairing {
 
     /// The answer to the request to encrypt came.
     pub fn negotiated(&mut self, response: Half, out: &mut dyn Output) {
-        match self.pop() {
+        let asked = matches!(self.next_op(), Some(Op::Negotiate(_)));
+        match asked.then(|| self.pop()).flatten() {
             Some(request) => {
                 exchange::pair(self.name, request.finish(self.options.max_field), response, out);
             }
@@ -216,9 +220,16 @@ impl Pairing {
         if self.pipelines {
             return self.lose_all(Some(cause), out);
         }
+        // The one byte that answers it would have been the next.
+        if matches!(self.next_op(), Some(Op::Negotiate(_)))
+            && let Some(request) = self.pop()
+        {
+            self.unanswered(request, Some(cause), out);
+        }
         let closed = self.queue.iter().rev().skip(1).position(Request::ends_cycle);
         let last_cycle = closed.map_or(self.queue.len(), |at| at + 1);
-        if self.stray || self.queue.len() > last_cycle {
+        let explained = self.queue.len() > last_cycle;
+        if self.stray || explained {
             self.end_answer(Some(cause), out);
         }
         while self.queue.len() > last_cycle
@@ -229,17 +240,20 @@ impl Pairing {
         if let Some(answer) = &mut self.answer {
             answer.add_cause(cause);
         }
+        self.lost = (!explained && self.answer.is_none() && !self.queue.is_empty()).then_some(cause);
         self.queue.iter_mut().for_each(|request| request.lenient = true);
         self.uncertain = true;
     }
 
     /// Messages of the client were lost.
     pub fn lost_requests(&mut self, cause: Cause) {
-        if let Some(last) = self.queue.back_mut()
-            && !last.ends_cycle()
-        {
-            last.half.add_cause(cause);
-            (last.lenient, last.ended) = (true, true);
+        if let Some(last) = self.queue.back_mut() {
+            if !last.ends_cycle() {
+                last.half.add_cause(cause);
+                (last.lenient, last.ended) = (true, true);
+            } else if last.copy.begun && !last.copy.over {
+                last.half.add_cause(cause);
+            }
         }
         (self.uncertain, self.discarding) = (true, false);
     }
@@ -324,7 +338,9 @@ impl Pairing {
 
     fn add(&mut self, kind: u8, frame: &Frame<'_>) {
         let options = self.options;
-        self.answer.get_or_insert_with(|| Answer::new(frame, options)).add(kind, frame);
+        let answer = self.answer.get_or_insert_with(|| Answer::new(frame, options));
+        self.lost.take().into_iter().for_each(|cause| answer.add_cause(cause));
+        answer.add(kind, frame);
     }
 
     /// Finds what a message answers. `None`: nothing. Else whether it is the last of its request's answer.
@@ -459,6 +475,7 @@ impl Pairing {
     }
 
     fn pop(&mut self) -> Option<Request> {
+        self.lost = None;
         let request = self.queue.pop_front()?;
         self.held -= request.counted;
         Some(request)

@@ -172,10 +172,22 @@ pub fn authentication(data: &[u8], show_secrets: bool) -> (String, Vec<Field>) {
     (summary, fields)
 }
 
-/// A message of the client that proves who it is: its name, summary and fields. `asked` is what the server asked for.
-pub fn proof(asked: Option<Asked>, data: &[u8], show_secrets: bool) -> (&'static str, String, Vec<Field>) {
+/// A message of the client that proves who it is: its name, summary and fields. `asked` is what the server asked for;
+/// `may_lack`: that may have been lost.
+pub fn proof(
+    asked: Option<Asked>,
+    may_lack: bool,
+    data: &[u8],
+    show_secrets: bool,
+) -> (&'static str, String, Vec<Field>) {
     let body = data.get(HEADER..).unwrap_or_default();
     match asked {
+        None if may_lack => {
+            // All share the type `p`, and only what the server asked for tells them apart.
+            let fields = vec![Field::new("unknown_data", secret(body, show_secrets))];
+            let name = "unknown: PasswordMessage, SASL or GSS response";
+            (name, "password, SASL or GSS response (question not seen)".to_owned(), fields)
+        }
         Some(Asked::Sasl) => {
             let mut cursor = Cursor::new(body);
             let mechanism = cursor.until(0).unwrap_or_default();

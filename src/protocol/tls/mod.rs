@@ -78,6 +78,8 @@ struct Lane {
     /// Records were lost, or came before the trace: whether it is encrypted is not known.
     uncertain: bool,
     protected: Protected,
+    /// Why bytes before the next record are missing: what they were shows by that.
+    lost: Vec<Cause>,
 }
 
 /// One connection.
@@ -128,7 +130,9 @@ impl Framed for Tls {
             Ok(Some(header)) if !self.is_ssl2 => header,
             _ => return self.ssl2_frame(frame, out),
         };
+        let was_finished = self.side(frame.direction).is_some_and(|side| side.finished);
         let what = self.record(header, frame);
+        self.place_loss(frame, header.content, was_finished);
         let (version, length) = (names::version(header.version), header.length);
         let (direction, range, name) = (frame.direction, frame.range, header.content.name());
         let what = format_args!("{name} {version} {length}{what}");
@@ -160,9 +164,14 @@ impl Framed for Tls {
 
     fn lost(&mut self, direction: Direction, cause: Cause, _: &mut dyn Output) {
         self.break_off(direction, cause);
-        self.lanes[direction.index()].uncertain = true;
-        if let Some(side) = self.side(direction) {
-            side.add_cause(cause);
+        let lane = &mut self.lanes[direction.index()];
+        lane.uncertain = true;
+        if !lane.lost.contains(&cause) {
+            lane.lost.push(cause);
+        }
+        // It begins in the handshake, wherever it ends.
+        if let Some(side) = self.side(direction).filter(|side| !side.finished) {
+            side.lose(cause);
         }
     }
 
@@ -180,8 +189,11 @@ impl Framed for Tls {
             handshake.tell(out);
         }
         let client = self.client_or_first();
-        let protected = [client, client.reverse()]
-            .map(|direction| std::mem::take(&mut self.lanes[direction.index()].protected));
+        let protected = [client, client.reverse()].map(|direction| {
+            let lane = &mut self.lanes[direction.index()];
+            lane.protected.lose(&lane.lost);
+            std::mem::take(&mut lane.protected)
+        });
         let [client, server] = protected;
         session::tell_protected(client, server, !self.is_seen, out);
     }
@@ -217,6 +229,36 @@ impl Tls {
         let is_client = self.client_or_first() == direction;
         let handshake = self.handshake.as_mut()?;
         Some(if is_client { &mut handshake.client } else { &mut handshake.server })
+    }
+
+    /// Bytes were lost before a record, which has been counted: what they were shows by whose it is, but for one that begins
+    /// a handshake, before which nothing of it is. `was_finished`: its side of the handshake was, before it.
+    fn place_loss(&mut self, frame: &Frame<'_>, content: Content, was_finished: bool) {
+        let direction = frame.direction;
+        let causes = std::mem::take(&mut self.lanes[direction.index()].lost);
+        if causes.is_empty() {
+            return;
+        }
+        // Between two ClientHellos there is a HelloRetryRequest, and the other way round.
+        let [is_retried, has_two] = self
+            .handshake
+            .as_ref()
+            .map_or([false; 2], |handshake| [handshake.retried, handshake.client.has_two_hellos()]);
+        let protected = &self.lanes[direction.index()].protected;
+        // The first that is under protection is a handshake message of TLS 1.2: Finished, before which there is no other.
+        let is_finished = content == Content::Handshake && !was_finished && protected.begins_with(frame);
+        let mut is_protected = protected.ends_with(frame) && !is_finished;
+        if let Some(side) = self.side(direction) {
+            let begins = side.begins_with(frame)
+                && (side.said("ClientHello") && !is_retried || side.said("ServerHello") && !has_two);
+            if !was_finished && !begins {
+                causes.iter().for_each(|&cause| side.lose(cause));
+            }
+            is_protected |= side.protected_alert;
+        }
+        if is_protected {
+            self.lanes[direction.index()].protected.lose(&causes);
+        }
     }
 
     /// Counts a record of the record layer where it belongs; gives words for the trace.
@@ -354,7 +396,12 @@ impl Tls {
         let fields = vec![Field::new("alerts", Value::List(vec![Value::Text(name.clone().into())]))];
         let half = Half::new(frame.direction, frame.range, frame.times, format!("alert {name}"), fields);
         let is_client = self.client_or_first() == frame.direction;
-        exchange::lone(NAME, half, is_client, out);
+        match self.lanes[frame.direction.reverse().index()].lost.first() {
+            None => exchange::lone(NAME, half, is_client, out),
+            // It answers what is lost.
+            Some(&cause) if is_client => exchange::unanswered_because(NAME, half, Some(cause), out),
+            Some(_) => exchange::unasked(NAME, half, out),
+        }
     }
 
     fn data(&mut self, header: record::Header, frame: &Frame<'_>) {

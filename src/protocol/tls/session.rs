@@ -39,6 +39,22 @@ impl Side {
         extend(&mut self.half, frame);
     }
 
+    /// It begins with this record.
+    pub fn begins_with(&self, frame: &Frame<'_>) -> bool {
+        self.half.as_ref().is_some_and(|half| half.message.range == frame.range)
+    }
+
+    /// A client's: the server asked for another hello, and it came.
+    pub fn has_two_hellos(&self) -> bool {
+        self.fields.iter().any(|field| field.name == "second_client_hello")
+    }
+
+    /// Bytes are lost that may have been messages of its own.
+    pub fn lose(&mut self, cause: Cause) {
+        self.add_cause(cause);
+        self.field(Field::new("lost_messages", Value::Text("unknown".into())));
+    }
+
     /// Why something of it is missing or not shown.
     pub fn add_cause(&mut self, cause: Cause) {
         if let Some(half) = &mut self.half {
@@ -226,6 +242,8 @@ pub struct Protected {
     heartbeats: u64,
     /// A record that the stream's end cuts: the others are whole.
     cut: Option<Half>,
+    /// Why records may be missing, before, between or behind them.
+    lost: Vec<Cause>,
 }
 
 impl Protected {
@@ -249,9 +267,29 @@ impl Protected {
         }
     }
 
+    /// It begins with this record.
+    pub fn begins_with(&self, frame: &Frame<'_>) -> bool {
+        self.half.as_ref().is_some_and(|half| half.message.range == frame.range)
+    }
+
+    /// It ends with this record.
+    pub fn ends_with(&self, frame: &Frame<'_>) -> bool {
+        self.half.as_ref().is_some_and(|half| half.message.range.to == frame.range.to)
+    }
+
+    /// Bytes are lost beside its records, which may have been more of them.
+    pub fn lose(&mut self, causes: &[Cause]) {
+        let new = causes.iter().filter(|cause| !self.lost.contains(cause)).copied().collect::<Vec<_>>();
+        self.lost.extend(new);
+    }
+
     fn into_half(self, unseen: bool) -> Option<Half> {
         let mut half = self.half?;
         let mut fields = Vec::new();
+        self.lost.iter().for_each(|&cause| half.add_cause(cause));
+        if !self.lost.is_empty() {
+            fields.push(Field::new("lost_records", Value::Text("unknown".into())));
+        }
         if unseen {
             fields.push(Field::new("handshake", Value::Text("unseen".into())));
         }
@@ -285,6 +323,7 @@ impl Protected {
 /// The record of what both sides sent under protection. `unseen`: the handshake had been before.
 pub fn tell_protected(mut client: Protected, mut server: Protected, unseen: bool, out: &mut dyn Output) {
     let cut = [client.cut.take(), server.cut.take()];
+    let lost = [&client, &server].map(|side| side.lost.first().copied());
     let title = if unseen { "application data (handshake unseen): " } else { "application data: " };
     match (client.into_half(unseen), server.into_half(unseen)) {
         (Some(mut client), Some(server)) => {
@@ -293,11 +332,17 @@ pub fn tell_protected(mut client: Protected, mut server: Protected, unseen: bool
         }
         (Some(mut client), None) => {
             client.summary.insert_str(0, title);
-            exchange::lone(NAME, client, true, out);
+            match lost[1] {
+                None => exchange::lone(NAME, client, true, out),
+                cause => exchange::unanswered_because(NAME, client, cause, out),
+            }
         }
         (None, Some(mut server)) => {
             server.summary.insert_str(0, title);
-            exchange::lone(NAME, server, false, out);
+            match lost[0] {
+                None => exchange::lone(NAME, server, false, out),
+                _ => exchange::unasked(NAME, server, out),
+            }
         }
         (None, None) => {}
     }
