@@ -31,7 +31,8 @@ fn on_a_terminal(folder: &Path, command: &str, bar: &str) -> String {
     let wait = "{ until [ -e go ]; do sleep 0.05; done; cat; } > out";
     let line = format!("{} {command} | {wait}", program("sockdbg").display());
     let mut script = Command::new("timeout");
-    script.args(["60", "script", "-qec", &line, "/dev/null"]).current_dir(folder);
+    // Without a type of terminal nothing can be drawn on it.
+    script.args(["60", "script", "-qec", &line, "/dev/null"]).env("TERM", "xterm").current_dir(folder);
     let mut child = script.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let mut out = child.stdout.take().unwrap();
     let (mut shown, mut part) = (Vec::new(), [0; 4096]);
