@@ -91,6 +91,7 @@ fn nobody_else_sees_one() {
         let output = Watcher::start(
             Command::new("script")
                 .args(["-qec", &line, "/dev/null"])
+                .env("TERM", "xterm")
                 .stdin(Stdio::null())
                 .current_dir(&folder),
         );
