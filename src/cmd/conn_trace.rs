@@ -82,8 +82,9 @@ pub struct Args {
 
     /// Show keep-alives, too
     ///
-    /// A keep-alive that is answered as it should be (PING, PINGREQ, heartbeat, COM_PING) is counted and not shown in text, unless
-    /// --filter asks for records or -v 2 for every step. One that is not answered is shown like any other request.
+    /// A keep-alive that is answered as it should be (PING, PINGREQ, heartbeat, COM_PING), and what a Redis server passes
+    /// over (a blank line), is counted and not shown in text, unless --filter asks for records or -v 2 for every step. A
+    /// keep-alive that is not answered is shown like any other request.
     #[arg(long, help_heading = "Output")]
     all_messages: bool,
 

@@ -82,10 +82,10 @@ fn text(cause: Cause) -> Text {
             command: Some("tcpdump -s 0 -i IFACE -w FILE"),
         },
         Cause::WirePayloadLeftOut => Text {
-            meaning: "The capture was given as JSON of tshark without the payload of its TCP segments: how many bytes \
-                      there were is known, not which.",
-            detection: "The JSON tells the length of the segment, and neither tcp.payload nor another field with all \
-                        of its bytes.",
+            meaning: "The capture was given as JSON of tshark without the payload of its TCP segments or UDP \
+                      datagrams: how many bytes there were is known, not which.",
+            detection: "The JSON tells a length, and neither tcp.payload, udp.payload nor another field with all of \
+                        its bytes.",
             remedy: "Let tshark write the payload too, or compare with the capture itself.",
             command: Some("tshark -r CAPTURE -T json > FILE"),
         },
