@@ -219,11 +219,21 @@ impl Trace {
         self.release();
         let summary = self.thread.join().expect("the trace does not panic").expect("the trace ends well");
         let mut report = Report { summary, connections: BTreeMap::new() };
-        for seen in std::mem::take(&mut *self.seen.lock().unwrap()) {
+        let all = std::mem::take(&mut *self.seen.lock().unwrap());
+        for seen in all.into_iter().filter(|seen| !looks_for_name_service(seen)) {
             report.connections.entry(seen.conn).or_default().push(seen);
         }
         report
     }
+}
+
+/// A C library looks for the name service cache (nscd(8)) in vain, where a program asks who the user is. Shells and
+/// interpreters do that where HOME is not set.
+fn looks_for_name_service(seen: &Seen) -> bool {
+    let What::Open(Open { error: Some(_), remote: Some(Address::Unix(name)), .. }) = &seen.what else {
+        return false;
+    };
+    name.as_bytes() == b"/var/run/nscd/socket"
 }
 
 /// Runs `program`, traced from its first `pause()` on, against a peer that sends `reply`. Returns what the peer got, too.
