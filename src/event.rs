@@ -620,6 +620,13 @@ impl Cause {
     pub fn from_slug(slug: &str) -> Option<Cause> {
         Cause::ALL.iter().copied().find(|cause| cause.slug() == slug)
     }
+
+    /// Adds it to a list that holds each cause once.
+    pub fn note_in(self, causes: &mut Vec<Cause>) {
+        if !causes.contains(&self) {
+            causes.push(self);
+        }
+    }
 }
 
 #[cfg(test)]

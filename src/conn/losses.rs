@@ -59,9 +59,7 @@ impl Losses {
         }
         for message in [&mut record.request, &mut record.response].into_iter().flatten() {
             if let Some(cause) = self.lanes[message.direction.index()].missing(message) {
-                if !message.causes.contains(&cause) {
-                    message.causes.push(cause);
-                }
+                cause.note_in(&mut message.causes);
                 record.status = Status::Truncated;
             }
         }

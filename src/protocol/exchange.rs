@@ -37,7 +37,7 @@ impl Half {
 
     /// Notes why a part of it is missing or not decoded, once.
     pub fn add_cause(&mut self, cause: Cause) {
-        add(&mut self.message.causes, cause);
+        cause.note_in(&mut self.message.causes);
     }
 
     /// Takes in a further frame of the same message, behind those it has. Frames of other messages may lie between.
@@ -192,12 +192,6 @@ fn is_whole(message: &Message) -> bool {
     let harmless =
         [Cause::FieldTruncated, Cause::Unsupported, Cause::NoResponse, Cause::NoRequest, Cause::Limit];
     message.causes.iter().all(|cause| harmless.contains(cause))
-}
-
-fn add(causes: &mut Vec<Cause>, cause: Cause) {
-    if !causes.contains(&cause) {
-        causes.push(cause);
-    }
 }
 
 #[cfg(test)]

@@ -349,9 +349,7 @@ impl<P: Framed> Parser for Driver<P> {
             let inside = open.missing().min(behind);
             open.lose(inside);
             behind -= inside;
-            if !open.causes.contains(&cause) {
-                open.causes.push(cause);
-            }
+            cause.note_in(&mut open.causes);
             if open.missing() == 0 {
                 self.end_open(direction, time, out);
             }

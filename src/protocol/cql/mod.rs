@@ -117,11 +117,7 @@ impl Place {
             _ => self.ranges.push(range),
         }
         self.times[1] = ended;
-        for &cause in causes {
-            if !self.causes.contains(&cause) {
-                self.causes.push(cause);
-            }
-        }
+        causes.iter().for_each(|cause| cause.note_in(&mut self.causes));
     }
 }
 

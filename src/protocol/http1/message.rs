@@ -2,7 +2,7 @@
 
 use super::body::{Advance, Body, Extent};
 use super::head::{Framing, Head};
-use super::pairing::{self, Asked, Half};
+use super::pairing::{Asked, Half};
 use super::start_line::{self, StartLine};
 use crate::event::{Cause, Direction, Range, Timestamp};
 use crate::protocol::Options;
@@ -206,7 +206,7 @@ impl Draft {
     pub(super) fn truncate(&mut self, cause: Cause) {
         self.truncated = true;
         self.switches_to = None;
-        pairing::add(&mut self.causes, cause);
+        cause.note_in(&mut self.causes);
     }
 
     /// The message ends within its head: nothing is known of a body. Its status line is there, and tells whether it is the
@@ -233,11 +233,11 @@ impl Draft {
         self.fields.push(Field::new("body_length", Value::Number(length)));
         if let Some(coding) = self.body.unsupported.take() {
             self.fields.push(Field::new("body_coding", Value::Bytes(coding.into_bytes())));
-            pairing::add(&mut self.causes, Cause::Unsupported);
+            Cause::Unsupported.note_in(&mut self.causes);
         }
         if let Some(shown) = self.body.take_shown() {
             if shown.cut {
-                pairing::add(&mut self.causes, Cause::FieldTruncated);
+                Cause::FieldTruncated.note_in(&mut self.causes);
             }
             self.fields.push(Field::new("body", Value::Bytes(shown.bytes)));
             if shown.decoded {

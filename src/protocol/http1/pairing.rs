@@ -465,26 +465,19 @@ impl Exchange {
 
 fn unanswered(mut request: Half, causes: Vec<Cause>) -> Record {
     for cause in causes {
-        add(&mut request.message.causes, cause);
+        cause.note_in(&mut request.message.causes);
     }
     record(Some(request), None)
-}
-
-/// Adds a cause that is not there yet.
-pub(super) fn add(causes: &mut Vec<Cause>, cause: Cause) {
-    if !causes.contains(&cause) {
-        causes.push(cause);
-    }
 }
 
 fn record(mut request: Option<Half>, mut response: Option<Half>) -> Record {
     let status = match (&mut request, &mut response) {
         (Some(request), None) => {
-            add(&mut request.message.causes, Cause::NoResponse);
+            Cause::NoResponse.note_in(&mut request.message.causes);
             Status::NoResponse
         }
         (None, Some(response)) => {
-            add(&mut response.message.causes, Cause::NoRequest);
+            Cause::NoRequest.note_in(&mut response.message.causes);
             Status::NoRequest
         }
         (Some(request), Some(response)) if !request.truncated && !response.truncated => Status::Complete,

@@ -399,9 +399,7 @@ impl Redis {
             out.skip(direction, range, cause, format_args!("too little to know what it is"));
             return lane.reset();
         }
-        if !lane.causes.contains(&cause) {
-            lane.causes.push(cause);
-        }
+        cause.note_in(&mut lane.causes);
         self.whole(direction, to, rest.time, out);
     }
 

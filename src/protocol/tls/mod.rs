@@ -166,9 +166,7 @@ impl Framed for Tls {
         self.break_off(direction, cause);
         let lane = &mut self.lanes[direction.index()];
         lane.uncertain = true;
-        if !lane.lost.contains(&cause) {
-            lane.lost.push(cause);
-        }
+        cause.note_in(&mut lane.lost);
         // It begins in the handshake, wherever it ends.
         if let Some(side) = self.side(direction).filter(|side| !side.finished) {
             side.lose(cause);

@@ -41,7 +41,7 @@ impl Side {
 
     /// It begins with this record.
     pub fn begins_with(&self, frame: &Frame<'_>) -> bool {
-        self.half.as_ref().is_some_and(|half| half.message.range == frame.range)
+        is_only(&self.half, frame)
     }
 
     /// A client's: the server asked for another hello, and it came.
@@ -269,7 +269,7 @@ impl Protected {
 
     /// It begins with this record.
     pub fn begins_with(&self, frame: &Frame<'_>) -> bool {
-        self.half.as_ref().is_some_and(|half| half.message.range == frame.range)
+        is_only(&self.half, frame)
     }
 
     /// It ends with this record.
@@ -279,8 +279,7 @@ impl Protected {
 
     /// Bytes are lost beside its records, which may have been more of them.
     pub fn lose(&mut self, causes: &[Cause]) {
-        let new = causes.iter().filter(|cause| !self.lost.contains(cause)).copied().collect::<Vec<_>>();
-        self.lost.extend(new);
+        causes.iter().for_each(|cause| cause.note_in(&mut self.lost));
     }
 
     fn into_half(self, unseen: bool) -> Option<Half> {
@@ -353,6 +352,11 @@ pub fn tell_protected(mut client: Protected, mut server: Protected, unseen: bool
             exchange::lone(NAME, half, is_client, out);
         }
     }
+}
+
+/// A frame is the first that was counted, and the last.
+fn is_only(half: &Option<Half>, frame: &Frame<'_>) -> bool {
+    half.as_ref().is_some_and(|half| half.message.range == frame.range)
 }
 
 /// Counts a frame among those of a message.
