@@ -3,7 +3,7 @@
 //! protocols that begin TLS.
 
 use super::*;
-use crate::event::{Call, CloseReason, Loss, Total};
+use crate::event::{CloseReason, Loss, Total};
 use crate::record::Value;
 
 /// What happens: bytes of a direction, or so many that are lost.
@@ -61,7 +61,7 @@ impl Seen {
     }
 }
 
-/// Leads a connection through the steps: as they are, and byte by byte, which has to give the same records.
+/// Leads a connection through the steps: as they are, and in small pieces, which have to give the same records.
 fn run(steps: &[Step<'_>]) -> Seen {
     let whole = run_cut(steps, usize::MAX);
     for size in [1, 7] {
@@ -97,18 +97,7 @@ fn run_cut(steps: &[Step<'_>], size: usize) -> Seen {
         for payload in bytes.chunks(size.min(bytes.len().max(1))) {
             let offset = ends[direction.index()];
             ends[direction.index()] += payload.len() as u64;
-            tracker.event(&event(Kind::Data(Data {
-                direction,
-                offset,
-                length: payload.len() as u64,
-                payload,
-                tcp_seq: None,
-                peer: None,
-                call: Call::Packet,
-                cause: None,
-                peek: false,
-                error: None,
-            })));
+            tracker.event(&event(Kind::Data(tests::data(direction, offset, payload))));
         }
     }
     let totals = ends.map(|end| Total { end: Some(end), ..Total::default() });

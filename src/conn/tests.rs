@@ -233,6 +233,13 @@ fn check(vantage: Vantage, steps: &[Step], lengths: [usize; 2]) -> Notes {
     check_with(PROTOCOLS, vantage, steps, lengths)
 }
 
+/// Bytes of a packet.
+pub(super) fn data(direction: Direction, offset: u64, payload: &[u8]) -> Data<'_> {
+    let length = payload.len() as u64;
+    let (tcp_seq, peer, cause, error) = Default::default();
+    Data { direction, offset, length, payload, tcp_seq, peer, call: Call::Packet, cause, peek: false, error }
+}
+
 fn check_with(
     protocols: &'static [&'static Protocol],
     vantage: Vantage,
@@ -249,18 +256,7 @@ fn check_with(
             tracker.event(&event(Kind::Loss(Loss { direction, range, cause: Cause::RingFull })));
             continue;
         }
-        tracker.event(&event(Kind::Data(Data {
-            direction,
-            offset,
-            length: bytes.len() as u64,
-            payload: bytes,
-            tcp_seq: None,
-            peer: None,
-            call: Call::Packet,
-            cause: None,
-            peek: false,
-            error: None,
-        })));
+        tracker.event(&event(Kind::Data(data(direction, offset, bytes))));
     }
     let totals = lengths.map(|end| Total { end: Some(end as u64), ..Total::default() });
     tracker.event(&event(Kind::Close(Close { reason: CloseReason::Closed, call: None, totals })));
@@ -412,18 +408,8 @@ fn datagrams_are_judged_one_by_one() {
     let open = Open { exact: true, transport: crate::event::Transport::Udp, ..Open::default() };
     tracker.event(&event(Kind::Open(open)));
     let mut datagram = |offset, payload: &[u8], length| {
-        tracker.event(&event(Kind::Data(Data {
-            direction: Direction::Send,
-            offset,
-            length,
-            payload,
-            tcp_seq: None,
-            peer: None,
-            call: Call::Packet,
-            cause: (length > payload.len() as u64).then_some(Cause::Snaplen),
-            peek: false,
-            error: None,
-        })));
+        let cause = (length > payload.len() as u64).then_some(Cause::Snaplen);
+        tracker.event(&event(Kind::Data(Data { length, cause, ..data(Direction::Send, offset, payload) })));
     };
     datagram(0, b"eee", 3);
     datagram(3, b"", 0);

@@ -10,11 +10,7 @@ impl Reader {
     /// From now on both directions speak something else; what the other one holds unread is part of it.
     pub(super) fn switch(&mut self, direction: Direction, name: String, cx: &mut Context<'_>) {
         let other = direction.reverse();
-        let mut agreement = None;
-        if let State::Parsing(parser) = &mut self.state {
-            agreement = parser.hand_over();
-            parser.close(End::Finished, cx.time, cx);
-        }
+        let agreement = self.end_parser(cx);
         self.state = match successor(&name, self.options.protocols) {
             Some(protocol) => State::Parsing(self.go_on(protocol, agreement, cx)),
             None => State::Switched(name),
@@ -33,11 +29,7 @@ impl Reader {
         cx: &mut Context<'_>,
     ) {
         cx.trace(1, "undeclared", format_args!("{}: what follows is known by its content", next.why));
-        let mut agreement = None;
-        if let State::Parsing(parser) = &mut self.state {
-            agreement = parser.hand_over();
-            parser.close(End::Finished, cx.time, cx);
-        }
+        let agreement = self.end_parser(cx);
         // Who has come to this point has spoken the protocol before.
         self.confirm(cx);
         let offered = next.offered.and_then(|name| successor(&name, self.options.protocols));
@@ -62,6 +54,14 @@ impl Reader {
         self.consider(cx);
         // Whoever led here goes on to speak, and is held back with the new guess.
         cx.held = self.trial.as_mut().map(|trial| std::mem::take(&mut trial.said));
+    }
+
+    /// What was spoken until now is over. What the parser of it agreed on for what comes.
+    fn end_parser(&mut self, cx: &mut Context<'_>) -> Option<Agreement> {
+        let State::Parsing(parser) = &mut self.state else { return None };
+        let agreement = parser.hand_over();
+        parser.close(End::Finished, cx.time, cx);
+        agreement
     }
 
     /// The parser of a protocol that begins in the middle of the connection.
