@@ -321,7 +321,7 @@ fn seeds(long: bool) -> Vec<usize> {
 
 #[test]
 fn every_fault_in_a_pair_is_named() {
-    let long = std::env::var_os("SOCKDBG_LONG").is_some();
+    let long = common::is_long();
     let seeds = seeds(long);
     let pairs = pairs();
     assert!(pairs.len() >= 20, "{} pairs", pairs.len());

@@ -17,7 +17,7 @@ const BODY: usize = 1 << 20;
 const CONNECTIONS: usize = 8;
 
 fn bodies() -> usize {
-    let long = std::env::var_os("SOCKDBG_LONG").is_some_and(|value| value == "1");
+    let long = common::is_long();
     if long { 1024 } else { 64 }
 }
 

@@ -59,7 +59,7 @@ enum TraceEnds {
 
 /// How often each connection of the load asks before a trace may end: for a few seconds, or minutes.
 fn rounds() -> u64 {
-    let long = std::env::var_os("SOCKDBG_LONG").is_some_and(|value| value == "1");
+    let long = common::is_long();
     if long { 10_000 } else { 100 }
 }
 

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::trace::{Seen, Trace, calls_are_hooked, hooks, require_bpf};
+use common::trace::{Seen, Trace, hooks, require_bpf};
 use common::truth::Told;
 use common::watcher::{Watcher, program, programs_are_elsewhere};
 use sockdbg::process::command::Suspended;
@@ -16,9 +16,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 use tempfile::TempDir;
-
-/// Modes that fail today, and why, and whether they fail with the hooks on calls, too. One that passes has to be taken out.
-const KNOWN: &[(&str, bool, &str)] = &[];
 
 /// How many differences of a mode are shown.
 const SHOWN_MAX: usize = 8;
@@ -81,7 +78,7 @@ fn two_at_once() {
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
-/// Traces all modes of a subject; exactly those that are known to fail may.
+/// Traces all modes of a subject.
 fn check(subject: &str) {
     if !require_bpf() {
         return;
@@ -95,13 +92,10 @@ fn check(subject: &str) {
 }
 
 #[test]
-fn known_modes_exist() {
+fn every_subject_has_a_test() {
     let subjects = ["calls", "flags", "iovecs", "udp", "unix", "sharing", "life", "many", "uring"];
     let tested: Vec<Mode> = subjects.into_iter().flat_map(modes).collect();
     assert_eq!(tested.len(), modes("").len(), "a subject has no test");
-    for (mode, _, why) in KNOWN {
-        assert!(tested.iter().any(|tested| tested.name == *mode), "{mode} ({why}) is no mode");
-    }
 }
 
 struct Mode {
@@ -153,7 +147,7 @@ fn no_mode_is_left_out_but_for_the_kernel() {
 }
 
 /// Traces processes at once, each of which runs some modes one after the other. One line for each mode of which the
-/// recording differs from the truth, or does not where that is known.
+/// recording differs from the truth.
 fn run(processes: &[Vec<Mode>]) -> Vec<String> {
     let folders: Vec<TempDir> =
         processes.iter().map(|_| tempfile::tempdir().expect("room for files")).collect();
@@ -173,15 +167,9 @@ fn run(processes: &[Vec<Mode>]) -> Vec<String> {
                 return vec![format!("{name}: the workload failed")];
             };
             let found = told.differences(&serde_json::from_slice(&truth).expect("JSON"));
-            let known =
-                KNOWN.iter().any(|(known, by_calls, _)| known == name && (*by_calls || !calls_are_hooked()));
-            match (found.is_empty(), known) {
-                (false, false) => {
-                    let first = found[..found.len().min(SHOWN_MAX)].join("; ");
-                    wrong.push(format!("{name}: {first} ({} in all)", found.len()));
-                }
-                (true, true) => wrong.push(format!("{name}: passes; take it out of KNOWN")),
-                _ => {}
+            if !found.is_empty() {
+                let first = found[..found.len().min(SHOWN_MAX)].join("; ");
+                wrong.push(format!("{name}: {first} ({} in all)", found.len()));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Records where segments are missing: what is not affected stays as it is, what lacks bytes or a half says so. With
-//! SOCKDBG_LONG=1 every segment of every capture is lost once, otherwise a few of each.
+//! SOCKDBG_LONG=1 every segment of every capture is lost once, otherwise a few of each. SOCKDBG_ONLY=WORD takes the captures
+//! with that word in their names.
 
 mod common;
 
@@ -164,7 +165,7 @@ const KNOWN: &[(&str, Wrong, &str)] = &[
 
 #[test]
 fn a_lost_segment_affects_its_own_records_only() {
-    let long = std::env::var_os("SOCKDBG_LONG").is_some_and(|value| value == "1");
+    let long = common::is_long();
     let only = std::env::var("SOCKDBG_ONLY").ok();
     let mut wrong = Vec::new();
     for folder in FOLDERS {

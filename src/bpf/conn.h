@@ -64,7 +64,7 @@ struct conn {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 32768);
-	__type(key, u64); /* address of struct sock; see key_of_gone */
+	__type(key, u64); /* address of struct sock; see keep */
 	__type(value, struct conn);
 } conns SEC(".maps");
 

@@ -97,7 +97,7 @@ static __always_inline bool tell_counted_end(struct sock *key, struct conn *conn
 /* Reports a close, after which the table no longer holds the connection, unless it goes on. */
 static __noinline bool finish_counted(struct sock *key, struct conn *conn, u32 reason, const struct sd_head *head)
 {
-	u64 claim = claim_of(conn);
+	u64 claim = number_of(conn);
 	bool told = true;
 
 	if (!claim_end(claim))

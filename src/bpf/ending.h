@@ -58,11 +58,12 @@ static __always_inline bool send_end(struct conn *conn, u32 reason, const struct
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
-	__type(key, u64); /* see claim_of */
+	__type(key, u64); /* see number_of */
 	__type(value, u8);
 } ends SEC(".maps");
 
-static __always_inline u64 claim_of(const struct conn *conn)
+/* A number that no other connection has. */
+static __always_inline u64 number_of(const struct conn *conn)
 {
 	return (u64)conn->opened << 32 | (u32)conn->inode;
 }
@@ -115,12 +116,12 @@ static __noinline bool finish(struct sock *sk, struct conn *conn, u32 reason, co
 
 	if (conn->ended)
 		return true;
-	if (claimed && !claim_end(claim_of(conn)))
+	if (claimed && !claim_end(number_of(conn)))
 		return leaves_it(head);
 	if (!*(volatile u8 *)&conn->ended)
 		told = tell_end(sk, conn, reason, head);
 	if (claimed)
-		give_up_end(claim_of(conn));
+		give_up_end(number_of(conn));
 	return told;
 }
 
@@ -152,7 +153,7 @@ static __always_inline bool is_settled(struct conn *conn, bool behind)
  */
 static __always_inline bool keep(struct conn *conn)
 {
-	u64 key = ((u64)conn->opened << 32 | (u32)conn->inode) & ~(1ULL << 63);
+	u64 key = number_of(conn) & ~(1ULL << 63);
 
 	conn->gone = 1;
 	return bpf_map_update_elem(&conns, &key, conn, BPF_ANY) == 0;

@@ -88,8 +88,8 @@ static __always_inline bool is_used_by_one(struct sock *sk)
 }
 
 /*
- * A socket without sequence numbers that the current task uses, which is not traced, is also a traced process's. No state
- * tells of the end of such a socket: what is known may be of an earlier one in the same memory.
+ * A socket without sequence numbers that the current task uses, which is not traced, and that has other descriptors, is also
+ * a traced process's. No state tells of the end of such a socket: what is known may be of an earlier one in the same memory.
  */
 static __noinline bool is_shared(struct sock *sk, u32 direction)
 {
@@ -98,7 +98,7 @@ static __noinline bool is_shared(struct sock *sk, u32 direction)
 	u64 parent = 0, maker = 0, key = (u64)sk;
 	u64 *known;
 
-	if (transport == SD_UNSUPPORTED || is_used_by_one(sk))
+	if (transport == SD_UNSUPPORTED)
 		return false;
 	if (counted_of(sk, inode))
 		return true;

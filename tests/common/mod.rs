@@ -24,3 +24,8 @@ pub mod truth;
 pub mod tshark;
 pub mod watcher;
 pub mod wire;
+
+/// The longer run of a test is wanted: SOCKDBG_LONG=1.
+pub fn is_long() -> bool {
+    std::env::var_os("SOCKDBG_LONG").is_some_and(|value| value == "1")
+}
