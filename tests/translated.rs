@@ -11,7 +11,7 @@ use common::watcher::Watcher;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -214,6 +214,22 @@ fn compare(recording: &Path, capture: &Path) -> Report {
     Report::of(&Watcher::sockdbg(&["pcap-compare", recording, capture, "--format", "json"]).end())
 }
 
+/// A recording of a server and a capture on the other side of a translation, while clients do what they do.
+fn translated(folder: &Path, server: &str, clients: impl FnOnce(&Hosts)) -> [PathBuf; 2] {
+    let [recording, capture] = ["rec.pcapng", "cap.pcap"].map(|name| folder.join(name));
+    let hosts = Hosts::new();
+    hosts.translate();
+    let server = hosts.serve(server);
+    let tcpdump = hosts.capture(&capture);
+    let watcher = Watcher::recording(server.0.id(), &recording, &[]);
+    clients(&hosts);
+    watcher.signal(Signal::SIGINT);
+    watcher.end();
+    tcpdump.signal(Signal::SIGINT);
+    tcpdump.end();
+    [recording, capture]
+}
+
 #[test]
 fn a_translated_connection_is_compared_live() {
     if !require_bpf() {
@@ -237,18 +253,9 @@ fn a_translated_connection_is_compared_offline() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let [recording, capture] = ["rec.pcapng", "cap.pcap"].map(|name| folder.path().join(name));
-    let hosts = Hosts::new();
-    hosts.translate();
-    let server = hosts.serve(SERVER);
-    let tcpdump = hosts.capture(&capture);
-    let watcher = Watcher::recording(server.0.id(), &recording, &[]);
     // The same bytes again and again: the sequence numbers tell which is which.
-    (0..3).for_each(|_| hosts.fetch(80, 0..4));
-    watcher.signal(Signal::SIGINT);
-    watcher.end();
-    tcpdump.signal(Signal::SIGINT);
-    tcpdump.end();
+    let [recording, capture] =
+        translated(folder.path(), SERVER, |hosts| (0..3).for_each(|_| hosts.fetch(80, 0..4)));
     eventually("the capture is written", || capture.metadata().is_ok_and(|file| file.len() > 1000));
     let report = compare(&recording, &capture);
     check(&report, 3);
@@ -321,20 +328,10 @@ fn translated_datagrams_with_the_same_contents_are_ambiguous_offline() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let [recording, capture] = ["rec.pcapng", "cap.pcap"].map(|name| folder.path().join(name));
-    let hosts = Hosts::new();
-    hosts.translate();
-    let server = hosts.serve(ANSWERS);
-    let tcpdump = hosts.capture(&capture);
-    let watcher = Watcher::recording(server.0.id(), &recording, &[]);
     let (own, alike) = (["first of its own", "second of its own"], ["as everybody asks", "and asks again"]);
-    hosts.ask(&own);
-    hosts.ask(&alike);
-    hosts.ask(&alike);
-    watcher.signal(Signal::SIGINT);
-    watcher.end();
-    tcpdump.signal(Signal::SIGINT);
-    tcpdump.end();
+    let [recording, capture] = translated(folder.path(), ANSWERS, |hosts| {
+        [&own, &alike, &alike].into_iter().for_each(|questions| hosts.ask(questions));
+    });
     let report = compare(&recording, &capture);
     assert_eq!((&report.summary["verdict"], &report.summary["residual"]), (&"incomplete".into(), &0.into()));
     let one = report.connections.iter().find(|one| one["of_process"] == true).unwrap();
