@@ -15,7 +15,6 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
-use tempfile::TempDir;
 
 /// How many differences of a mode are shown.
 const SHOWN_MAX: usize = 8;
@@ -73,9 +72,7 @@ fn two_at_once() {
     let pairs =
         [("calls", "life"), ("flags", "uring"), ("iovecs", "many"), ("udp", "unix"), ("sharing", "calls")];
     let together = |subject| modes(subject).into_iter().filter(|mode| !mode.alone).collect::<Vec<_>>();
-    let wrong: Vec<String> =
-        pairs.iter().flat_map(|&(one, other)| run(&[together(one), together(other)])).collect();
-    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+    run(&pairs.map(|(one, other)| vec![together(one), together(other)]));
 }
 
 /// Traces all modes of a subject.
@@ -84,11 +81,9 @@ fn check(subject: &str) {
         return;
     }
     let (alone, together): (Vec<_>, Vec<_>) = modes(subject).into_iter().partition(|mode| mode.alone);
-    let mut runs = vec![together];
-    runs.extend(alone.into_iter().map(|mode| vec![mode]));
-    let runs = runs.into_iter().filter(|modes| !modes.is_empty());
-    let wrong: Vec<String> = runs.flat_map(|modes| run(&[modes])).collect();
-    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+    let processes = std::iter::once(together).chain(alone.into_iter().map(|mode| vec![mode]));
+    let turns: Vec<_> = processes.filter(|modes| !modes.is_empty()).map(|modes| vec![modes]).collect();
+    run(&turns);
 }
 
 #[test]
@@ -100,7 +95,7 @@ fn every_subject_has_a_test() {
 
 struct Mode {
     name: String,
-    /// Needs a run of its own.
+    /// Needs a process of its own.
     alone: bool,
     /// What the running kernel lacks that it needs.
     lacks: Option<String>,
@@ -146,48 +141,67 @@ fn no_mode_is_left_out_but_for_the_kernel() {
     assert_eq!(lacking, expected, "on {release}");
 }
 
-/// Traces processes at once, each of which runs some modes one after the other. One line for each mode of which the
-/// recording differs from the truth.
-fn run(processes: &[Vec<Mode>]) -> Vec<String> {
-    let folders: Vec<TempDir> =
-        processes.iter().map(|_| tempfile::tempdir().expect("room for files")).collect();
-    let commands = processes.iter().zip(&folders).map(|(modes, folder)| {
-        let fixed = [workload().into(), "run".into(), "--truth".into(), folder.path().into()];
-        fixed.into_iter().chain(modes.iter().map(|mode| mode.name.clone().into())).collect::<Vec<OsString>>()
+/// Traces processes, turn by turn: those of one turn run at once, each of them some modes one after the other. Loading the
+/// probes takes longer than most modes (a minute on an emulated processor), so one trace has all of them.
+fn run(turns: &[Vec<Vec<Mode>>]) {
+    let folder = tempfile::tempdir().expect("room for files");
+    let truths = |turn: usize, process: usize| folder.path().join(format!("{turn}-{process}"));
+    let children = turns.iter().enumerate().map(|(turn, processes)| {
+        let processes = processes.iter().enumerate().map(|(process, modes)| {
+            let truths = truths(turn, process);
+            std::fs::create_dir(&truths).expect("a folder");
+            let fixed = [workload().into(), "run".into(), "--truth".into(), truths.into()];
+            let words = fixed.into_iter().chain(modes.iter().map(|mode| mode.name.clone().into()));
+            Suspended::spawn(&words.collect::<Vec<OsString>>()).expect("the workload")
+        });
+        processes.collect()
     });
-    let children: Vec<Suspended> =
-        commands.map(|words| Suspended::spawn(&words).expect("the workload")).collect();
+    let children = children.collect();
     let (seen, mut wrong) =
-        if hooks() == Hooks::Calls { traced_here(children) } else { recorded(children, folders[0].path()) };
+        if hooks() == Hooks::Calls { traced_here(children) } else { recorded(children, folder.path()) };
     let mut told = Told::new(&seen);
-    for (modes, folder) in processes.iter().zip(&folders) {
-        for Mode { name, .. } in modes {
-            let truth = folder.path().join(name.replace('/', "-")).with_extension("json");
-            let Ok(truth) = std::fs::read(truth) else {
-                return vec![format!("{name}: the workload failed")];
-            };
-            let found = told.differences(&serde_json::from_slice(&truth).expect("JSON"));
-            if !found.is_empty() {
-                let first = found[..found.len().min(SHOWN_MAX)].join("; ");
-                wrong.push(format!("{name}: {first} ({} in all)", found.len()));
+    for (turn, processes) in turns.iter().enumerate() {
+        for (process, modes) in processes.iter().enumerate() {
+            for Mode { name, .. } in modes {
+                let truth = truths(turn, process).join(name.replace('/', "-")).with_extension("json");
+                let Ok(truth) = std::fs::read(truth) else {
+                    wrong.push(format!("{name}: the workload failed"));
+                    continue;
+                };
+                let found = told.differences(&serde_json::from_slice(&truth).expect("JSON"));
+                if !found.is_empty() {
+                    let first = found[..found.len().min(SHOWN_MAX)].join("; ");
+                    wrong.push(format!("{name}: {first} ({} in all)", found.len()));
+                }
             }
         }
     }
     wrong.extend(told.rest());
-    wrong
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+/// Lets them run, one turn after the other.
+fn in_turn(turns: Vec<Vec<Suspended>>) {
+    for turn in turns {
+        let running = turn.into_iter().map(|child| child.resume().expect("the workload runs"));
+        // A child that nobody waits for has not ended.
+        for child in running.collect::<Vec<_>>() {
+            child.wait().expect("a child");
+        }
+    }
+}
+
+fn pids(turns: &[Vec<Suspended>]) -> impl Iterator<Item = u32> {
+    turns.iter().flatten().map(Suspended::pid)
 }
 
 /// Runs them under `sockdbg events -w`. What the recording tells, and whatever is wrong with it.
-fn recorded(children: Vec<Suspended>, folder: &Path) -> (Vec<Seen>, Vec<String>) {
+fn recorded(turns: Vec<Vec<Suspended>>, folder: &Path) -> (Vec<Seen>, Vec<String>) {
     let recording = folder.join("trace.pcapng");
-    let pids: Vec<String> = children.iter().map(|child| child.pid().to_string()).collect();
+    let pids: Vec<String> = pids(&turns).map(|pid| pid.to_string()).collect();
     let path = recording.to_str().expect("UTF-8");
     let watcher = Watcher::sockdbg(&["events", "-p", &pids.join(","), "-w", path]).wait_for("watching");
-    let running = children.into_iter().map(|child| child.resume().expect("the workload runs"));
-    // A child that nobody waits for has not ended.
-    for child in running.collect::<Vec<_>>() {
-        child.wait().expect("a child");
-    }
+    in_turn(turns);
     let output = watcher.end();
     let (seen, mut wrong) = read(&recording);
     if !output.status.success() {
@@ -201,13 +215,9 @@ fn recorded(children: Vec<Suspended>, folder: &Path) -> (Vec<Seen>, Vec<String>)
 }
 
 /// Runs them traced by this process.
-fn traced_here(children: Vec<Suspended>) -> (Vec<Seen>, Vec<String>) {
-    let pids = children.iter().map(Suspended::pid).collect();
-    let trace = Trace::with(Options { pids, ..Options::default() });
-    let running = children.into_iter().map(|child| child.resume().expect("the workload runs"));
-    for child in running.collect::<Vec<_>>() {
-        child.wait().expect("a child");
-    }
+fn traced_here(turns: Vec<Vec<Suspended>>) -> (Vec<Seen>, Vec<String>) {
+    let trace = Trace::with(Options { pids: pids(&turns).collect(), ..Options::default() });
+    in_turn(turns);
     let report = trace.ended();
     (report.connections.into_values().flatten().collect(), of_these(report.summary.warnings).collect())
 }
