@@ -18,10 +18,10 @@ test: setup build ## Run every test; those of the kernel part need root
 	scripts/test.sh
 
 soak: setup ## Trace under full load through small rings for minutes, connect 10,000 times a second, compare a gigabyte
-	$(CARGO) build --all-targets
-	SOCKDBG_LONG=1 $(CARGO) test --test live_soak -- --nocapture --test-threads=1
-	SOCKDBG_LONG=1 $(CARGO) test --test live_table many -- --nocapture
-	SOCKDBG_LONG=1 $(CARGO) test --test large -- --nocapture
+	$(CARGO) build --profile optimised --bins --examples
+	SOCKDBG_LONG=1 $(CARGO) test --profile optimised --test live_soak -- --nocapture --test-threads=1
+	SOCKDBG_LONG=1 $(CARGO) test --profile optimised --test live_table many -- --nocapture
+	SOCKDBG_LONG=1 $(CARGO) test --profile optimised --test large -- --nocapture
 
 faults: setup build ## Inject faults into 25,000 comparisons, lose every segment of every capture, and look what is said of it
 	SOCKDBG_LONG=1 $(CARGO) test --test fault_injection --test fault_pairs --test losses -- --nocapture

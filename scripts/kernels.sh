@@ -19,10 +19,10 @@ trap 'rm -rf "$programs"' EXIT
 logs="${LOGS:-$programs}"
 mkdir -p "$logs"
 # Emulated processors are some twenty times slower than the machine itself: optimised, and with more patience.
-cargo build --quiet --profile kernels --bin sockdbg --example workload
-cp -p target/kernels/sockdbg target/kernels/examples/workload "$programs"
+cargo build --quiet --profile optimised --bin sockdbg --example workload
+cp -p target/optimised/sockdbg target/optimised/examples/workload "$programs"
 for name in ${TESTS:-live_table}; do
-    built=$(cargo test --profile kernels --no-run --test "$name" 2>&1 | sed -n 's/.*(\(target[^)]*\))$/\1/p')
+    built=$(cargo test --profile optimised --no-run --test "$name" 2>&1 | sed -n 's/.*(\(target[^)]*\))$/\1/p')
     cp -p "$built" "$programs/test-$name"
 done
 export SOCKDBG_TEST_PROGRAMS="$programs" SOCKDBG_TEST_SLOW=20 SOCKDBG_REQUIRE_BPF=1

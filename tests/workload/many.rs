@@ -75,8 +75,8 @@ fn at_once(truth: &mut Truth) {
 /// What each connection of the storm sends.
 const MESSAGE: usize = 64;
 
-/// Short connections, as fast as they come but 10,000 a second at most: for one second, or with SOCKDBG_LONG=1 for ten.
-/// Says how fast they came. What can be done before or afterwards is, so that it is connections that take the time.
+/// Short connections, as fast as they come: 10,000, or 100,000 with SOCKDBG_LONG=1, or as many as a machine that does not
+/// get at 10,000 a second has in one second or in ten. Says how fast they came. What can be done before or afterwards is, so that it is connections that take the time.
 fn storm(truth: &mut Truth) {
     let seconds = if std::env::var_os("SOCKDBG_LONG").is_some_and(|value| value == "1") { 10 } else { 1 };
     let limit = seconds * 10_000;
