@@ -188,7 +188,7 @@ d = os.dup(s.fileno()); unbound = socket.socket()
 r, w = os.pipe()
 child = os.fork()
 if child == 0:
-    os.close(w); l.close(); u.close(); v.close(); unbound.close(); os.close(d)
+    os.close(w); l.close(); u.close(); unbound.close(); os.close(d)
     os.read(r, 1); os._exit(0)
 os.close(r)
 # The child is as it should be when it has closed the duplicate.
@@ -216,10 +216,10 @@ pause()
 
     let lines = process(&pid.to_string());
     let shown: Vec<Value> = of_type(&lines, "socket").into_iter().cloned().collect();
-    let unix = |fd: u64, inode: u64| {
+    let unix = |fd: u64, inode: u64, shared_with: Value| {
         json!({
             "type": "socket", "pid": pid, "fds": [fd], "socket": inode, "family": "unix",
-            "transport": "unix-stream", "state": "connected", "shared_with": [],
+            "transport": "unix-stream", "state": "connected", "shared_with": shared_with,
         })
     };
     let expected = [
@@ -234,8 +234,8 @@ pause()
             "transport": "tcp", "state": "listen", "local": format!("{listener_host}:{listener_port}"),
             "shared_with": [],
         }),
-        unix(u, u_inode),
-        unix(v, v_inode),
+        unix(u, u_inode, json!([])),
+        unix(v, v_inode, json!([{"pid": child, "comm": "python3", "fds": [v]}])),
         json!({"type": "socket", "pid": pid, "fds": [unbound], "socket": unbound_inode, "shared_with": []}),
     ];
     for socket in &expected {
@@ -252,6 +252,9 @@ pause()
     let details: Vec<&str> =
         of_type(&lines, "missed").iter().map(|line| line["detail"].as_str().unwrap()).collect();
     let other = format!("shared connections that python3[{child}] may move; trace all: -p {pid},{child}");
+    assert!(details.iter().any(|detail| detail.contains(&other)), "{details:?}");
+    let other =
+        format!("shared UDP and Unix sockets that python3[{child}] may move; trace all: -p {pid},{child}");
     assert!(details.iter().any(|detail| detail.contains(&other)), "{details:?}");
 
     // Tracing both leaves nothing of that.

@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+pub use offered::sockets_tell_of_traffic;
 pub use uring::UringReach;
 
 /// Size of the ring buffer where the user gives none: room for the bursts of a fast server.

@@ -89,11 +89,9 @@ fn within_reach(socket: &Value) -> Value {
                 segment["cause"] = cause_of_others().slug().into();
             }
         }
-        if counted
-            && !uring
-            && let Some(datagrams) = side["datagrams"].as_array_mut()
-        {
-            datagrams.retain(|datagram| datagram["hooked"] != true);
+        if counted && let Some(datagrams) = side["datagrams"].as_array_mut() {
+            datagrams
+                .retain(|datagram| datagram["other"] != true && (uring || datagram["hooked"] != true));
         }
         side["length"] = (number(&side["length"]) - hidden).into();
         side["segments"].as_array_mut().expect("a list").retain(|segment| segment["length"] != 0);

@@ -52,7 +52,8 @@ fn duplicates(truth: &mut Truth, duplicate: fn(&TcpStream) -> OwnedFd) {
 }
 
 /// A child that does `work` with the socket it shares with the workload, and ends.
-fn by_child(work: impl FnOnce()) {
+/// Another process does the work, and is not traced unless children are followed.
+pub fn by_child(work: impl FnOnce()) {
     Peer::fork(|_| work()).ended();
 }
 

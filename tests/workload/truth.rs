@@ -153,6 +153,14 @@ impl Truth {
             "sha256": hex(Sha256::digest(&bytes[..kept])) }));
     }
 
+    /// A process that is not traced moved a datagram.
+    pub fn hidden_datagram(&mut self, id: Id, way: Way, bytes: &[u8]) {
+        let side = self.side(id, way);
+        side.add(bytes, Some("other-process"));
+        side.datagrams.push(json!({ "length": bytes.len(), "sha256": hex(Sha256::digest(b"")),
+            "peer": null, "other": true }));
+    }
+
     /// Bytes that are next in the stream were looked at and not taken.
     pub fn peeked(&mut self, id: Id, bytes: &[u8]) {
         let side = self.side(id, Recv);

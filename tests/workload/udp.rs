@@ -2,6 +2,7 @@
 
 use super::Mode;
 use super::noise::noise;
+use super::sharing::by_child;
 use super::sys;
 use super::truth::{Id, Truth, Way};
 use nix::libc;
@@ -20,6 +21,8 @@ pub const MODES: &[Mode] = &[
     ("udp/peek", peek),
     ("udp/trunc", trunc),
     ("udp/errors", errors),
+    ("udp/by-child-only", by_child_only),
+    ("udp/by-child-between", by_child_between),
 ];
 
 /// With the largest payload there is.
@@ -163,4 +166,37 @@ fn errors(truth: &mut Truth) {
     truth.datagram(id, Way::Send, &bytes, Some(to.to_string()));
     assert_eq!(sys::read(a.as_raw_fd(), &mut [0; 10]), Err(libc::ECONNREFUSED));
     truth.failed(id, Way::Recv, libc::ECONNREFUSED);
+}
+
+/// A child process that is not traced uses a socket that its parent never does.
+fn by_child_only(truth: &mut Truth) {
+    let [(a, a_id), (b, b_id)] = pair(truth, "127.0.0.1:0");
+    let (sent, received) = (noise(300, 150), noise(700, 151));
+    by_child(|| assert_eq!(a.send(&sent).expect("room"), sent.len()));
+    truth.hidden_datagram(a_id, Way::Send, &sent);
+    let mut room = [0; 1000];
+    assert_eq!(b.recv(&mut room).expect("a datagram"), sent.len());
+    truth.datagram(b_id, Way::Recv, &sent, Some(address(&a).to_string()));
+    assert_eq!(b.send(&received).expect("room"), received.len());
+    truth.datagram(b_id, Way::Send, &received, Some(address(&a).to_string()));
+    by_child(|| assert_eq!(a.recv(&mut [0; 1000]).expect("a datagram"), received.len()));
+    truth.hidden_datagram(a_id, Way::Recv, &received);
+}
+
+/// What the child moves lies between what its parent does.
+fn by_child_between(truth: &mut Truth) {
+    let [(a, a_id), (b, b_id)] = pair(truth, "[::1]:0");
+    let mut room = [0; 1000];
+    for (seed, own) in [(152, true), (153, false), (154, true)] {
+        let bytes = noise(100, seed);
+        if own {
+            assert_eq!(a.send(&bytes).expect("room"), bytes.len());
+            truth.datagram(a_id, Way::Send, &bytes, Some(address(&b).to_string()));
+        } else {
+            by_child(|| assert_eq!(a.send(&bytes).expect("room"), bytes.len()));
+            truth.hidden_datagram(a_id, Way::Send, &bytes);
+        }
+        assert_eq!(b.recv(&mut room).expect("a datagram"), bytes.len());
+        truth.datagram(b_id, Way::Recv, &bytes, Some(address(&a).to_string()));
+    }
 }

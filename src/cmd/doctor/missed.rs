@@ -6,7 +6,7 @@ use crate::output::escape::escape;
 use crate::output::paint::Paint;
 use crate::output::tally::plural;
 use crate::process::sockets::Socket;
-use crate::source::live::UringReach;
+use crate::source::live::{UringReach, sockets_tell_of_traffic};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -78,6 +78,15 @@ impl Subject {
             let what = format!("payload on shared connections that {who} may move; trace all: -p {all}");
             add(Some(Cause::OtherProcess), what);
         }
+        if let Some((who, all)) = self.others(&self.counted(), traced) {
+            let what = format!("payload on shared UDP and Unix sockets that {who} may move");
+            if sockets_tell_of_traffic() {
+                add(Some(Cause::OtherProcess), format!("{what}; trace all: -p {all}"));
+            } else {
+                // Nothing counts it, and the hooks on calls see those of the traced processes only.
+                add(None, format!("{what}, before Linux 6.3 not even counted; trace all: -p {all}"));
+            }
+        }
         if let Some(calls) = self.transfers() {
             let what = format!("payload that goes through {calls}, which its program imports");
             add(Some(Cause::InKernelTransfer), what);
@@ -104,6 +113,15 @@ impl Subject {
             add(None, what);
         }
         missed
+    }
+
+    /// The sockets on which nothing but calls tells what has moved.
+    fn counted(&self) -> Vec<&Socket> {
+        let moves = |socket: &&Socket| {
+            let transport = socket.listed.as_ref().map_or("", |listed| listed.transport);
+            (transport == "udp" || transport.starts_with("unix-")) && state(socket) != Some("listen")
+        };
+        self.sockets.iter().filter(moves).collect()
     }
 
     /// The processes outside `traced` that hold one of `sockets`, by name, and the ids of them and `traced`.

@@ -18,8 +18,9 @@ pub(super) fn in_sockets(hooks: Hooks) -> Result<bool, Error> {
     }
 }
 
-/// True where the kernel has the tracepoints sock_send_length and sock_recv_length (Linux 6.3).
-pub(super) fn sockets_tell_of_traffic() -> bool {
+/// True where the kernel has the tracepoints sock_send_length and sock_recv_length (Linux 6.3): sockets tell what moves on
+/// them, whoever moves it.
+pub fn sockets_tell_of_traffic() -> bool {
     has_tracepoint("sock_send_length") && has_tracepoint("sock_recv_length")
 }
 
