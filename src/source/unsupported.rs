@@ -19,11 +19,12 @@ pub(super) fn lines(map: &impl MapCore) -> Vec<String> {
 fn line(key: &[u8], value: &[u8]) -> Option<String> {
     let short = |at: usize| Some(u16::from_ne_bytes(key.get(at..at + 2)?.try_into().ok()?));
     let long = |at: usize| Some(u64::from_ne_bytes(value.get(at..at + 8)?.try_into().ok()?));
-    let (family, kind, protocol) = (family(short(0)?), kind(short(2)?), short(4)?);
+    let protocol = protocol(short(0)?, short(4)?);
+    let (family, kind) = (family(short(0)?), kind(short(2)?));
     let (calls, bytes) = (long(0)?, long(8)?);
     Some(format!(
         "{calls} calls with {bytes} bytes on sockets that are not traced: unsupported family or type {family} {kind} \
-         (protocol {protocol})"
+         ({protocol})"
     ))
 }
 
@@ -59,6 +60,20 @@ fn kind(number: u16) -> String {
     format!("SOCK_{name}")
 }
 
+/// Names as in linux/in.h, of the protocols of IP that have sockets of their own.
+fn protocol(family: u16, number: u16) -> String {
+    let name = match (family, number) {
+        (2, 1) => "ICMP",
+        (2 | 10, 33) => "DCCP",
+        (10, 58) => "ICMPv6",
+        (2 | 10, 132) => "SCTP",
+        (2 | 10, 136) => "UDP-Lite",
+        (2 | 10, 262) => "MPTCP",
+        _ => return format!("protocol {number}"),
+    };
+    name.to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +87,8 @@ mod tests {
         assert_eq!(netlink, format!("{text}AF_NETLINK SOCK_RAW (protocol 0)"));
         let unheard = line(&key([99, 9, 7, 0]), &value).unwrap();
         assert_eq!(unheard, format!("{text}AF 99 type 9 (protocol 7)"));
+        let multipath = line(&key([10, 1, 262, 0]), &value).unwrap();
+        assert_eq!(multipath, format!("{text}AF_INET6 SOCK_STREAM (MPTCP)"));
         assert_eq!(line(&[0; 3], &value), None);
     }
 }

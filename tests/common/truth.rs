@@ -67,9 +67,9 @@ impl<'a> Told<'a> {
     }
 }
 
-/// What can be told of a socket with the hooks in use. Those on calls see the calls of the traced processes: what others
-/// move shows in the counters of TCP, without a name, and on other sockets not at all; nor does what io_uring moves where
-/// functions of the kernel can't be hooked.
+/// What can be told of a socket with the hooks in use. Those on calls see the calls of the traced processes that are known
+/// to move data: what others move shows in the counters of TCP, without a name, and on other sockets not at all; nor does
+/// what io_uring moves where functions of the kernel can't be hooked.
 fn within_reach(socket: &Value) -> Value {
     let mut socket = socket.clone();
     if !calls_are_hooked() {
@@ -82,7 +82,8 @@ fn within_reach(socket: &Value) -> Value {
         let mut hidden = 0;
         for segment in side["segments"].as_array_mut().expect("a list") {
             let other = segment["cause"] == "other-process";
-            if counted && (other || !uring && segment["cause"] == "io-uring") {
+            let unhooked = other || segment["cause"] == "untraced-syscall";
+            if counted && (unhooked || !uring && segment["cause"] == "io-uring") {
                 hidden += number(&segment["length"]);
                 segment["length"] = 0.into();
             } else if other {
@@ -90,8 +91,7 @@ fn within_reach(socket: &Value) -> Value {
             }
         }
         if counted && let Some(datagrams) = side["datagrams"].as_array_mut() {
-            datagrams
-                .retain(|datagram| datagram["other"] != true && (uring || datagram["hooked"] != true));
+            datagrams.retain(|datagram| datagram["counted"] != true && (uring || datagram["hooked"] != true));
         }
         side["length"] = (number(&side["length"]) - hidden).into();
         side["segments"].as_array_mut().expect("a list").retain(|segment| segment["length"] != 0);

@@ -59,6 +59,8 @@ pub const MODES: &[Mode] = &[
             drain(&output, fd, bytes.len())
         })
     }),
+    ("calls/zerocopy-receive", zerocopy_receive),
+    ("calls/io-submit", io_submit),
     ("calls/tee", tee),
 ];
 
@@ -215,4 +217,38 @@ fn tee(truth: &mut Truth) {
         truth.hidden(id, Way::Send, &bytes, "in-kernel-transfer");
         finish(truth, stream, id, peer);
     }
+}
+
+/// Bytes that are received by asking for an option of the socket: no call that moves data has a part in it.
+fn zerocopy_receive(truth: &mut Truth) {
+    let bytes = noise(9000, 14);
+    let (stream, id, peer) = connected(truth, &bytes);
+    let mut at = 1000;
+    receive_all(truth, id, &stream, &bytes[..at], sys::read);
+    while at < bytes.len() {
+        let mut room = [0; 8000];
+        let count = sys::zerocopy_receive(&stream, &mut room);
+        assert_eq!(room[..count], bytes[at..at + count], "the peer's bytes");
+        truth.hidden(id, Way::Recv, &room[..count], "untraced-syscall");
+        at += count;
+    }
+    finish(truth, stream, id, peer);
+}
+
+/// The kernel's older interface for asynchronous I/O, which on sockets is done when the call returns.
+fn io_submit(truth: &mut Truth) {
+    let (sent, received) = (noise(3000, 15), noise(2000, 16));
+    let (stream, id, peer) = connected(truth, &received);
+    send_all(truth, id, &stream, &sent[..1000], sys::write);
+    assert_eq!(sys::io_submit_write(stream.as_raw_fd(), &sent[1000..]), Ok(2000));
+    truth.hidden(id, Way::Send, &sent[1000..], "untraced-syscall");
+    let mut at = 0;
+    while at < received.len() {
+        let mut room = [0; 2000];
+        let count = sys::io_submit_read(stream.as_raw_fd(), &mut room).expect("an open connection");
+        assert_eq!(room[..count], received[at..at + count], "the peer's bytes");
+        truth.hidden(id, Way::Recv, &room[..count], "untraced-syscall");
+        at += count;
+    }
+    finish(truth, stream, id, peer);
 }

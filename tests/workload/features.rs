@@ -1,5 +1,6 @@
 //! What the running kernel must have for a mode.
 
+use super::sys;
 use io_uring::{IoUring, Probe, opcode};
 
 /// What the kernel lacks that the mode needs, and the release that brought it.
@@ -9,6 +10,9 @@ pub fn missing(mode: &str) -> Option<&'static str> {
         "uring/sendmsg-zc" => (opcode::SendMsgZc::CODE, "IORING_OP_SENDMSG_ZC (6.1)"),
         // A flag, of which no probe tells, of the same release as this operation.
         "uring/recv-multishot" => (opcode::SendZc::CODE, "IORING_RECV_MULTISHOT (6.0)"),
+        "calls/zerocopy-receive" if !sys::zerocopy_receives_copy() => {
+            return Some("TCP_ZEROCOPY_RECEIVE that copies (5.11)");
+        }
         _ => return None,
     };
     let mut probe = Probe::new();

@@ -346,13 +346,112 @@ pub fn pending_error(fd: &impl AsRawFd) -> i32 {
 
 fn option<T: Copy>(fd: &impl AsRawFd, level: c_int, name: c_int) -> T {
     // SAFETY: used for integers and structures of integers only, for which zero is a value.
+    let mut value: T = unsafe { zeroed() };
+    get_option(fd, level, name, &mut value);
+    value
+}
+
+/// How much of the value the kernel knows.
+fn get_option<T>(fd: &impl AsRawFd, level: c_int, name: c_int, value: &mut T) -> usize {
+    let mut length = size_of::<T>() as u32;
+    // SAFETY: it is as long as is said.
+    let got = unsafe {
+        libc::getsockopt(fd.as_raw_fd(), level, name, std::ptr::from_mut(value).cast(), &raw mut length)
+    };
+    assert_eq!(outcome(got as isize), Ok(0));
+    length as usize
+}
+
+/// struct iocb of linux/aio_abi.h, on a machine of little endian.
+#[derive(Default)]
+#[repr(C)]
+struct Iocb {
+    data: u64,
+    key: u32,
+    rw_flags: i32,
+    opcode: u16,
+    priority: i16,
+    fd: u32,
+    buffer: u64,
+    bytes: u64,
+    offset: i64,
+    reserved: u64,
+    flags: u32,
+    resfd: u32,
+}
+
+/// struct io_event of linux/aio_abi.h.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+struct IoEvent {
+    data: u64,
+    object: u64,
+    result: i64,
+    result2: i64,
+}
+
+/// Has the kernel do it by io_submit(2), and waits until it has.
+fn io_submit(opcode: u16, fd: RawFd, buffer: u64, bytes: usize) -> Result<usize, i32> {
+    let mut request = Iocb { opcode, fd: fd as u32, buffer, bytes: bytes as u64, ..Iocb::default() };
+    let mut requests = [&raw mut request];
+    let (mut context, mut event) = (0u64, IoEvent::default());
+    // SAFETY: what is pointed to lives until the context is gone.
     unsafe {
-        let mut value: T = zeroed();
-        let mut length = size_of::<T>() as u32;
-        let got = libc::getsockopt(fd.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut length);
-        assert_eq!(outcome(got as isize), Ok(0));
-        value
+        assert_eq!(libc::syscall(libc::SYS_io_setup, 1, &raw mut context), 0);
+        assert_eq!(libc::syscall(libc::SYS_io_submit, context, 1, requests.as_mut_ptr()), 1);
+        let none = std::ptr::null::<libc::timespec>();
+        assert_eq!(libc::syscall(libc::SYS_io_getevents, context, 1, 1, &raw mut event, none), 1);
+        assert_eq!(libc::syscall(libc::SYS_io_destroy, context), 0);
     }
+    usize::try_from(event.result).map_err(|_| -event.result as i32)
+}
+
+pub fn io_submit_read(fd: RawFd, room: &mut [u8]) -> Result<usize, i32> {
+    const IOCB_CMD_PREAD: u16 = 0;
+    io_submit(IOCB_CMD_PREAD, fd, room.as_mut_ptr() as u64, room.len())
+}
+
+pub fn io_submit_write(fd: RawFd, bytes: &[u8]) -> Result<usize, i32> {
+    const IOCB_CMD_PWRITE: u16 = 1;
+    io_submit(IOCB_CMD_PWRITE, fd, bytes.as_ptr() as u64, bytes.len())
+}
+
+/// struct tcp_zerocopy_receive of linux/tcp.h.
+#[derive(Default)]
+#[repr(C)]
+struct ZerocopyReceive {
+    address: u64,
+    length: u32,
+    recv_skip_hint: u32,
+    inq: u32,
+    err: i32,
+    copybuf_address: u64,
+    copybuf_len: i32,
+    flags: u32,
+    msg_control: u64,
+    msg_controllen: u64,
+    msg_flags: u32,
+    reserved: u32,
+}
+
+/// True where [`zerocopy_receive`] can be had.
+pub fn zerocopy_receives_copy() -> bool {
+    let stream = socket(libc::AF_INET, libc::SOCK_STREAM);
+    let mut receive = ZerocopyReceive::default();
+    let known = get_option(&stream, libc::IPPROTO_TCP, libc::TCP_ZEROCOPY_RECEIVE, &mut receive);
+    known > std::mem::offset_of!(ZerocopyReceive, copybuf_len)
+}
+
+/// TCP_ZEROCOPY_RECEIVE of all that waits, where that is no more than the room: it is copied. How much it was, perhaps nothing.
+pub fn zerocopy_receive(fd: &impl AsRawFd, room: &mut [u8]) -> usize {
+    let mut receive = ZerocopyReceive {
+        copybuf_address: room.as_mut_ptr() as u64,
+        copybuf_len: room.len() as i32,
+        ..ZerocopyReceive::default()
+    };
+    get_option(fd, libc::IPPROTO_TCP, libc::TCP_ZEROCOPY_RECEIVE, &mut receive);
+    assert_eq!((receive.length, receive.err), (0, 0), "nothing is mapped");
+    usize::try_from(receive.copybuf_len).expect("what was copied")
 }
 
 /// True where the peer has acknowledged data of the SYN (TCP fast open).

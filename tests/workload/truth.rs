@@ -153,12 +153,13 @@ impl Truth {
             "sha256": hex(Sha256::digest(&bytes[..kept])) }));
     }
 
-    /// A process that is not traced moved a datagram.
-    pub fn hidden_datagram(&mut self, id: Id, way: Way, bytes: &[u8]) {
+    /// A datagram moved whose payload is out of reach, for this cause: another process moved it, or a call that is not
+    /// hooked. Where only calls are hooked nothing tells of it.
+    pub fn hidden_datagram(&mut self, id: Id, way: Way, bytes: &[u8], cause: &'static str) {
         let side = self.side(id, way);
-        side.add(bytes, Some("other-process"));
+        side.add(bytes, Some(cause));
         side.datagrams.push(json!({ "length": bytes.len(), "sha256": hex(Sha256::digest(b"")),
-            "peer": null, "other": true }));
+            "peer": null, "counted": true }));
     }
 
     /// Bytes that are next in the stream were looked at and not taken.

@@ -23,6 +23,7 @@ pub const MODES: &[Mode] = &[
     ("udp/errors", errors),
     ("udp/by-child-only", by_child_only),
     ("udp/by-child-between", by_child_between),
+    ("udp/io-submit", io_submit),
 ];
 
 /// With the largest payload there is.
@@ -173,14 +174,14 @@ fn by_child_only(truth: &mut Truth) {
     let [(a, a_id), (b, b_id)] = pair(truth, "127.0.0.1:0");
     let (sent, received) = (noise(300, 150), noise(700, 151));
     by_child(|| assert_eq!(a.send(&sent).expect("room"), sent.len()));
-    truth.hidden_datagram(a_id, Way::Send, &sent);
+    truth.hidden_datagram(a_id, Way::Send, &sent, "other-process");
     let mut room = [0; 1000];
     assert_eq!(b.recv(&mut room).expect("a datagram"), sent.len());
     truth.datagram(b_id, Way::Recv, &sent, Some(address(&a).to_string()));
     assert_eq!(b.send(&received).expect("room"), received.len());
     truth.datagram(b_id, Way::Send, &received, Some(address(&a).to_string()));
     by_child(|| assert_eq!(a.recv(&mut [0; 1000]).expect("a datagram"), received.len()));
-    truth.hidden_datagram(a_id, Way::Recv, &received);
+    truth.hidden_datagram(a_id, Way::Recv, &received, "other-process");
 }
 
 /// What the child moves lies between what its parent does.
@@ -194,9 +195,22 @@ fn by_child_between(truth: &mut Truth) {
             truth.datagram(a_id, Way::Send, &bytes, Some(address(&b).to_string()));
         } else {
             by_child(|| assert_eq!(a.send(&bytes).expect("room"), bytes.len()));
-            truth.hidden_datagram(a_id, Way::Send, &bytes);
+            truth.hidden_datagram(a_id, Way::Send, &bytes, "other-process");
         }
         assert_eq!(b.recv(&mut room).expect("a datagram"), bytes.len());
         truth.datagram(b_id, Way::Recv, &bytes, Some(address(&a).to_string()));
+    }
+}
+
+fn io_submit(truth: &mut Truth) {
+    let [(a, a_id), (b, b_id)] = pair(truth, "127.0.0.1:0");
+    for (seed, size) in [(155, 300), (156, 40_000)] {
+        let bytes = noise(size, seed);
+        assert_eq!(sys::io_submit_write(a.as_raw_fd(), &bytes), Ok(size));
+        truth.hidden_datagram(a_id, Way::Send, &bytes, "untraced-syscall");
+        let mut room = vec![0; size + 1];
+        assert_eq!(sys::io_submit_read(b.as_raw_fd(), &mut room), Ok(size));
+        assert_eq!(room[..size], bytes, "the datagram");
+        truth.hidden_datagram(b_id, Way::Recv, &bytes, "untraced-syscall");
     }
 }
