@@ -111,6 +111,7 @@ fn modes(subject: &str) -> Vec<Mode> {
 
 fn listed() -> Vec<Mode> {
     let output = Command::new(workload()).arg("list").output().expect("the workload runs");
+    assert!(output.status.success(), "{output:?}");
     let lines = String::from_utf8(output.stdout).expect("text");
     let modes = lines.lines().map(|line| {
         let (rest, lacks) =

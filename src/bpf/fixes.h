@@ -204,6 +204,18 @@ static __always_inline struct pt_regs *registers_of_current(struct task_struct *
 #endif
 }
 
+/* The number of the call that the current task is in, also before 5.15. */
+static __always_inline long number_of_current(struct task_struct *task)
+{
+	struct pt_regs *regs = registers_of_current(task);
+
+#if defined(__TARGET_ARCH_x86)
+	return READ(regs, orig_ax);
+#else
+	return READ(regs, syscallno);
+#endif
+}
+
 /* The same as is_of_io_uring, of the current task. */
 static __always_inline bool io_uring_is_at_work(struct task_struct *task)
 {
@@ -215,9 +227,9 @@ static __always_inline bool io_uring_is_at_work(struct task_struct *task)
 		return true;
 	regs = registers_of_current(task);
 #if defined(__TARGET_ARCH_x86)
-	return (s64)READ(regs, ax) != -ENOSYS || READ(regs, orig_ax) == NR_io_uring_enter;
+	return (s64)READ(regs, ax) != -ENOSYS || number_of_current(task) == NR_io_uring_enter;
 #else
-	return READ(regs, regs[0]) != READ(regs, orig_x0) || READ(regs, syscallno) == NR_io_uring_enter;
+	return READ(regs, regs[0]) != READ(regs, orig_x0) || number_of_current(task) == NR_io_uring_enter;
 #endif
 }
 

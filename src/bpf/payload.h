@@ -72,16 +72,28 @@ struct {
 	__type(value, struct walk);
 } walks SEC(".maps");
 
+/* A program on a function runs, and has room. */
+static __always_inline bool is_function(void)
+{
+	return cfg_returns && has_claim();
+}
+
+/* The room to build a connection in, of a program that tells what moved. */
+static __always_inline u32 scratch_of_data(void)
+{
+	return is_function() ? SCRATCH_FUNCTION : SCRATCH_CALL;
+}
+
 static __always_inline struct walk *this_walk(void)
 {
-	u32 slot = cfg_returns && has_claim();
+	u32 slot = is_function();
 
 	return bpf_map_lookup_elem(&walks, &slot);
 }
 
 static __always_inline struct walk *new_walk(const struct call *call, s64 result)
 {
-	u32 slot = cfg_returns && has_claim();
+	u32 slot = is_function();
 	struct walk *walk = bpf_map_lookup_elem(&walks, &slot);
 
 	if (!walk)

@@ -12,7 +12,7 @@ struct {
 } events SEC(".maps");
 
 const volatile bool cfg_traffic = false; /* sockets tell of their traffic, no call is hooked */
-const volatile bool cfg_returns = false; /* functions tell at their return what io_uring has moved */
+const volatile bool cfg_returns = false; /* functions of protocols tell what moved, at their return */
 const volatile u64 cfg_snaplen = ~0ULL;
 const volatile u64 cfg_chunk_max = 65536; /* a quarter of the ring at most, or large chunks never fit */
 const volatile u64 cfg_wakeup = 65536;	  /* bytes waiting in the ring before the reader is woken */

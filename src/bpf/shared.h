@@ -75,7 +75,7 @@ static __noinline bool adopt(struct sock *sk, u64 inode, u64 holder, u32 directi
 	head.call = SD_OTHER;
 	head.direction = direction;
 	BPF_CORE_READ_INTO(&head.comm, task, comm);
-	return new_counted(sk, inode, &head, transport_of(sk), SCRATCH_CALL) != NULL;
+	return new_counted(sk, inode, &head, transport_of(sk), scratch_of_data()) != NULL;
 }
 
 /* No descriptor but the one that is being used: whoever shared the socket has closed it. */

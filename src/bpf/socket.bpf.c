@@ -32,6 +32,7 @@
 #include "deliver.h"
 #include "uring.h"
 #include "shared.h"
+#include "returns.h"
 
 /* Makes these types part of the object's type information. */
 const struct sd_open *type_open __attribute__((unused));

@@ -2,7 +2,7 @@
 /*
  * Bytes that io_uring moves. No call names them; but on its way to the socket's protocol the kernel's own description of
  * the message (struct msghdr) passes a hook, which keeps where its bytes are until the socket tells how many have moved;
- * where sockets do not tell (before 6.3), the functions of their protocols do when they return. The work is done in the
+ * where sockets do not tell (before 6.3), the functions of their protocols do when they return (returns.h). The work is done in the
  * process's own memory, whichever task does it.
  *
  * Buffers that were registered (IORING_REGISTER_BUFFERS) are pages to the kernel, not addresses: out of reach.
@@ -130,72 +130,5 @@ static __always_inline int deliver_message(struct sock *sk, struct walk *walk, u
 		return 0;
 	return deliver(sk);
 }
-
-/* Without room to say more: the bytes of a socket that counts them are named. Those of TCP will be, by its counters. */
-static __noinline int note_moved(struct sock *sk, s64 result, u32 direction)
-{
-	struct conn *conn = is_tcp(sk) ? NULL : counted_of(sk, inode_of(sk));
-	struct account *account;
-	u64 offset;
-
-	if (!conn || result <= 0)
-		return 0;
-	account = &conn->account[direction & 1];
-	account->moved += result;
-	offset = add_to_account(account, result);
-	note(conn, direction, offset, offset + result, SD_THROUGH_IO_URING);
-	return 0;
-}
-
-/* A protocol's function has moved what io_uring had it move, or failed to. */
-static __always_inline int on_moved(struct socket *socket, s64 result, u32 direction, u32 flags)
-{
-	struct call call = { .number = SD_IO_URING, .direction = direction, .flags = message_flags(flags) };
-	struct sock *sk = READ(socket, sk);
-	struct walk *walk;
-
-	if (!sk)
-		return 0;
-	if (!claim_room())
-		return flags & MSG_PEEK ? 0 : note_moved(sk, result, direction);
-	walk = begin(sk, &call, result, -1);
-	if (walk)
-		deliver_message(sk, walk, SD_THROUGH_IO_URING);
-	give_back();
-	return 0;
-}
-
-/* Those of one protocol call those of another: the outer one tells. */
-static __always_inline bool is_of_type(struct socket *socket, u16 type)
-{
-	struct sock *sk = READ(socket, sk);
-
-	return sk && READ(sk, sk_type) == type;
-}
-
-#define ON_SENT(function, types)                                                                                   \
-	SEC("fexit/" #function)                                                                                    \
-	int BPF_PROG(on_##function, struct socket *socket, struct msghdr *header, u64 size, int result)            \
-	{                                                                                                          \
-		return is_traced_io_uring() && (types) ? on_moved(socket, result, SD_SEND, 0) : 0;                 \
-	}
-
-#define ON_RECEIVED(function, types)                                                                               \
-	SEC("fexit/" #function)                                                                                    \
-	int BPF_PROG(on_##function, struct socket *socket, struct msghdr *header, u64 size, int flags, int result) \
-	{                                                                                                          \
-		return is_traced_io_uring() && (types) ? on_moved(socket, result, SD_RECV, flags) : 0;             \
-	}
-
-ON_SENT(inet_sendmsg, true)
-ON_SENT(inet6_sendmsg, true)
-ON_SENT(unix_stream_sendmsg, true)
-ON_SENT(unix_dgram_sendmsg, is_of_type(socket, SOCK_DGRAM))
-ON_SENT(unix_seqpacket_sendmsg, true)
-ON_RECEIVED(inet_recvmsg, true)
-ON_RECEIVED(inet6_recvmsg, true)
-ON_RECEIVED(unix_stream_recvmsg, true)
-ON_RECEIVED(unix_dgram_recvmsg, is_of_type(socket, SOCK_DGRAM))
-ON_RECEIVED(unix_seqpacket_recvmsg, true)
 
 #endif

@@ -49,9 +49,9 @@ pub fn has_uring(direction: Direction, tcp: bool) -> bool {
     functions || hooks() == Hooks::Cheapest && sends && tcp && direction == Direction::Send
 }
 
-/// True where calls are hooked and not sockets, by choice or for want of the tracepoints (before Linux 6.3): what is
-/// done by processes that are not traced, and by io_uring where functions can't be hooked, shows in the counters of TCP
-/// only.
+/// True where calls are hooked and not sockets, by choice or for want of the tracepoints (before Linux 6.3): where
+/// functions can't be hooked either, what is done by processes that are not traced, and by io_uring, shows in the counters
+/// of TCP only.
 pub fn calls_are_hooked() -> bool {
     static CALLS: OnceLock<bool> = OnceLock::new();
     *CALLS.get_or_init(|| {
@@ -66,7 +66,7 @@ pub fn tells_of_connects() -> bool {
     hooks() == Hooks::Calls || sockdbg::source::hooks::grants(&[sockdbg::source::hooks::RETURNS])
 }
 
-/// What bytes are named that a process outside the trace moves on a socket inside it: the hooks on calls see those of
+/// What bytes are named that a process outside the trace moves on a TCP socket inside it: the hooks on calls see those of
 /// the traced processes only.
 pub fn cause_of_others() -> Cause {
     if calls_are_hooked() { Cause::UntracedSyscall } else { Cause::OtherProcess }

@@ -68,8 +68,8 @@ impl<'a> Told<'a> {
 }
 
 /// What can be told of a socket with the hooks in use. Those on calls see the calls of the traced processes that are known
-/// to move data: what others move shows in the counters of TCP, without a name, and on other sockets not at all; nor does
-/// what io_uring moves where functions of the kernel can't be hooked.
+/// to move data. What others move shows in the counters of TCP, without a name; on other sockets it shows, as what io_uring
+/// moves on any, where functions of the kernel can be hooked, and else not at all.
 fn within_reach(socket: &Value) -> Value {
     let mut socket = socket.clone();
     if !calls_are_hooked() {
@@ -77,21 +77,20 @@ fn within_reach(socket: &Value) -> Value {
     }
     let counted = socket["transport"] != "tcp";
     for direction in Direction::BOTH {
-        let uring = has_uring(direction, !counted);
+        let silent = counted && !has_uring(direction, false);
         let side = &mut socket[direction.name()];
         let mut hidden = 0;
         for segment in side["segments"].as_array_mut().expect("a list") {
             let other = segment["cause"] == "other-process";
-            let unhooked = other || segment["cause"] == "untraced-syscall";
-            if counted && (unhooked || !uring && segment["cause"] == "io-uring") {
+            if silent && (other || segment["cause"] == "untraced-syscall" || segment["cause"] == "io-uring") {
                 hidden += number(&segment["length"]);
                 segment["length"] = 0.into();
-            } else if other {
+            } else if other && !counted {
                 segment["cause"] = cause_of_others().slug().into();
             }
         }
-        if counted && let Some(datagrams) = side["datagrams"].as_array_mut() {
-            datagrams.retain(|datagram| datagram["counted"] != true && (uring || datagram["hooked"] != true));
+        if silent && let Some(datagrams) = side["datagrams"].as_array_mut() {
+            datagrams.retain(|datagram| datagram["counted"] != true && datagram["hooked"] != true);
         }
         side["length"] = (number(&side["length"]) - hidden).into();
         side["segments"].as_array_mut().expect("a list").retain(|segment| segment["length"] != 0);

@@ -347,19 +347,18 @@ pub fn pending_error(fd: &impl AsRawFd) -> i32 {
 fn option<T: Copy>(fd: &impl AsRawFd, level: c_int, name: c_int) -> T {
     // SAFETY: used for integers and structures of integers only, for which zero is a value.
     let mut value: T = unsafe { zeroed() };
-    get_option(fd, level, name, &mut value);
+    assert_eq!(get_option(fd, level, name, &mut value), Ok(size_of::<T>()));
     value
 }
 
-/// How much of the value the kernel knows.
-fn get_option<T>(fd: &impl AsRawFd, level: c_int, name: c_int, value: &mut T) -> usize {
+/// How much of the value the kernel has set.
+fn get_option<T>(fd: &impl AsRawFd, level: c_int, name: c_int, value: &mut T) -> Result<usize, i32> {
     let mut length = size_of::<T>() as u32;
     // SAFETY: it is as long as is said.
     let got = unsafe {
         libc::getsockopt(fd.as_raw_fd(), level, name, std::ptr::from_mut(value).cast(), &raw mut length)
     };
-    assert_eq!(outcome(got as isize), Ok(0));
-    length as usize
+    outcome(got as isize).map(|_| length as usize)
 }
 
 /// struct iocb of linux/aio_abi.h, on a machine of little endian.
@@ -439,7 +438,8 @@ pub fn zerocopy_receives_copy() -> bool {
     let stream = socket(libc::AF_INET, libc::SOCK_STREAM);
     let mut receive = ZerocopyReceive::default();
     let known = get_option(&stream, libc::IPPROTO_TCP, libc::TCP_ZEROCOPY_RECEIVE, &mut receive);
-    known > std::mem::offset_of!(ZerocopyReceive, copybuf_len)
+    // Older ones know of nothing but pages that are mapped, and refuse the address.
+    known.is_ok_and(|known| known > std::mem::offset_of!(ZerocopyReceive, copybuf_len))
 }
 
 /// TCP_ZEROCOPY_RECEIVE of all that waits, where that is no more than the room: it is copied. How much it was, perhaps nothing.
@@ -449,7 +449,8 @@ pub fn zerocopy_receive(fd: &impl AsRawFd, room: &mut [u8]) -> usize {
         copybuf_len: room.len() as i32,
         ..ZerocopyReceive::default()
     };
-    get_option(fd, libc::IPPROTO_TCP, libc::TCP_ZEROCOPY_RECEIVE, &mut receive);
+    let got = get_option(fd, libc::IPPROTO_TCP, libc::TCP_ZEROCOPY_RECEIVE, &mut receive);
+    assert!(got.is_ok(), "{got:?}");
     assert_eq!((receive.length, receive.err), (0, 0), "nothing is mapped");
     usize::try_from(receive.copybuf_len).expect("what was copied")
 }

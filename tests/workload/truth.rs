@@ -154,7 +154,7 @@ impl Truth {
     }
 
     /// A datagram moved whose payload is out of reach, for this cause: another process moved it, or a call that is not
-    /// hooked. Where only calls are hooked nothing tells of it.
+    /// hooked. Where nothing but calls is hooked nothing tells of it.
     pub fn hidden_datagram(&mut self, id: Id, way: Way, bytes: &[u8], cause: &'static str) {
         let side = self.side(id, way);
         side.add(bytes, Some(cause));

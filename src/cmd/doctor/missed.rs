@@ -80,11 +80,11 @@ impl Subject {
         }
         if let Some((who, all)) = self.others(&self.counted(), traced) {
             let what = format!("payload on shared UDP and Unix sockets that {who} may move");
-            if sockets_tell_of_traffic() {
+            if sockets_tell_of_traffic() || UringReach::of_kernel() == UringReach::Everything {
                 add(Some(Cause::OtherProcess), format!("{what}; trace all: -p {all}"));
             } else {
-                // Nothing counts it, and the hooks on calls see those of the traced processes only.
-                add(None, format!("{what}, before Linux 6.3 not even counted; trace all: -p {all}"));
+                // Nothing counts it, and hooks on calls see those of the traced processes only.
+                add(None, format!("{what}, before Linux 6.3 not even counted where functions can't be hooked; trace all: -p {all}"));
             }
         }
         if let Some(calls) = self.transfers() {
