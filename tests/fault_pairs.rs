@@ -6,9 +6,12 @@ mod pairs;
 
 use common::captures::folder;
 use common::client::{Client, resp};
+use common::mariadb::{self, MariaDb};
+use common::nats::{Nats, join};
 use common::noise::noise;
 use common::observed::Observed;
 use common::peer::Server;
+use common::postgres::{self, Held, Postgres};
 use common::random::Random;
 use common::trace::require_bpf;
 use pairs::case::Case;
@@ -152,7 +155,59 @@ fn real_pairs() -> Vec<Pair> {
         clients[1].redis(&["HSET", "h", "f", "v"], ":1\r\n");
         clients[2].redis(&["GET", "a"], "$1\r\n2\r\n");
     });
-    vec![web, sendfile, redis]
+    vec![web, sendfile, redis, nats(), client_of_postgres(), client_of_mariadb()]
+}
+
+fn nats() -> Pair {
+    let server = Nats::start();
+    let (seen, ()) = Observed::run(server.child.0.id(), server.address.port(), || {
+        let [mut worker, mut asker] = [(); 2].map(|()| join(server.address, r#""verbose":false"#));
+        for client in [&mut worker, &mut asker] {
+            client.reply("PONG\r\n");
+        }
+        worker.send(b"SUB add.* crew 7\r\nPING\r\n");
+        worker.reply("PONG\r\n");
+        asker.send(b"SUB _INBOX.a.* 1\r\nPUB add.two _INBOX.a.1 3\r\n1+1\r\n");
+        worker.reply("MSG add.two 7 _INBOX.a.1 3\r\n1+1\r\n");
+        worker.send(b"PUB _INBOX.a.1 1\r\n2\r\n");
+        asker.reply("MSG _INBOX.a.1 1 1\r\n2\r\n");
+        for client in [&mut worker, &mut asker] {
+            client.finish();
+        }
+    });
+    Pair::of_files("real: NATS", &seen.recording, &seen.capture)
+}
+
+fn client_of_postgres() -> Pair {
+    let server = Postgres::start();
+    let port = server.address.port();
+    let to =
+        format!("postgresql://postgres:{}@127.0.0.1:{port}/postgres?sslmode=disable", postgres::PASSWORD);
+    let rows = "SELECT n, repeat('x', n) FROM generate_series(1, 60) n";
+    let client = Held::new(&postgres::program("psql"), &["-X", &to, "-c", rows, "-c", "VACUUM nowhere"]);
+    observe_client("real: PostgreSQL", client, port, || server.end())
+}
+
+fn client_of_mariadb() -> Pair {
+    let server = MariaDb::start();
+    let port = server.address.port();
+    let password = format!("-p{}", mariadb::PASSWORD);
+    let statements = "SHOW VARIABLES; CREATE TABLE t (a INT); INSERT INTO t VALUES (1), (2); SELECT * FROM t";
+    let at = port.to_string();
+    let args =
+        ["--no-defaults", "--skip-ssl", "-h", "127.0.0.1", "-P", &at, "-u", "tester", &password, "test"];
+    let args: Vec<&str> = args.into_iter().chain(["-e", statements]).collect();
+    let client = Held::new(Path::new("/usr/bin/mariadb"), &args);
+    observe_client("real: MariaDB", client, port, || server.end())
+}
+
+/// A client, until it has ended its connection, and then its server.
+fn observe_client(name: &'static str, client: Held, port: u16, end: impl FnOnce()) -> Pair {
+    let (seen, ()) = Observed::run(client.pid(), port, || {
+        client.run();
+        end();
+    });
+    Pair::of_files(name, &seen.recording, &seen.capture)
 }
 
 /// A server and three clients.

@@ -10,6 +10,7 @@ pub mod killed;
 pub mod losses;
 pub mod mariadb;
 pub mod named;
+pub mod nats;
 pub mod noise;
 pub mod observed;
 pub mod packets;

@@ -121,10 +121,8 @@ struct Doubt {
     answered: bool,
     /// The loss is of a kind that seldom hides a request that nothing is seen of.
     mild: bool,
-    /// No request was open when it was lost.
+    /// No request was open when it was lost, and there is no room for two.
     quiet: bool,
-    /// How many bytes of requests that may hide.
-    room: u64,
     /// Responses between the loss and the request that answer none that is known: none, one, or more.
     unasked: u8,
 }
@@ -132,7 +130,7 @@ struct Doubt {
 impl Doubt {
     /// Of requests that may be lost, or given up, in front of the next one.
     fn open() -> Doubt {
-        Doubt { intact: false, answered: true, mild: false, quiet: false, room: 0, unasked: 0 }
+        Doubt { intact: false, answered: true, mild: false, quiet: false, unasked: 0 }
     }
 }
 
@@ -173,7 +171,7 @@ impl Pairing {
             (self.lost, self.unasked) = (None, None);
         }
         if let Some(lost) = &mut self.lost {
-            lost.room = asked.room;
+            lost.quiet &= asked.room < 2 * shortest;
         }
         let last_open = self.queue.iter().rev().find(|exchange| exchange.is_open());
         self.pipelines |= last_open.is_some_and(|last| last.asked.arrival.order == asked.arrival.order);
@@ -221,8 +219,6 @@ impl Pairing {
         let candidates = self.queue.iter().filter(|exchange| is_candidate(exchange)).count();
         let mut answered = first;
         let asked_at = self.queue.iter().rfind(|one| is_candidate(one)).map(|one| one.asked.arrival.time);
-        // The shortest may have come since the loss.
-        let room_for_two = self.shortest.map_or(0, |shortest| 2 * shortest);
         if let Some(doubt) = &mut self.queue[first].doubt {
             if candidates == 0 {
                 doubt.answered = true;
@@ -231,7 +227,7 @@ impl Pairing {
                 return self.lone("it came before any request that may be its own");
             }
             let in_turn = doubt.mild && doubt.answered
-                || doubt.quiet && doubt.room < room_for_two && doubt.unasked == 1 && asked_at >= Some(self.answered);
+                || doubt.quiet && doubt.unasked == 1 && asked_at >= Some(self.answered);
             let waits = !self.pipelines && (self.turns >= TURNS || (in_turn && candidates == 1));
             let hidden = self.lost.is_some_and(|lost| !lost.mild);
             if waits && !hidden {
