@@ -160,7 +160,8 @@ fn real_pairs() -> Vec<Pair> {
 
 fn nats() -> Pair {
     let server = Nats::start();
-    let (seen, ()) = Observed::run(server.child.0.id(), server.address.port(), || {
+    let (pid, port) = (server.child.0.id(), server.address.port());
+    let (seen, ()) = Observed::run(pid, port, || {
         let [mut worker, mut asker] = [(); 2].map(|()| join(server.address, r#""verbose":false"#));
         for client in [&mut worker, &mut asker] {
             client.reply("PONG\r\n");
@@ -174,6 +175,7 @@ fn nats() -> Pair {
         for client in [&mut worker, &mut asker] {
             client.finish();
         }
+        drop(server);
     });
     Pair::of_files("real: NATS", &seen.recording, &seen.capture)
 }
