@@ -13,7 +13,7 @@ use super::align::{Alignment, Told, by_anchors, ends_of, is_counted};
 use super::anchor::Hits;
 use super::clock::{Clock, PRECISION};
 use super::contents;
-use crate::event::{Address, CloseReason, ConnId, Direction, Start, Total};
+use crate::event::{CloseReason, ConnId, Direction, Start, Total};
 use crate::ledger::{Ledger, RangeSet};
 use rustc_hash::FxHashMap;
 
@@ -41,15 +41,15 @@ fn known_first(ledger: &Ledger) -> [Option<u32>; 2] {
 /// The flows by the sequence numbers of their first bytes.
 pub struct Firsts {
     both: FxHashMap<First, Vec<(usize, bool)>>,
-    /// Those of which one direction's is known: with it, and with both ends.
-    one: FxHashMap<u32, Vec<(usize, Direction, [Option<Address>; 2])>>,
+    /// Those of which the number of one direction is known, with that direction.
+    one: FxHashMap<u32, Vec<(usize, Direction)>>,
 }
 
 impl Firsts {
     /// Sorts both ends of all flows.
     pub fn new(flows: &[Ledger]) -> Firsts {
         let mut both: FxHashMap<First, Vec<(usize, bool)>> = FxHashMap::default();
-        let mut one: FxHashMap<u32, Vec<_>> = FxHashMap::default();
+        let mut one: FxHashMap<u32, Vec<(usize, Direction)>> = FxHashMap::default();
         for (index, [send, recv]) in
             flows.iter().enumerate().filter_map(|(index, flow)| Some((index, first(flow)?)))
         {
@@ -57,13 +57,12 @@ impl Firsts {
             both.entry([recv, send]).or_default().push((index, true));
         }
         for (index, flow) in flows.iter().enumerate() {
-            let open = &flow.info.open;
             let (number, direction) = match known_first(flow) {
                 [Some(send), None] => (send, Direction::Send),
                 [None, Some(recv)] => (recv, Direction::Recv),
                 _ => continue,
             };
-            one.entry(number).or_default().push((index, direction, [open.local, open.remote]));
+            one.entry(number).or_default().push((index, direction));
         }
         Firsts { both, one }
     }
@@ -74,17 +73,18 @@ impl Firsts {
     }
 
     /// The flows that a connection can be of which only the first packets were seen: one number is the same, and one end.
-    fn of_one(&self, process: &Ledger) -> impl Iterator<Item = (usize, bool)> {
-        let ours = [process.info.open.local, process.info.open.remote];
+    fn of_one(&self, process: &Ledger, flows: &[Ledger]) -> impl Iterator<Item = (usize, bool)> {
+        let ends = |ledger: &Ledger| [ledger.info.open.local, ledger.info.open.remote];
+        let ours = ends(process);
         let numbers = Direction::BOTH.into_iter().zip(known_first(process));
         let known = numbers.filter_map(|(direction, number)| Some((direction, self.one.get(&number?)?)));
-        let flows = known.flat_map(|(direction, flows)| flows.iter().map(move |flow| (direction, flow)));
-        flows.filter_map(move |(direction, &(index, of_flow, mut ends))| {
-            let flipped = direction != of_flow;
+        let likely = known.flat_map(|(direction, flows)| flows.iter().map(move |flow| (direction, flow)));
+        likely.filter_map(move |(direction, &(index, of_flow))| {
+            let (mut theirs, flipped) = (ends(&flows[index]), direction != of_flow);
             if flipped {
-                ends.reverse();
+                theirs.reverse();
             }
-            ends.iter().zip(&ours).any(|(theirs, ours)| theirs == ours).then_some((index, flipped))
+            theirs.iter().zip(&ours).any(|(theirs, ours)| theirs == ours).then_some((index, flipped))
         })
     }
 }
@@ -103,7 +103,7 @@ pub fn by_sequence(
         let is_free = |&(flow, flipped): &(usize, bool)| !used[flow][usize::from(flipped)];
         let most = |&(flow, _): &(usize, bool)| (bytes(flow), std::cmp::Reverse(flow));
         let best = firsts.of(ledger).filter(is_free).max_by_key(most);
-        let best = best.or_else(|| firsts.of_one(ledger).filter(is_free).max_by_key(most));
+        let best = best.or_else(|| firsts.of_one(ledger, flows).filter(is_free).max_by_key(most));
         let Some((flow, flipped)) = best else { continue };
         let alignment = Alignment { flow, flipped, shift: [0; 2], told: Told::Sequence };
         let Some((_, alignment)) = by_anchors(ledger, &flows[flow], alignment) else { continue };
