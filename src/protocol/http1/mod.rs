@@ -622,8 +622,7 @@ impl Http1 {
 
     /// An unknown number of messages is lost, and the next boundary has to be searched.
     fn lose(&mut self, direction: Direction, loss: Loss, out: &mut dyn Output) {
-        let order = self.order;
-        let side = self.side(direction);
+        let (order, side) = (self.order, self.side(direction));
         side.searching = true;
         side.head = Search::default();
         side.loss = Some((loss, order));
