@@ -4,83 +4,13 @@
 mod common;
 
 use common::events::records;
+use common::named::Named;
 use common::observed::{Observed, records_of};
-use common::peer::{eventually, free_port};
 use common::report::Report;
 use common::trace::require_bpf;
 use common::watcher::Watcher;
 use serde_json::{Value, json};
-use std::fs;
-use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use tempfile::TempDir;
-
-/// BIND, as the primary server of example.test; ended with the test.
-struct Named {
-    child: Child,
-    port: u16,
-    _files: TempDir,
-}
-
-impl Named {
-    fn start() -> Named {
-        let files = tempfile::tempdir().expect("room for files");
-        let (port, root) = (free_port(), files.path().display());
-        let configuration = format!(
-            "options {{ directory \"{root}\"; listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }}; \
-             pid-file none; session-keyfile none; recursion no; allow-transfer {{ any; }}; dnssec-validation no; \
-             empty-zones-enable no; max-udp-size 4096; edns-udp-size 4096; }};\n\
-             controls {{ }};\nzone \"example.test\" {{ type primary; file \"zone\"; }};\n"
-        );
-        let big = format!("\"{}\" ", "x".repeat(200)).repeat(15);
-        let zone = format!(
-            "$TTL 300\n@ SOA ns hostmaster 7 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\nwww CNAME host\n\
-             host A 192.0.2.7\nhost AAAA 2001:db8::7\n@ MX 10 host\n_sip._tcp SRV 1 2 5060 host\n\
-             @ CAA 0 issue \"ca.test\"\nsvc HTTPS 1 . alpn=h2,h3 port=8443\nbig TXT {big}\n"
-        );
-        fs::write(files.path().join("conf"), configuration).expect("room for files");
-        fs::write(files.path().join("zone"), zone).expect("room for files");
-        // In sbin, which is not in every user's PATH.
-        let installed = Path::new("/usr/sbin/named");
-        let mut command = Command::new(if installed.exists() { installed } else { Path::new("named") });
-        command.args(["-g", "-n", "1", "-c"]).arg(files.path().join("conf"));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let named = Named { child: command.spawn().expect("named is installed"), port, _files: files };
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        eventually("the server listens", || TcpStream::connect(address).is_ok());
-        named.dig(&["host.example.test"], "192.0.2.7");
-        named
-    }
-
-    /// Asks, and gets an answer in which `answer` is.
-    fn dig(&self, args: &[&str], answer: &str) {
-        let said = dig(self.port, args);
-        assert!(said.contains(answer), "{args:?}: {said}");
-    }
-
-    /// Ends it: nobody listens on its port any more.
-    fn end(mut self) {
-        self.stop();
-    }
-
-    fn stop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Named {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-fn dig(port: u16, args: &[&str]) -> String {
-    let port = port.to_string();
-    let output = Command::new("dig").args(["@127.0.0.1", "-p", &port]).args(args).output();
-    String::from_utf8_lossy(&output.expect("dig is installed").stdout).into_owned()
-}
+use std::net::UdpSocket;
 
 /// Summary and status of each record, sorted: sockets of datagrams have no order among each other.
 fn lines(records: &[Value]) -> Vec<(String, String)> {
@@ -97,7 +27,7 @@ fn what_a_server_is_asked_is_understood_three_ways() {
         return;
     }
     let named = Named::start();
-    let (seen, ()) = Observed::run(named.child.id(), named.port, || {
+    let (seen, ()) = Observed::run(named.pid(), named.port, || {
         named.dig(&["www.example.test"], "192.0.2.7");
         named.dig(&["host.example.test", "AAAA"], "2001:db8::7");
         named.dig(&["nope.example.test"], "NXDOMAIN");
@@ -141,7 +71,7 @@ fn every_datagram_of_a_server_is_found_in_the_capture() {
         return;
     }
     let named = Named::start();
-    let verify = Watcher::verify(named.child.id(), &[]);
+    let verify = Watcher::verify(named.pid(), &[]);
     for _ in 0..5 {
         named.dig(&["www.example.test"], "192.0.2.7");
         named.dig(&["+bufsize=4096", "big.example.test", "TXT"], "(UDP)");

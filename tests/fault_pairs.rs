@@ -6,15 +6,20 @@ mod pairs;
 
 use common::captures::folder;
 use common::client::{Client, resp};
+use common::mariadb::{self, MariaDb};
+use common::nats::{Nats, join};
 use common::noise::noise;
 use common::observed::Observed;
 use common::peer::Server;
+use common::postgres::{self, Held, Postgres};
 use common::random::Random;
 use common::trace::require_bpf;
 use pairs::case::Case;
-use pairs::compare::{compare, take_encrypted};
+use pairs::compare::{FILES, compare, take_encrypted};
 use pairs::damage::FAULTS;
+use pairs::datagrams;
 use pairs::oracle::{self, Named};
+use pairs::packets::{self, Packet};
 use pairs::pair::{Calls, Pair};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -72,6 +77,14 @@ const CAPTURES: &[(&str, &str, &str, bool, Calls)] = &[
     ("tcp", "three streams", "tcp/pcpp--three_http_streams.pcap", false, Calls::Small(100)),
     ("tcp", "packets twice", "tcp/zeek--tcp--ssh-dups.pcap", true, Calls::Packets),
     ("tcp", "reordered handshake", "tcp/zeek--tcp--handshake-reorder.pcap", false, Calls::Packets),
+    ("kafka", "produce", "kafka/deepflow--kafka--00-produce-v9.pcap", true, Calls::Packets),
+    (
+        "kafka",
+        "mixed with others",
+        "kafka/deepflow--kafka--mixed-with-unsupported.pcap",
+        false,
+        Calls::Small(40),
+    ),
     ("mixed", "many protocols", "link/pcapfileex--mixed_traffic_sample.pcap", true, Calls::Packets),
     ("mixed", "VLAN and MPLS", "link/zeek--mixed-vlan-mpls.pcap", false, Calls::Packets),
 ];
@@ -89,7 +102,13 @@ fn pairs() -> Vec<Pair> {
     let folder = folder();
     let captures = CAPTURES.iter().map(|&(protocol, what, file, server, calls)| {
         let name = format!("{protocol}: {what}").leak();
-        let pair = Pair::of_capture(name, &folder.join(file), server, calls, what == WRAPPING);
+        let change: Option<fn(&mut Vec<Packet>)> = match what {
+            WRAPPING => Some(|packets| packets::wrap(packets)),
+            // Captures of Kafka begin in open connections.
+            _ if protocol == "kafka" => Some(packets::add_handshakes),
+            _ => None,
+        };
+        let pair = Pair::of_capture(name, &folder.join(file), server, calls, change);
         assert_streams(&pair, file);
         pair
     });
@@ -136,7 +155,61 @@ fn real_pairs() -> Vec<Pair> {
         clients[1].redis(&["HSET", "h", "f", "v"], ":1\r\n");
         clients[2].redis(&["GET", "a"], "$1\r\n2\r\n");
     });
-    vec![web, sendfile, redis]
+    vec![web, sendfile, redis, nats(), client_of_postgres(), client_of_mariadb()]
+}
+
+fn nats() -> Pair {
+    let server = Nats::start();
+    let (pid, port) = (server.child.0.id(), server.address.port());
+    let (seen, ()) = Observed::run(pid, port, || {
+        let [mut worker, mut asker] = [(); 2].map(|()| join(server.address, r#""verbose":false"#));
+        for client in [&mut worker, &mut asker] {
+            client.reply("PONG\r\n");
+        }
+        worker.send(b"SUB add.* crew 7\r\nPING\r\n");
+        worker.reply("PONG\r\n");
+        asker.send(b"SUB _INBOX.a.* 1\r\nPUB add.two _INBOX.a.1 3\r\n1+1\r\n");
+        worker.reply("MSG add.two 7 _INBOX.a.1 3\r\n1+1\r\n");
+        worker.send(b"PUB _INBOX.a.1 1\r\n2\r\n");
+        asker.reply("MSG _INBOX.a.1 1 1\r\n2\r\n");
+        for client in [&mut worker, &mut asker] {
+            client.finish();
+        }
+        drop(server);
+    });
+    Pair::of_files("real: NATS", &seen.recording, &seen.capture)
+}
+
+fn client_of_postgres() -> Pair {
+    let server = Postgres::start();
+    let port = server.address.port();
+    let to =
+        format!("postgresql://postgres:{}@127.0.0.1:{port}/postgres?sslmode=disable", postgres::PASSWORD);
+    let rows = "SELECT n, repeat('x', n) FROM generate_series(1, 60) n";
+    let client = Held::new(&postgres::program("psql"), &["-X", &to, "-c", rows, "-c", "VACUUM nowhere"]);
+    observe_client("real: PostgreSQL", client, port, || server.end())
+}
+
+fn client_of_mariadb() -> Pair {
+    let server = MariaDb::start();
+    let port = server.address.port();
+    let password = format!("-p{}", mariadb::PASSWORD);
+    let statements = "SHOW VARIABLES; CREATE TABLE t (a INT); INSERT INTO t VALUES (1), (2); SELECT * FROM t";
+    let at = port.to_string();
+    let args =
+        ["--no-defaults", "--skip-ssl", "-h", "127.0.0.1", "-P", &at, "-u", "tester", &password, "test"];
+    let args: Vec<&str> = args.into_iter().chain(["-e", statements]).collect();
+    let client = Held::new(Path::new("/usr/bin/mariadb"), &args);
+    observe_client("real: MariaDB", client, port, || server.end())
+}
+
+/// A client, until it has ended its connection, and then its server.
+fn observe_client(name: &'static str, client: Held, port: u16, end: impl FnOnce()) -> Pair {
+    let (seen, ()) = Observed::run(client.pid(), port, || {
+        client.run();
+        end();
+    });
+    Pair::of_files(name, &seen.recording, &seen.capture)
 }
 
 /// A server and three clients.
@@ -274,11 +347,22 @@ fn run(pairs: &[Pair], clean: &[Clean], seeds: impl Iterator<Item = usize>) -> O
             (*count, *wrong) = (*count + 1, *wrong + usize::from(result.is_err()));
         }
         if let Err(why) = result {
+            keep(seed, folder.path());
             let why: String = why.chars().take(600).collect();
             outcome.wrong.push(format!("seed {seed}, {}, {:?}:\n    {why}", pairs[index].name, case.log));
         }
     }
     outcome
+}
+
+/// Keeps the files of a seed that went wrong below the folder that `SOCKDBG_KEEP` names, to look at them with sockdbg.
+fn keep(seed: usize, folder: &Path) {
+    let Some(kept) = std::env::var_os("SOCKDBG_KEEP") else { return };
+    let kept = Path::new(&kept).join(seed.to_string());
+    std::fs::create_dir_all(&kept).expect("a folder");
+    for name in FILES {
+        std::fs::copy(folder.join(name), kept.join(name)).expect("a file");
+    }
 }
 
 /// Prints how often each fault was injected into each pair, and how many of these comparisons went wrong.
@@ -303,12 +387,89 @@ fn show(pairs: &[Pair], table: &BTreeMap<(usize, usize), [usize; 2]>) {
     });
 }
 
+/// Pairs of datagrams: name, capture, and whether the process is its servers or its clients.
+const DATAGRAMS: &[(&str, &str, bool)] = &[
+    ("dns: one client, servers", "dns/arkime--dns-wiresharkrepo.pcap", true),
+    ("dns: one client", "dns/arkime--dns-wiresharkrepo.pcap", false),
+    ("dns: many sockets", "dns/dnscap--dns.pcap", false),
+    ("dns: a server asked by many", "dns/dnscap--dns.pcap", true),
+    ("dns: EDNS", "dns/ipfixprobe--dns.pcap", false),
+    ("dns: IPv6", "dns/dnscap--dns6.pcap", true),
+];
+
+/// Injections into pairs of datagrams, and those of a long run.
+const DATAGRAM_INJECTIONS: usize = 400;
+const DATAGRAM_INJECTIONS_LONG: usize = 4000;
+
+/// The pairs of datagrams; the last is of BIND, where its traffic can be seen.
+fn datagram_pairs() -> Vec<datagrams::Pair> {
+    let of_capture = |&(name, file, server): &(&'static str, &str, bool)| {
+        datagrams::Pair::of_capture(name, &folder().join(file), server)
+    };
+    let mut pairs: Vec<datagrams::Pair> = DATAGRAMS.iter().map(of_capture).collect();
+    if require_bpf() {
+        let named = common::named::Named::start();
+        let (seen, ()) = Observed::run(named.pid(), named.port, || {
+            for round in 0..4 {
+                named.dig(&["www.example.test"], "192.0.2.7");
+                named.dig(&["+nocookie", &format!("nope{round}.example.test")], "NXDOMAIN");
+                named.dig(&["host.example.test", "AAAA"], "2001:db8::7");
+                named.dig(&["+bufsize=4096", "big.example.test", "TXT"], "(UDP)");
+            }
+            named.end();
+        });
+        pairs.push(datagrams::Pair::of_files("real: BIND", &seen.recording, &seen.capture));
+    }
+    pairs
+}
+
+#[test]
+fn every_fault_in_a_pair_of_datagrams_is_named() {
+    let long = common::is_long();
+    let (pairs, folder) = (datagram_pairs(), tempfile::tempdir().unwrap());
+    for pair in &pairs {
+        println!("{}: {} datagrams", pair.name, pair.datagrams());
+        datagrams::Case::new(pair).check(folder.path()).unwrap_or_else(|why| panic!("{}: {why}", pair.name));
+    }
+    let seeds: Vec<usize> = match std::env::var("SOCKDBG_SEEDS") {
+        Ok(_) => seeds(long),
+        Err(_) => (0..if long { DATAGRAM_INJECTIONS_LONG } else { DATAGRAM_INJECTIONS }).collect(),
+    };
+    let (mut wrong, mut counts) = (Vec::new(), vec![0; datagrams::FAULTS.len()]);
+    for seed in seeds {
+        let pair = &pairs[seed % pairs.len()];
+        let (mut case, mut random) = (datagrams::Case::new(pair), Random(seed as u64));
+        for round in 0..1 + random.below(FAULTS_MAX) {
+            let all = datagrams::FAULTS.len();
+            let fault = if round == 0 { seed / pairs.len() % all } else { random.below(all) };
+            let (name, inject) = datagrams::FAULTS[fault];
+            if inject(&mut case, &mut random) {
+                case.log.push(name);
+                counts[fault] += 1;
+            }
+        }
+        if let Err(why) = case.check(folder.path()) {
+            keep(seed, folder.path());
+            wrong.push(format!("seed {seed}, {}, {:?}:\n    {why}", pair.name, case.log));
+        }
+    }
+    for ((name, _), count) in datagrams::FAULTS.iter().zip(&counts) {
+        println!("{count:>6} {name}");
+    }
+    println!("{} faults, {} comparisons wrong", counts.iter().sum::<usize>(), wrong.len());
+    assert!(
+        counts.iter().all(|&count| count > 0) || std::env::var_os("SOCKDBG_SEEDS").is_some(),
+        "{counts:?}"
+    );
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
 const THREADS: usize = 2;
 
 /// Protocols of which there is a pair at least.
-const PROTOCOLS: [&str; 14] = [
+const PROTOCOLS: [&str; 15] = [
     "http1", "http2", "redis", "postgres", "mysql", "mongodb", "amqp", "nats", "cql", "dns", "mux", "tls",
-    "tcp", "real",
+    "tcp", "kafka", "real",
 ];
 
 /// The seeds to run: those that `SOCKDBG_SEEDS` names, with commas, to see a failure again.

@@ -4,7 +4,7 @@
 //! Addresses name the candidates, TCP sequence numbers (the anchors) decide between them and give the
 //! distance of the offsets: arithmetic, no guess by content or time unless there is no anchor at all.
 
-use super::clock::{Clock, Estimate};
+use super::clock::Estimate;
 use crate::event::{Address, Direction, Opened, Range, Start, Transport};
 use crate::ledger::{Account, Ledger, RangeSet, Stopped};
 use crate::protocol::End;
@@ -106,10 +106,11 @@ impl<'a> Flows<'a> {
         Flows { flows, by_ends, by_socket, has_far_ends }
     }
 
-    /// For each connection of the process the flow that carried it, if the capture has it; and how the clocks differ.
+    /// For each connection of the process the flow that carried it, if the capture has it; and what tells how the clocks
+    /// differ.
     /// A flow carries one connection, which may have both ends in the process: where several could be one of its
     /// ends, the one nearest in time is.
-    pub fn align(&self, process: &[Ledger]) -> (Vec<Option<Alignment>>, Option<Clock>) {
+    pub fn align(&self, process: &[Ledger]) -> (Vec<Option<Alignment>>, Estimate) {
         let mut fits: Vec<(usize, Fit)> = Vec::new();
         for (number, ledger) in process.iter().enumerate() {
             let candidates = ends_of(ledger).and_then(|ends| self.by_ends.get(&ends)).into_iter().flatten();
@@ -118,11 +119,12 @@ impl<'a> Flows<'a> {
             let fitting = candidates.filter_map(|&index| self.candidate(ledger, index));
             fits.extend(fitting.map(|fit| (number, fit)));
         }
-        let clock = self.clock(process, &fits);
+        self.leave_certain(process, &mut fits);
+        let estimate = self.estimate(process, &fits);
+        let clock = estimate.clock().unwrap_or_default();
         fits.sort_by_cached_key(|&(number, (distance, alignment))| {
             let (process, flow) = (&process[number].info, &self.flows[alignment.flow].info);
-            let [first, last] =
-                [flow.first, flow.last].map(|time| clock.unwrap_or_default().to_process(time));
+            let [first, last] = [flow.first, flow.last].map(|time| clock.to_process(time));
             // Of two recordings the other end tells more than the same end again.
             let same_end = self.has_far_ends && !alignment.flipped;
             (same_end, first.since(process.last) + process.first.since(last), distance)
@@ -136,11 +138,29 @@ impl<'a> Flows<'a> {
                 aligned[number] = Some(alignment);
             }
         }
-        (aligned, clock)
+        (aligned, estimate)
     }
 
-    /// How the clocks differ, by the connections that can be but one flow's end, which can be but theirs.
-    fn clock(&self, process: &[Ledger], fits: &[(usize, Fit)]) -> Option<Clock> {
+    /// Where both know the number of the first byte in both directions, no other flow can be that connection, nor another
+    /// connection that flow: a guess by anchors and times need not be asked.
+    fn leave_certain(&self, process: &[Ledger], fits: &mut Vec<(usize, Fit)>) {
+        let knows = |ledger: &Ledger| {
+            is_counted(ledger) && ledger.info.open.start.iter().all(|start| start.seq.is_some())
+        };
+        let is_certain = |number: usize, flow: usize| knows(&process[number]) && knows(&self.flows[flow]);
+        let (mut connections, mut flows) = (vec![false; process.len()], vec![[false; 2]; self.flows.len()]);
+        for &(number, (_, one)) in fits.iter().filter(|(number, (_, one))| is_certain(*number, one.flow)) {
+            connections[number] = true;
+            flows[one.flow][usize::from(one.flipped)] = true;
+        }
+        fits.retain(|&(number, (_, one))| {
+            let taken = connections[number] || flows[one.flow][usize::from(one.flipped)];
+            !taken || is_certain(number, one.flow)
+        });
+    }
+
+    /// The moments of the connections that can be but one flow's end, which can be but theirs.
+    fn estimate(&self, process: &[Ledger], fits: &[(usize, Fit)]) -> Estimate {
         let (mut flows_of, mut connections_of) =
             (vec![0u32; process.len()], vec![[0u32; 2]; self.flows.len()]);
         for (number, (_, alignment)) in fits {
@@ -154,7 +174,7 @@ impl<'a> Flows<'a> {
                 estimate.add(&process[number], &self.flows[alignment.flow], alignment);
             }
         }
-        estimate.clock()
+        estimate
     }
 
     /// How well a flow with the connection's addresses fits; `None` where it is another connection.
@@ -309,6 +329,23 @@ mod tests {
         ];
         check(std::slice::from_ref(&process), &flows, &[Some((1, [0, 0]))]);
         check(&[process], &flows[..1], &[None]);
+    }
+
+    /// The clock of the capture is an hour ahead, so times would tell the wrong one.
+    #[test]
+    fn what_both_saw_begin_is_not_what_the_capture_found_open_on_the_same_ports() {
+        const HOUR: u64 = 3_600_000_000_000;
+        let old = [(1_000_000, 1_000_300), (0, 400)];
+        let mut process = [
+            ledger(CLIENT, SERVER, Opened::Found, old, 50),
+            ledger(CLIENT, SERVER, Opened::Fresh, [(0, 250_300), (0, 250_400)], 90),
+        ];
+        process[0].info.open.exact = true;
+        let flows = [
+            ledger(CLIENT, SERVER, Opened::Found, [(0, 1_000_300), (0, 400)], HOUR + 50),
+            ledger(CLIENT, SERVER, Opened::Fresh, [(0, 250_300), (0, 250_400)], HOUR + 90),
+        ];
+        check(&process, &flows, &[Some((0, [1_000_000, 0])), Some((1, [0, 0]))]);
     }
 
     #[test]

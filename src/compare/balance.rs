@@ -186,8 +186,7 @@ impl Direct<'_> {
             if !after.is_empty() && self.other.far_end && self.direction == Direction::Send {
                 unexplained += self.never_read(after, Reader::FarEnd, findings);
             } else if !after.is_empty() {
-                let (cause, detail) = self.after_wire_end(flow);
-                self.find(after, cause, detail, findings);
+                self.after_wire_end(after, flow, findings);
             }
         }
         unexplained
@@ -308,26 +307,40 @@ impl Direct<'_> {
     }
 
     /// Why the capture lacks the end of what the process moved.
-    fn after_wire_end(&self, flow: &Ledger) -> (Cause, &'static str) {
+    fn after_wire_end(&self, range: Range, flow: &Ledger, findings: &mut Vec<Finding>) {
         let ended =
             flow.close.is_some_and(|close| matches!(close.reason, CloseReason::Fin | CloseReason::Reset));
         let capture = self.coverage[1];
         if self.other.vantage.is_process() {
             let over = capture.last.is_none_or(|last| last < self.process.info.last);
             let open = flow.end != Some(End::Closed);
-            return match open && over {
+            let (cause, detail) = match open && over {
                 _ if self.other.far_end && open && capture.cut => (Cause::RecordingCut, AT_THE_OTHER_END),
                 true => (Cause::AfterDetach, "the other vantage ended before these bytes"),
                 false => (Cause::UntracedSyscall, "no call at the other vantage"),
             };
+            return self.find(range, cause, detail, findings);
         }
         if !ended && (capture.cut || capture.last.is_none_or(|last| last < self.process.info.last)) {
-            return (Cause::WireEndedEarly, "the capture ended before these bytes");
+            return self.find(range, Cause::WireEndedEarly, "the capture ended before these bytes", findings);
         }
-        if self.direction == Direction::Send && (ended || self.total().pending > 0) {
-            return (Cause::WireUnsent, "written by the process, not on the wire when the connection ended");
+        let (sent, unsent) = split(range, self.acknowledged(ended));
+        let detail = "the process moved them, the capture lacks them";
+        self.find(sent, Cause::WireNotCaptured, detail, findings);
+        let detail = "written by the process, not on the wire when the connection ended";
+        self.find(unsent, Cause::WireUnsent, detail, findings);
+    }
+
+    /// Offset before which every byte was on the wire: the peer acknowledged it, as the process's kernel says, or sent it.
+    /// Where the kernel's word is missing, a connection that `ended` without the bytes never sent them.
+    fn acknowledged(&self, ended: bool) -> u64 {
+        let Total { end, pending, .. } = self.total();
+        match (self.direction, end) {
+            (Direction::Recv, _) => u64::MAX,
+            (Direction::Send, Some(end)) => end.saturating_sub(pending),
+            (Direction::Send, None) if ended || pending > 0 => 0,
+            (Direction::Send, None) => u64::MAX,
         }
-        (Cause::WireNotCaptured, "the process moved them, the capture lacks them")
     }
 }
 
@@ -616,6 +629,25 @@ mod tests {
         let wire = ledger(&account(&[(0, 90)], &[]), None, Some((CloseReason::Reset, 0)));
         check(Direction::Send, &process, Some(&wire), 0, &[(Cause::WireUnsent, 90, 100)], 0);
         check(Direction::Recv, &process, Some(&wire), 0, &[(Cause::WireNotCaptured, 90, 100)], 0);
+    }
+
+    /// A reset hides what the capture lost before it: the sender's kernel knows what was acknowledged.
+    #[test]
+    fn what_was_acknowledged_was_sent_although_a_reset_follows() {
+        let (lost, unsent) = (Cause::WireNotCaptured, Cause::WireUnsent);
+        let wire = ledger(&account(&[(0, 90)], &[]), None, Some((CloseReason::Reset, 0)));
+        let rows: [(u64, &[Named]); 3] =
+            [(0, &[(lost, 90, 100)]), (4, &[(lost, 90, 96), (unsent, 96, 100)]), (30, &[(unsent, 90, 100)])];
+        for (pending, expected) in rows {
+            let closed = Some((CloseReason::Closed, pending));
+            let mut process = ledger(&account(&[(0, 100)], &[]), None, closed);
+            process
+                .close
+                .iter_mut()
+                .flat_map(|close| &mut close.totals)
+                .for_each(|total| total.end = Some(100));
+            check(Direction::Send, &process, Some(&wire), 0, expected, 0);
+        }
     }
 
     /// A hundred thousand holes at both vantages: with work that grows with their square this would take

@@ -70,9 +70,10 @@ impl Estimate {
     }
 
     /// The offset; `None` where no moment is known from both.
-    pub fn clock(mut self) -> Option<Clock> {
-        self.differences.iter_mut().for_each(|list| list.sort_unstable());
-        let [send, recv] = &self.differences;
+    pub fn clock(&self) -> Option<Clock> {
+        let mut differences = self.differences.clone();
+        differences.iter_mut().for_each(|list| list.sort_unstable());
+        let [send, recv] = &differences;
         let (ahead, precision, spread) = match (send.is_empty(), recv.is_empty()) {
             (true, true) => return None,
             (false, false) if self.of_ends => {

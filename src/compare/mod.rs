@@ -171,7 +171,9 @@ impl Comparison {
     /// Turns its times, which are the capture's, into the process's.
     fn set_clock(&mut self, clock: Clock) {
         let info = &mut self.info;
-        (info.first, info.last) = (clock.to_process(info.first), clock.to_process(info.last));
+        for time in [&mut info.first, &mut info.last, &mut info.active] {
+            *time = clock.to_process(*time);
+        }
         for finding in &mut self.findings {
             finding.times = finding.times.map(|times| times.map(|time| clock.to_process(time)));
         }

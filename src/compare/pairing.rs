@@ -36,7 +36,7 @@ pub struct Pairing<'a> {
 impl<'a> Pairing<'a> {
     /// Pairs what addresses and sequence numbers tell.
     pub fn new(process: &'a Side, wire: &'a Side, vantages: [Vantage; 2]) -> Pairing<'a> {
-        let (mut aligned, clock) =
+        let (mut aligned, mut estimate) =
             Flows::new(&wire.ledgers, vantages == TWO_RECORDINGS).align(&process.ledgers);
         let mut used = vec![[false; 2]; wire.ledgers.len()];
         for alignment in aligned.iter().flatten() {
@@ -45,13 +45,19 @@ impl<'a> Pairing<'a> {
         // A log of strace has no sequence numbers, and its addresses are those of the other vantage by now.
         let firsts = Firsts::new(if vantages.contains(&Vantage::Strace) { &[] } else { &wire.ledgers });
         translate::by_sequence(&process.ledgers, &wire.ledgers, &firsts, &mut aligned, &mut used);
-        let ambiguous = Vec::new();
+        let of_sequence = |(index, one): (usize, &Option<Alignment>)| {
+            one.filter(|one| one.told == Told::Sequence).map(|one| (index, one))
+        };
+        for (index, alignment) in aligned.iter().enumerate().filter_map(of_sequence) {
+            estimate.add(&process.ledgers[index], &wire.ledgers[alignment.flow], alignment);
+        }
+        let (ambiguous, clock) = (Vec::new(), estimate.clock());
         let mut pairing = Pairing { process, wire, vantages, aligned, used, ambiguous, firsts, clock };
         pairing.estimate_clock();
         pairing
     }
 
-    /// How the clocks differ, by every pair, where those with the same addresses did not tell.
+    /// How the clocks differ, by every pair, where those that are certain did not tell.
     fn estimate_clock(&mut self) {
         if self.clock.is_some() {
             return;
@@ -246,7 +252,9 @@ impl<'a> Pairing<'a> {
         let flow = &self.wire.ledgers[index];
         let ours = |time: Timestamp| self.clock.unwrap_or_default().to_process(time);
         let mut info = flow.info.clone();
-        (info.first, info.last) = (ours(info.first), ours(info.last));
+        for time in [&mut info.first, &mut info.last, &mut info.active] {
+            *time = ours(*time);
+        }
         let (cause, detail) = match self.seen_elsewhere(index) {
             Some(detail) => (Cause::WireAddressTranslated, detail),
             None => {
@@ -336,14 +344,15 @@ fn is_silent(comparison: &Comparison) -> bool {
     comparison.findings.is_empty() && comparison.balances == [Balance::default(); 2]
 }
 
-/// A flow to an address at which the process serves may have come before or after the trace.
+/// A flow to an address at which the process serves may have come before or after the trace. One that the capture does not
+/// see end is no older for it: had the process still had it, the probes would have found it.
 fn why_unmatched(flow: &Info, process: &Side) -> (Cause, &'static str) {
     let served =
         |ledger: &Ledger| ledger.info.open.role == Role::Server && ledger.info.open.local == flow.open.remote;
     let coverage = &process.coverage;
     if process.ledgers.iter().any(served) {
-        if coverage.first.is_some_and(|first| flow.last < first) {
-            return (Cause::BeforeAttach, "the connection was over before the probes were in place");
+        if coverage.first.is_some_and(|first| flow.active < first) {
+            return (Cause::BeforeAttach, "its bytes had moved before the probes were in place");
         }
         if coverage.last.is_some_and(|last| flow.first > last) {
             return match coverage.cut {

@@ -2,7 +2,7 @@
 //! address of a service, the mapped port of a container), or on the other side of a proxy that passes bytes on.
 //!
 //! A translation leaves sequence numbers alone: where both vantages know those of the first byte in both directions,
-//! 64 bits tell the connection. Where one began late, content has to agree at the place that they foretell. A proxy
+//! 64 bits tell the connection; where the capture has nothing but a SYN, its 32 do, and an end that is the same. Where one began late, content has to agree at the place that they foretell. A proxy
 //! opens connections of its own, of which content alone tells: all that can be compared has to agree, and what fits
 //! several flows, or several connections, is told apart by time (both live at once) or is ambiguous. A proxy is itself the
 //! server of the one connection and the client of the other, so where the two have their server or their client in common
@@ -13,7 +13,7 @@ use super::align::{Alignment, Told, by_anchors, ends_of, is_counted};
 use super::anchor::Hits;
 use super::clock::{Clock, PRECISION};
 use super::contents;
-use crate::event::{CloseReason, ConnId, Direction, Total};
+use crate::event::{CloseReason, ConnId, Direction, Start, Total};
 use crate::ledger::{Ledger, RangeSet};
 use rustc_hash::FxHashMap;
 
@@ -27,33 +27,65 @@ pub type Used = Vec<[bool; 2]>;
 type First = [u32; 2];
 
 fn first(ledger: &Ledger) -> Option<First> {
-    if ends_of(ledger).is_none() || !is_counted(ledger) {
-        return None;
-    }
-    let [send, recv] = ledger.info.open.start;
-    let first = |start: crate::event::Start| Some(start.seq?.wrapping_sub(start.offset as u32));
-    Some([first(send)?, first(recv)?])
+    let [send, recv] = known_first(ledger);
+    Some([send?, recv?])
+}
+
+/// As far as they are known.
+fn known_first(ledger: &Ledger) -> [Option<u32>; 2] {
+    let counts = ends_of(ledger).is_some() && is_counted(ledger);
+    let first = |start: Start| Some(start.seq?.wrapping_sub(start.offset as u32));
+    ledger.info.open.start.map(|start| first(start).filter(|_| counts))
 }
 
 /// The flows by the sequence numbers of their first bytes.
-pub struct Firsts(FxHashMap<First, Vec<(usize, bool)>>);
+pub struct Firsts {
+    both: FxHashMap<First, Vec<(usize, bool)>>,
+    /// Those of which the number of one direction is known, with that direction.
+    one: FxHashMap<u32, Vec<(usize, Direction)>>,
+}
 
 impl Firsts {
     /// Sorts both ends of all flows.
     pub fn new(flows: &[Ledger]) -> Firsts {
-        let mut by_first: FxHashMap<First, Vec<(usize, bool)>> = FxHashMap::default();
+        let mut both: FxHashMap<First, Vec<(usize, bool)>> = FxHashMap::default();
+        let mut one: FxHashMap<u32, Vec<(usize, Direction)>> = FxHashMap::default();
         for (index, [send, recv]) in
             flows.iter().enumerate().filter_map(|(index, flow)| Some((index, first(flow)?)))
         {
-            by_first.entry([send, recv]).or_default().push((index, false));
-            by_first.entry([recv, send]).or_default().push((index, true));
+            both.entry([send, recv]).or_default().push((index, false));
+            both.entry([recv, send]).or_default().push((index, true));
         }
-        Firsts(by_first)
+        for (index, flow) in flows.iter().enumerate() {
+            let (number, direction) = match known_first(flow) {
+                [Some(send), None] => (send, Direction::Send),
+                [None, Some(recv)] => (recv, Direction::Recv),
+                _ => continue,
+            };
+            one.entry(number).or_default().push((index, direction));
+        }
+        Firsts { both, one }
     }
 
     /// The flows that a connection is, at as many places as it was seen at.
     pub fn of(&self, process: &Ledger) -> impl Iterator<Item = (usize, bool)> {
-        first(process).and_then(|first| self.0.get(&first)).into_iter().flatten().copied()
+        first(process).and_then(|first| self.both.get(&first)).into_iter().flatten().copied()
+    }
+
+    /// The flows that a connection can be of which only the first packets were seen: one number is the same, and one end.
+    fn of_one(&self, process: &Ledger, flows: &[Ledger]) -> impl Iterator<Item = (usize, bool)> {
+        let ends = |ledger: &Ledger| [ledger.info.open.local, ledger.info.open.remote];
+        let ours = ends(process);
+        let numbers = Direction::BOTH.into_iter().zip(known_first(process));
+        let known = numbers.filter_map(|(direction, number)| Some((direction, self.one.get(&number?)?)));
+        let likely = known.flat_map(|(direction, flows)| flows.iter().map(move |flow| (direction, flow)));
+        likely.filter_map(move |(direction, &(index, of_flow))| {
+            let (mut theirs, flipped) = (ends(&flows[index]), direction != of_flow);
+            if flipped {
+                theirs.reverse();
+            }
+            theirs.iter().zip(&ours).any(|(theirs, ours)| theirs == ours).then_some((index, flipped))
+        })
     }
 }
 
@@ -68,11 +100,11 @@ pub fn by_sequence(
 ) {
     let bytes = |flow: usize| flows[flow].accounts.iter().map(|one| one.delivered.len()).sum::<u64>();
     for (ledger, slot) in process.iter().zip(aligned).filter(|(_, slot)| slot.is_none()) {
-        let free = firsts.of(ledger).filter(|&(flow, flipped)| !used[flow][usize::from(flipped)]);
-        let Some((flow, flipped)) = free.max_by_key(|&(flow, _)| (bytes(flow), std::cmp::Reverse(flow)))
-        else {
-            continue;
-        };
+        let is_free = |&(flow, flipped): &(usize, bool)| !used[flow][usize::from(flipped)];
+        let most = |&(flow, _): &(usize, bool)| (bytes(flow), std::cmp::Reverse(flow));
+        let best = firsts.of(ledger).filter(is_free).max_by_key(most);
+        let best = best.or_else(|| firsts.of_one(ledger, flows).filter(is_free).max_by_key(most));
+        let Some((flow, flipped)) = best else { continue };
         let alignment = Alignment { flow, flipped, shift: [0; 2], told: Told::Sequence };
         let Some((_, alignment)) = by_anchors(ledger, &flows[flow], alignment) else { continue };
         used[flow][usize::from(flipped)] = true;

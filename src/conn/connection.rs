@@ -6,7 +6,7 @@ use super::reader::{Context, Reader};
 use super::stream::{Piece, Stream};
 use super::{Entry, Info, Observer, Options};
 use crate::event::{
-    Cause, Close, CloseReason, Data, Direction, Event, Open, Opened, Range, Timestamp, Vantage,
+    Cause, Close, CloseReason, Data, Direction, Event, Kind, Open, Opened, Range, Timestamp, Vantage,
 };
 use crate::protocol::{Datagram, End};
 
@@ -54,6 +54,9 @@ impl Connection {
     /// Notes who used it last, and when.
     pub fn touch(&mut self, event: &Event<'_>) {
         self.info.last = self.info.last.max(event.time);
+        if !matches!(&event.kind, Kind::Close(Close { reason: CloseReason::StillOpen, .. })) {
+            self.info.active = self.info.active.max(event.time);
+        }
         self.info.task = event.task.or(self.info.task);
         self.info.fd = event.fd.or(self.info.fd);
     }

@@ -41,6 +41,8 @@ pub struct Info {
     pub first: Timestamp,
     /// Time of its newest event.
     pub last: Timestamp,
+    /// The same, but for the word that a vantage's end found it open.
+    pub active: Timestamp,
     /// The protocol that it was found to speak.
     pub protocol: Option<&'static str>,
     /// From which offset on each direction speaks it, by [`Direction::index`].
@@ -249,6 +251,7 @@ fn info_of(event: &Event<'_>, open: Open) -> Info {
         fd: event.fd,
         first: event.time,
         last: event.time,
+        active: event.time,
         protocol: None,
         protocol_from: [0; 2],
     }

@@ -9,6 +9,8 @@ pub mod events;
 pub mod killed;
 pub mod losses;
 pub mod mariadb;
+pub mod named;
+pub mod nats;
 pub mod noise;
 pub mod observed;
 pub mod packets;

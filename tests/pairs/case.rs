@@ -151,7 +151,7 @@ impl Write for Shared {
 
 /// A recording, the length of what comes before the first event, and where the last block of each event ends. A handshake
 /// that is shown to Wireshark behind the event's block does not count.
-fn write_recording(events: &[(usize, Event<'static>)], span: [u64; 2]) -> (Vec<u8>, usize, Vec<usize>) {
+pub fn write_recording(events: &[(usize, Event<'static>)], span: [u64; 2]) -> (Vec<u8>, usize, Vec<usize>) {
     let file = Shared::default();
     let length = || file.0.borrow().len();
     let mut writer = Writer::new(file.clone()).unwrap();

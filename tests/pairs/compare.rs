@@ -51,7 +51,7 @@ fn side((book, summary): (Book, Summary)) -> Side {
 }
 
 /// The comparison as `pcap-compare` makes it.
-fn report([recording, capture]: [&Path; 2]) -> Result<Report, String> {
+pub fn report([recording, capture]: [&Path; 2]) -> Result<Report, String> {
     if !source::open(recording).map_err(|error| error.to_string())?.vantage().is_process() {
         return Err(format!("{} is no recording", recording.display())); // as pcap-compare refuses it
     }
@@ -73,9 +73,12 @@ fn report([recording, capture]: [&Path; 2]) -> Result<Report, String> {
     Ok(report)
 }
 
+/// What the files of a case are called.
+pub const FILES: [&str; 2] = ["recording.pcapng", "capture.pcap"];
+
 /// Compares a case's files, which are kept in `folder`.
 pub fn compare(case: &Case<'_>, files: &Files, folder: &Path) -> Result<Said, String> {
-    let paths: [PathBuf; 2] = ["recording.pcapng", "capture.pcap"].map(|name| folder.join(name));
+    let paths: [PathBuf; 2] = FILES.map(|name| folder.join(name));
     std::fs::write(&paths[0], &files.recording).expect("a file");
     std::fs::write(&paths[1], &files.capture).expect("a file");
     let report = report([&paths[0], &paths[1]])?;

@@ -3,6 +3,7 @@
 pub mod case;
 pub mod compare;
 pub mod damage;
+pub mod datagrams;
 pub mod oracle;
 pub mod packets;
 pub mod pair;

@@ -184,8 +184,14 @@ fn ends_before(case: &Case<'_>, conn: usize, side: usize, frontier: u64) -> bool
     let carried = case.lacks.iter().filter(|(_, packet)| {
         (packet.flow, packet.side) == (conn, side) && packet.range.to > frontier && !packet.range.is_empty()
     });
-    // Of a flow whose end the capture does not have, what nothing in it acknowledges may have come after.
-    if case.lacks.iter().any(|(lack, packet)| *lack == Lack::EndedEarly && packet.flow == conn) {
+    // Of a flow whose end the capture does not have, what nothing in it acknowledges may have come after. A packet that is
+    // missing behind all others was as good as cut off, where the process went on and no end is in view.
+    let over =
+        has_both_fins(case, conn) || case.packets.iter().any(|packet| packet.flow == conn && packet.rst);
+    let goes_on = case.states[conn].events.last().is_some_and(|event| event.time.0 > last);
+    if case.lacks.iter().any(|(lack, packet)| {
+        packet.flow == conn && (*lack == Lack::EndedEarly || (packet.time >= last && goes_on && !over))
+    }) {
         return true;
     }
     let mut carried = carried.peekable();

@@ -87,12 +87,7 @@ impl Packet {
     }
 
     fn parse(time: u64, frame: &[u8], link: u32) -> Option<Packet> {
-        let sliced = match link {
-            ETHERNET => SlicedPacket::from_ethernet(frame).ok()?,
-            COOKED => SlicedPacket::from_linux_sll(frame).ok()?,
-            NULL => SlicedPacket::from_ip(frame.get(4..)?).ok()?,
-            _ => SlicedPacket::from_ip(frame).ok()?,
-        };
+        let sliced = slice(frame, link)?;
         let (ip, addresses): (&[u8], [IpAddr; 2]) = match sliced.net.as_ref()? {
             NetSlice::Ipv4(ip) => {
                 let header = ip.header();
@@ -131,8 +126,24 @@ impl Packet {
     }
 }
 
+/// The headers in a frame.
+pub fn slice(frame: &[u8], link: u32) -> Option<SlicedPacket<'_>> {
+    match link {
+        ETHERNET => SlicedPacket::from_ethernet(frame).ok(),
+        COOKED => SlicedPacket::from_linux_sll(frame).ok(),
+        NULL => SlicedPacket::from_ip(frame.get(4..)?).ok(),
+        _ => SlicedPacket::from_ip(frame).ok(),
+    }
+}
+
 /// A capture's link type and its TCP segments, those that were cut left out.
 pub fn read(path: &Path) -> (u32, Vec<Packet>) {
+    let (link, frames) = frames(path);
+    (link, frames.into_iter().filter_map(|(time, frame)| Packet::parse(time, &frame, link)).collect())
+}
+
+/// A capture's link type and its frames with their times, those that were cut left out.
+pub fn frames(path: &Path) -> (u32, Vec<(u64, Vec<u8>)>) {
     let file = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let little = [MICROSECONDS, NANOSECONDS].contains(&u32::from_le_bytes(file[..4].try_into().unwrap()));
     let word = |at: usize| {
@@ -146,17 +157,17 @@ pub fn read(path: &Path) -> (u32, Vec<Packet>) {
     };
     let link = word(20);
     assert!([NULL, ETHERNET, RAW, COOKED].contains(&link), "{}: link type {link}", path.display());
-    let (mut packets, mut at) = (Vec::new(), FILE_HEADER);
+    let (mut frames, mut at) = (Vec::new(), FILE_HEADER);
     while at + RECORD_HEADER <= file.len() {
         let time = u64::from(word(at)) * 1_000_000_000 + u64::from(word(at + 4)) * scale;
         let (kept, length) = (word(at + 8) as usize, word(at + 12));
         let frame = &file[at + RECORD_HEADER..at + RECORD_HEADER + kept];
         if kept == length as usize {
-            packets.extend(Packet::parse(time, frame, link));
+            frames.push((time, frame.to_vec()));
         }
         at += RECORD_HEADER + kept;
     }
-    (link, packets)
+    (link, frames)
 }
 
 /// Moves the sequence numbers of all connections so that they wrap soon after the handshake.
@@ -183,22 +194,81 @@ pub fn wrap(packets: &mut [Packet]) {
 
 /// A capture's bytes, and where each packet ends in them.
 pub fn write(link: u32, packets: &[Packet], ahead: i64) -> (Vec<u8>, Vec<usize>) {
+    write_frames(link, packets.iter().map(|packet| (packet.time, packet.kept, &packet.frame[..])), ahead)
+}
+
+/// The same of frames: time, how many bytes of it are kept, and all of them.
+pub fn write_frames<'f>(
+    link: u32,
+    frames: impl Iterator<Item = (u64, usize, &'f [u8])>,
+    ahead: i64,
+) -> (Vec<u8>, Vec<usize>) {
     let mut file = Vec::new();
     for word in [NANOSECONDS, 2 | 4 << 16, 0, 0, 1 << 18, link] {
         file.extend(word.to_le_bytes());
     }
     let mut ends = Vec::new();
-    for packet in packets {
-        let time = packet.time.strict_add_signed(ahead);
+    for (time, kept, frame) in frames {
+        let time = time.strict_add_signed(ahead);
         let (seconds, rest) = (time / 1_000_000_000, time % 1_000_000_000);
-        for word in [seconds as u32, rest as u32, packet.kept as u32, packet.frame.len() as u32] {
+        for word in [seconds as u32, rest as u32, kept as u32, frame.len() as u32] {
             file.extend(word.to_le_bytes());
         }
-        file.extend_from_slice(&packet.frame[..packet.kept]);
+        file.extend_from_slice(&frame[..kept]);
         ends.push(file.len());
     }
     (file, ends)
 }
+
+/// Gives connections that were open before the capture a handshake just before their first packet, so that everything of
+/// them is there. Who sends first is the client.
+pub fn add_handshakes(packets: &mut Vec<Packet>) {
+    let mut templates: Vec<[Option<Packet>; 2]> = Vec::new();
+    for packet in packets.iter() {
+        let is_same = |one: &&mut [Option<Packet>; 2]| {
+            let ends = one[0].as_ref().expect("a client").ends;
+            ends == packet.ends || [ends[1], ends[0]] == packet.ends
+        };
+        match templates.iter_mut().find(is_same) {
+            None => templates.push([Some(packet.clone()), None]),
+            Some([Some(client), server]) if client.ends != packet.ends && server.is_none() => {
+                *server = Some(packet.clone());
+            }
+            Some(_) => {}
+        }
+    }
+    let mut whole = Vec::new();
+    for [client, server] in templates {
+        let (Some(client), Some(server)) = (client, server) else { continue };
+        let first = [client.seq, client.ack.unwrap_or(server.seq)];
+        let of = |like: &Packet, seq: u32, ack: Option<u32>, flags: u8| {
+            let mut packet = like.part(0, 0);
+            packet.time = client.time;
+            (packet.syn, packet.fin, packet.rst) = (flags & SYN != 0, false, false);
+            (packet.seq, packet.ack) = (seq, ack);
+            let tcp = packet.tcp;
+            packet.frame[tcp + 4..tcp + 8].copy_from_slice(&seq.to_be_bytes());
+            packet.frame[tcp + 8..tcp + 12].copy_from_slice(&ack.unwrap_or(0).to_be_bytes());
+            packet.frame[tcp + 13] = flags;
+            packet
+        };
+        let before = first.map(|first| first.wrapping_sub(1));
+        let handshake = [
+            of(&client, before[0], None, SYN),
+            of(&server, before[1], Some(first[0]), SYN | ACK),
+            of(&client, first[0], Some(first[1]), ACK),
+        ];
+        whole.push((client.ends, handshake));
+    }
+    for (ends, handshake) in whole {
+        let at = packets.iter().position(|packet| packet.ends == ends).expect("its first packet");
+        packets.splice(at..at, handshake);
+    }
+}
+
+/// Flags of TCP (RFC 9293, section 3.1).
+const SYN: u8 = 2;
+const ACK: u8 = 16;
 
 /// A connection of a capture, whole.
 #[derive(Clone, Debug)]

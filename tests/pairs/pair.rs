@@ -64,10 +64,16 @@ pub struct Pair {
 
 impl Pair {
     /// From a capture alone: the process's calls follow from its bytes. Each connection belongs to one of two processes.
-    pub fn of_capture(name: &'static str, file: &Path, server: bool, calls: Calls, wraps: bool) -> Pair {
+    pub fn of_capture(
+        name: &'static str,
+        file: &Path,
+        server: bool,
+        calls: Calls,
+        change: Option<fn(&mut Vec<Packet>)>,
+    ) -> Pair {
         let (link, mut packets) = packets::read(file);
-        if wraps {
-            packets::wrap(&mut packets);
+        if let Some(change) = change {
+            change(&mut packets);
         }
         let flows = packets::flows(&mut packets);
         assert!(!flows.is_empty(), "{name}: no whole connection");

@@ -1,6 +1,6 @@
 //! Conversations that the capture has under other addresses, with and without the process's sequence numbers.
 
-use super::super::{Comparison, Pairing, Report, Side};
+use super::super::{Clock, Comparison, Pairing, Report, Side};
 use crate::compare::anchor::Outline;
 use crate::conn::{Options, Tracker};
 use crate::event::{
@@ -142,6 +142,43 @@ fn sequence_numbers_tell_connections_with_the_same_content_apart() {
         &compare(&process, &wire[..1], false),
         &[Err(Cause::WireNoVantage), Err(Cause::WireNoVantage), Ok(13)],
     );
+}
+
+/// The capture ends before the SYN is answered.
+#[test]
+fn an_unanswered_syn_is_told_by_its_number_and_the_end_that_is_the_same() {
+    let process = side(Vantage::Syscall, &[seen(1, [GET[0], ANSWER], [100, 200], 5)], &mut |_| ());
+    for (same_end, expected) in [(true, Cause::WireEndedEarly), (false, Cause::WireNoVantage)] {
+        let mut wire = side(Vantage::Wire, &[seen(11, [b"", b""], [100, 0], 5)], &mut |_| ());
+        let open = &mut wire.ledgers[0].info.open;
+        open.start[1].seq = None;
+        if same_end {
+            open.local = process.ledgers[0].info.open.local;
+        }
+        wire.coverage.last = Some(Timestamp(6));
+        wire.ledgers[0].close = None;
+        let report = Pairing::new(&process, &wire, [Vantage::Syscall, Vantage::Wire]).report();
+        let of_process = report.connections.iter().find(|one| one.of_process).unwrap();
+        assert_eq!(causes(of_process), [expected; 2]);
+    }
+}
+
+/// What the process sent tells of offsets that what it received does not; here it sent on a translated connection alone.
+#[test]
+fn what_was_sent_tells_of_the_clock_under_whatever_addresses() {
+    let all = |begin| {
+        [seen(1, [b"".as_slice(), ANSWER], [7, 9], begin), seen(2, [GET[0], ANSWER], [100, 200], begin)]
+    };
+    let process = side(Vantage::Syscall, &all(HOUR), &mut |_| ());
+    let mut wire = side(Vantage::Wire, &all(HOUR - 20_000_000), &mut |_| ());
+    let at = |side: &Side| side.ledgers.iter().position(|one| one.info.id.socket == 1).unwrap();
+    let (ours, theirs) = (at(&process), at(&wire));
+    let open = &process.ledgers[ours].info.open;
+    (wire.ledgers[theirs].info.open.local, wire.ledgers[theirs].info.open.remote) = (open.local, open.remote);
+    let report = Pairing::new(&process, &wire, [Vantage::Syscall, Vantage::Wire]).report();
+    let flows: Vec<_> = report.connections.iter().map(|one| one.translated.is_some()).collect();
+    assert_eq!(flows, [ours == 1, ours == 0]);
+    assert_eq!(report.clock, Some(Clock { ahead: -20_000_000, same: false }));
 }
 
 #[test]

@@ -100,8 +100,8 @@ struct Side {
     ended: u64,
     /// Between a loss, which is told then, and the next byte fed.
     searching: bool,
-    /// A loss before it was known which way requests go.
-    loss: Option<Loss>,
+    /// A loss before it was known which way requests go, and the [`Arrival::order`] of what was fed before it.
+    loss: Option<(Loss, u64)>,
     interim: Option<Interim>,
 }
 
@@ -209,16 +209,18 @@ impl Parser for Http1 {
     fn begin_inside(&mut self, direction: Direction) {
         let side = self.side(direction);
         side.searching = true;
-        side.loss = Some(Loss { cause: Cause::BeforeAttach, first_hit: false, lost: Lost::BeforeStart });
+        let loss = Loss { cause: Cause::BeforeAttach, first_hit: false, lost: Lost::BeforeStart };
+        side.loss = Some((loss, 0));
     }
 
     fn resync(&mut self, direction: Direction, data: &[u8], at_event: bool) -> Resync {
-        let known = self.requests;
+        let (known, order) = (self.requests, self.order);
         let side = self.side(direction);
         if !side.searching {
             // Neither a gap nor an error led here: bytes were dropped that waited for too long.
             side.searching = true;
-            side.loss = Some(Loss { cause: Cause::BufferLimit, first_hit: true, lost: Lost::Messages });
+            let loss = Loss { cause: Cause::BufferLimit, first_hit: true, lost: Lost::Messages };
+            side.loss = Some((loss, order));
         }
         side.state = State::Head;
         side.head = Search::default();
@@ -620,22 +622,21 @@ impl Http1 {
 
     /// An unknown number of messages is lost, and the next boundary has to be searched.
     fn lose(&mut self, direction: Direction, loss: Loss, out: &mut dyn Output) {
-        let side = self.side(direction);
+        let (order, side) = (self.order, self.side(direction));
         side.searching = true;
         side.head = Search::default();
-        side.loss = Some(loss);
+        side.loss = Some((loss, order));
         if let Some(requests) = self.requests {
             self.tell_loss(direction, requests, out);
         }
     }
 
     fn tell_loss(&mut self, direction: Direction, requests: Direction, out: &mut dyn Output) {
-        let Some(loss) = self.side(direction).loss.take() else { return };
+        let Some((loss, order)) = self.side(direction).loss.take() else { return };
         if direction == requests {
             self.pairing.requests_lost(loss.lost, self.now);
         } else if loss.lost != Lost::BeforeStart {
             // Responses from before the start answer requests from before it.
-            let order = self.order;
             self.pairing.responses_lost(loss.first_hit, loss.cause, order, out);
         }
     }

@@ -130,7 +130,7 @@ pub struct Flows {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Only acknowledgements seen so far: no event yet.
+    /// Only acknowledgements seen so far, or an unanswered SYN: no event yet.
     Silent,
     Open,
     /// Reset by this direction's sender, who can't send any more. If it does, the reset was not real.
@@ -147,6 +147,8 @@ struct Flow {
     ends: [SocketAddr; 2],
     role: Role,
     fresh: bool,
+    /// Time of its first segment.
+    began: Timestamp,
     /// Segments seen.
     packets: u64,
     halves: [Half; 2],
@@ -178,7 +180,7 @@ impl Flows {
                 self.ignored.crowded += 1;
                 return ControlFlow::Continue(());
             }
-            self.table.insert(key, Flow::new(segment));
+            self.table.insert(key, Flow::new(segment, time));
         }
         let Some(flow) = self.table.get_mut(&key) else { return ControlFlow::Continue(()) };
         let before = flow.state;
@@ -194,7 +196,7 @@ impl Flows {
     /// The capture ends: everything missing is lost, every flow is still open. In the order of appearance.
     pub fn end(&mut self, sink: &mut Sink<'_>) -> ControlFlow<()> {
         let mut rest: Vec<Flow> = std::mem::take(&mut self.table).into_values().collect();
-        rest.sort_unstable_by_key(|flow| flow.conn);
+        rest.sort_unstable_by_key(|flow| (flow.conn, flow.began));
         for mut flow in rest {
             let (time, reason) = match flow.state {
                 State::Reset(_, time) => (time, CloseReason::Reset),
@@ -284,7 +286,7 @@ struct Step<'a, 'b> {
 }
 
 impl Flow {
-    fn new(first: &Segment<'_>) -> Flow {
+    fn new(first: &Segment<'_>, time: Timestamp) -> Flow {
         let (source, destination) = (first.source, first.destination);
         let handshake = first.flags & (flag::SYN | flag::ACK);
         // Without a handshake: the lower port is the server's; if they are equal, the first sender is the client. Between
@@ -304,6 +306,7 @@ impl Flow {
             ends,
             role,
             fresh: handshake & flag::SYN != 0,
+            began: time,
             packets: 0,
             halves: Default::default(),
         }
@@ -327,8 +330,8 @@ impl Flow {
         let differs = base.is_some_and(|base| base != segment.seq.wrapping_add(1));
         let initial = segment.flags & flag::ACK == 0;
         match self.state {
-            State::Silent => true,
-            State::Open => initial && differs,
+            State::Silent if !self.fresh => true,
+            State::Silent | State::Open => initial && differs,
             State::Reset(..) | State::Finished(_) | State::Closed => differs,
         }
     }
@@ -347,8 +350,11 @@ impl Flow {
             step.ignored.late += u64::from(self.is_news(segment, direction));
             return ControlFlow::Continue(());
         }
+        self.halves[direction.index()].shown = true;
         self.find_starts(segment, direction);
-        if segment.flags & flag::SYN != 0 {
+        // A SYN waits for what follows, which tells where the other direction begins.
+        let answered = segment.flags & flag::SYN == 0 || self.halves.iter().all(|half| half.base.is_some());
+        if self.fresh && answered {
             self.open(step)?;
         }
         if segment.flags & flag::RST != 0 {
@@ -399,7 +405,7 @@ impl Flow {
             } else if segment.flags & flag::RST == 0 {
                 own.idle = Some(segment.seq);
             }
-        } else if self.state == State::Silent && own.top == 0 && segment.length > 0 {
+        } else if self.state == State::Silent && !self.fresh && own.top == 0 && segment.length > 0 {
             // Nothing was reported yet: what came before the first acknowledgement can still be the start.
             if own.offset(segment.seq).is_some_and(|offset| offset < 0) {
                 own.base = Some(segment.seq);
@@ -547,6 +553,9 @@ impl Flow {
             return ControlFlow::Continue(());
         }
         let fresh = self.fresh;
+        if fresh {
+            self.open(step)?;
+        }
         let unclear = self.halves.each_mut().map(|half| half.end_unclear(fresh));
         self.lose(true, step)?;
         if self.state == State::Silent {
@@ -561,7 +570,7 @@ impl Flow {
         self.emit(step, Kind::Close(Close { reason, call: Some(Call::Packet), totals }))
     }
 
-    /// Reports the flow, unless it was.
+    /// Reports the flow, unless it was; one whose handshake was seen as of its first segment.
     fn open(&mut self, step: &mut Step<'_, '_>) -> ControlFlow<()> {
         if self.state != State::Silent {
             return ControlFlow::Continue(());
@@ -569,21 +578,20 @@ impl Flow {
         self.state = State::Open;
         self.conn = step.numbers.next();
         let start = [0, 1].map(|index: usize| Start { offset: 0, seq: self.halves[index].base });
-        self.emit(
-            step,
-            Kind::Open(Open {
-                opened: if self.fresh { Opened::Fresh } else { Opened::Found },
-                transport: Transport::Tcp,
-                local: Some(self.ends[0].into()),
-                remote: Some(self.ends[1].into()),
-                role: self.role,
-                start,
-                exact: self.fresh,
-                filtered: false,
-                call: Some(Call::Packet),
-                error: None,
-            }),
-        )
+        let kind = Kind::Open(Open {
+            opened: if self.fresh { Opened::Fresh } else { Opened::Found },
+            transport: Transport::Tcp,
+            local: Some(self.ends[0].into()),
+            remote: Some(self.ends[1].into()),
+            role: self.role,
+            start,
+            exact: self.fresh,
+            filtered: false,
+            call: Some(Call::Packet),
+            error: None,
+        });
+        let time = if self.fresh { self.began } else { step.time };
+        (step.sink)(&Event { time, conn: self.conn, task: None, fd: None, kind })
     }
 
     fn emit(&self, step: &mut Step<'_, '_>, kind: Kind<'_>) -> ControlFlow<()> {

@@ -47,6 +47,8 @@ pub struct Half {
     pub lost: u64,
     /// The latest segment kept for comparison.
     pub latest: Link,
+    /// There was a packet of the sender, whatever it was.
+    pub shown: bool,
     /// A packet of the sender told where the stream stands, so that what is missing from there on was sent while
     /// the capture ran.
     pub placed: bool,
@@ -176,12 +178,13 @@ impl Half {
     }
 
     /// The next missing range that can be given up: acknowledged, and not filled in the time it may take.
-    /// With `all`, every missing range. Gives the cause with it. Until then, the last number before the top is not given up
+    /// With `all`, every missing range. Gives the cause with it. What would be missing for a late beginning waits longer,
+    /// while its sender may yet show. Until then, the last number before the top is not given up
     /// while it may be a FIN.
     pub fn settle(&mut self, now: Timestamp, packet: u64, all: bool) -> Option<(Range, Cause)> {
         let overflow = self.holes.len() > MAX_HOLES;
         let unclear = !all && self.ends_unclear();
-        let last = self.holes.len().wrapping_sub(1);
+        let (last, shown) = (self.holes.len().wrapping_sub(1), self.shown);
         let ripe = self.holes.iter_mut().enumerate().position(|(index, hole)| {
             if unclear && index == last && hole.range.len() == 1 {
                 return false;
@@ -193,7 +196,9 @@ impl Half {
                 return false;
             }
             let (since, first) = *hole.acked.get_or_insert((now, packet));
-            packet - first >= REORDER_PACKETS || now.since(since) >= REORDER_TIME
+            let (packets, time) = (packet - first >= REORDER_PACKETS, now.since(since) >= REORDER_TIME);
+            let may_show = !shown && hole.cause == Cause::WireStartedLate;
+            if may_show { packets && time } else { packets || time }
         })?;
         let mut hole = self.holes.remove(ripe);
         if unclear && ripe == last {
@@ -201,7 +206,14 @@ impl Half {
             self.holes.push(Hole { range: Range::new(hole.range.to, self.top), ..hole });
         }
         self.lost += hole.range.len();
-        Some((hole.range, hole.cause))
+        Some((hole.range, self.why_missing(hole.cause)))
+    }
+
+    /// Why bytes are missing that a late beginning would explain: it does not where its sender never showed, who had to
+    /// acknowledge, at least. The capture has but one direction of the connection.
+    fn why_missing(&self, cause: Cause) -> Cause {
+        let one_way = cause == Cause::WireStartedLate && !self.shown;
+        if one_way { Cause::WireNotCaptured } else { cause }
     }
 
     /// True where what is missing reaches to the top, with no FIN in view: the last number is a byte or the FIN, which
@@ -213,7 +225,7 @@ impl Half {
     /// Which number, at the stream's end, is a byte or the FIN. It no longer counts as missing.
     pub fn end_unclear(&mut self, fresh: bool) -> Option<FinOrByte> {
         let nothing = !fresh && self.top == 0 && self.fin.is_none() && self.base.is_some();
-        let at_end = self.take_unclear_end().map(FinOrByte::AtEnd);
+        let at_end = self.take_unclear_end().map(|cause| FinOrByte::AtEnd(self.why_missing(cause)));
         at_end.or_else(|| nothing.then_some(FinOrByte::BeforeStart))
     }
 
@@ -310,7 +322,7 @@ mod tests {
     #[test]
     fn what_precedes_the_first_packet_of_its_sender_may_precede_the_capture() {
         let early = |from, to| (Range::new(from, to), Cause::WireStartedLate);
-        let mut half = half();
+        let mut half = Half { shown: true, ..half() };
         half.acknowledge(10, true);
         half.acknowledge(20, false);
         half.place(19, false); // a keep-alive tells nothing
@@ -321,6 +333,27 @@ mod tests {
         half.arrive(Range::new(70, 80));
         let seen: Vec<_> = std::iter::from_fn(|| half.settle(Timestamp(0), 0, true)).collect();
         assert_eq!(seen, [early(0, 10), lost(10, 20), early(20, 54), lost(60, 65), lost(65, 70)]);
+    }
+
+    #[test]
+    fn a_late_beginning_does_not_explain_a_sender_who_never_shows() {
+        let first = |steps: fn(&mut Half)| {
+            let mut half = half();
+            half.acknowledge(10, true);
+            half.acknowledge(20, true);
+            half.settle(Timestamp(0), 0, false);
+            let soon = half.settle(Timestamp(REORDER_TIME), REORDER_PACKETS - 1, false);
+            let many = half.settle(Timestamp(REORDER_TIME - 1), REORDER_PACKETS, false);
+            assert_eq!((soon, many), (None, None), "it may yet show");
+            steps(&mut half);
+            half.settle(Timestamp(REORDER_TIME), REORDER_PACKETS, false)
+        };
+        assert_eq!(first(|_| ()), Some(lost(0, 10)));
+        assert_eq!(first(|half| half.shown = true), Some((Range::new(0, 10), Cause::WireStartedLate)));
+        let mut half = half();
+        half.acknowledge(10, true);
+        assert_eq!(half.end_unclear(false), Some(FinOrByte::AtEnd(Cause::WireNotCaptured)));
+        assert_eq!(half.settle(Timestamp(0), 0, true), Some(lost(0, 9)));
     }
 
     #[test]

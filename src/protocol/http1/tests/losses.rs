@@ -122,6 +122,28 @@ fn behind_a_lost_response_that_nobody_asked_for_nothing_is_paired() {
     }
 }
 
+/// That responses are lost is known before it is known which way they go, and before any request: they are not the answers to
+/// those that come later.
+#[test]
+fn responses_that_are_lost_at_the_beginning_answer_no_request_behind_it() {
+    let response = |body: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let (two, three) = (response("22"), response("333"));
+    let events = [
+        (')', "GET /0 HTTP/1.1\r\n\r\nGET /1 HTTP/1.1\r\n\r\n"),
+        ('(', "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n"),
+        ('<', "Content-Length: 1\r\n\r\n1"),
+        ('>', "POST /2 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab"),
+        ('>', "GET /3 HTTP/1.1\r\n\r\n"),
+        ('<', &two),
+        ('<', &three),
+    ];
+    let log = play(Cause::UntracedSyscall, &events);
+    // Nobody can tell how many requests are lost, so what the client pipelines behind them stays unpaired.
+    let lone = |what: &str| format!("no-request: 200 (request not seen) {what}");
+    let asked = ["no-response: --- POST /2", "no-response: --- GET /3"].map(str::to_owned);
+    assert_eq!(summaries(&log), [asked, [lone("2 B"), lone("3 B")]].concat());
+}
+
 #[test]
 fn a_lost_response_leaves_its_request_alone() {
     let events =

@@ -108,6 +108,42 @@ fn a_connection_from_handshake_to_fin() {
     assert_eq!(wire.flows.ignored.late, 0);
 }
 
+/// Where both directions begin is known although the server never sends a byte; and when, which is the SYN's time.
+#[test]
+fn a_connection_is_told_of_with_both_numbers_of_its_handshake() {
+    let opening = |answer: &str| {
+        let mut wire = Wire::new();
+        wire.send(C, S, "S", 100, 0, b"").send(C, S, "S", 100, 0, b"");
+        assert_eq!(wire.take(), [""; 0], "the same SYN again brings nothing");
+        let mut seen = None;
+        let segment = Segment {
+            source: S.parse().unwrap(),
+            destination: C.parse().unwrap(),
+            seq: 700,
+            ack: 101,
+            flags: if answer == "SA" { SYN_ACK } else { flag::RST | flag::ACK },
+            length: 0,
+            payload: b"",
+        };
+        let time = Timestamp(wire.time + MS);
+        let step = wire.flows.segment(time, &segment, &mut |event| {
+            let Kind::Open(open) = &event.kind else { panic!("{event:?}") };
+            seen = Some((event.time.0, open.start.map(|start| start.seq)));
+            ControlFlow::Continue(())
+        });
+        assert!(step.is_continue());
+        seen
+    };
+    let at = 1_001 * MS;
+    assert_eq!(opening("SA"), Some((at, [Some(101), Some(701)])));
+    assert_eq!(opening("RA"), Some((at, [Some(101), None])));
+    let mut wire = Wire::new();
+    wire.send(C, S, "S", 100, 0, b"").send(C, S, "S", 900, 0, b"");
+    let lines = ["1 open fresh 10.0.0.1:50000 client", "1 closed 0 0"];
+    assert_eq!(wire.take(), lines, "nobody answered, and the ports are used again");
+    assert_eq!(wire.end(), ["2 open fresh 10.0.0.1:50000 client", "2 still-open 0 0"]);
+}
+
 #[test]
 fn ports_used_again_are_another_connection() {
     let mut wire = Wire::connected();
