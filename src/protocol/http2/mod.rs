@@ -14,6 +14,7 @@ mod frame;
 mod grpc;
 mod hpack;
 mod huffman;
+mod payload;
 mod protobuf;
 mod stream;
 #[cfg(test)]

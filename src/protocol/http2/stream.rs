@@ -3,11 +3,11 @@
 
 use super::fields::{self, Fields};
 use super::frame;
-use super::grpc::{self, Coding, Messages};
+use super::grpc;
 use super::hpack::Block;
+use super::payload::{Evidence, Payload, add_payload, grpc_payload, plain_payload};
 use crate::event::{Cause, Direction, Range, Timestamp};
 use crate::protocol::exchange::{self, Half};
-use crate::protocol::http1::body::Body;
 use crate::protocol::http1::pairing::size;
 use crate::protocol::{Options, Output};
 use crate::record::{Field, Value};
@@ -47,24 +47,6 @@ pub(super) struct Draft {
     reset: Option<u32>,
     /// The request came with HTTP/1.1 (RFC 7540, section 3.2): fields as they were there.
     upgraded: Vec<Field>,
-}
-
-#[derive(Default)]
-enum Payload {
-    /// None came.
-    #[default]
-    Empty,
-    /// What it is has to be told by its first bytes, for its header fields don't.
-    Undecided(Vec<u8>),
-    Plain(Box<Body>),
-    Grpc(Box<Messages>, Evidence),
-}
-
-/// By what a payload was taken for gRPC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Evidence {
-    Said,
-    FirstBytes,
 }
 
 impl Draft {
@@ -242,20 +224,6 @@ impl Draft {
     }
 }
 
-fn plain_payload(fields: Option<&Fields>, options: &Options) -> Payload {
-    let codings = fields.map_or(&[][..], |fields| &fields.codings);
-    Payload::Plain(Box::new(Body::new(codings, options.max_field)))
-}
-
-fn grpc_payload(fields: Option<&Fields>, evidence: Evidence, options: &Options) -> Payload {
-    let content_type = fields.and_then(|fields| fields.content_type.as_deref());
-    let coding = Coding {
-        is_protobuf: content_type.is_none_or(grpc::is_protobuf),
-        encoding: fields.and_then(|fields| fields.grpc_encoding.clone()),
-    };
-    Payload::Grpc(Box::new(Messages::new(coding, options.max_field)), evidence)
-}
-
 /// `/package.Service/Method` in its parts.
 fn call_fields(path: &[u8]) -> Vec<Field> {
     let Some(at) = path.iter().rposition(|&byte| byte == b'/').filter(|&at| at > 0) else {
@@ -266,50 +234,6 @@ fn call_fields(path: &[u8]) -> Vec<Field> {
         Field::new("grpc_service", Value::Bytes(service.to_vec())),
         Field::new("grpc_method", Value::Bytes(path[at + 1..].to_vec())),
     ]
-}
-
-fn add_payload(payload: Payload, half: &mut Half, fields: &mut Vec<Field>) {
-    match payload {
-        Payload::Empty => {}
-        // Too few bytes to tell: four at most.
-        Payload::Undecided(first) => fields.push(Field::new("body", Value::Bytes(first))),
-        Payload::Plain(mut body) => {
-            if let Some(coding) = body.unsupported.take() {
-                fields.push(Field::new("body_coding", Value::Bytes(coding.into_bytes())));
-                half.add_cause(Cause::Unsupported);
-            }
-            if let Some(shown) = body.take_shown() {
-                if shown.cut {
-                    half.add_cause(Cause::FieldTruncated);
-                }
-                fields.push(Field::new("body", Value::Bytes(shown.bytes)));
-                if shown.decoded {
-                    fields.push(Field::new("body_decoded", Value::Flag(true)));
-                }
-            }
-        }
-        Payload::Grpc(mut messages, evidence) => {
-            let (shown, inside) = messages.finish();
-            let count = i64::try_from(messages.count).unwrap_or(i64::MAX);
-            fields.push(Field::new("message_count", Value::Number(count)));
-            if !shown.is_empty() {
-                fields.push(Field::new("messages", Value::List(shown)));
-            }
-            if evidence == Evidence::FirstBytes {
-                fields.push(Field::new("grpc", Value::Text("by its first bytes".into())));
-            }
-            let fault = messages.fault.or(inside.then_some("the last message is not whole"));
-            if let Some(fault) = fault {
-                fields.push(Field::new("messages_fault", Value::Text(fault.into())));
-            }
-            if messages.cut {
-                half.add_cause(Cause::FieldTruncated);
-            }
-            if messages.unsupported {
-                half.add_cause(Cause::Unsupported);
-            }
-        }
-    }
 }
 
 impl Stream {
