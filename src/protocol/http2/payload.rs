@@ -1,6 +1,6 @@
 //! What the DATA frames of a message carry: a plain body or messages of gRPC, and how either is shown.
 
-use super::fields::Fields;
+use super::fields::{Fields, UNKNOWN};
 use super::grpc::{self, Coding, Messages};
 use crate::event::Cause;
 use crate::protocol::Options;
@@ -17,6 +17,22 @@ pub(super) enum Payload {
     Undecided(Vec<u8>),
     Plain(Box<Body>),
     Grpc(Box<Messages>, Evidence),
+    /// By its first bytes it can be gRPC's; whether it is, the rest of the stream has to tell.
+    Likely(Box<Messages>, Box<Body>),
+}
+
+impl Payload {
+    /// Decides for or against gRPC where the first bytes left that open: its messages add up, and nothing that is known
+    /// of the stream speaks against it (`may_be`).
+    pub(super) fn decide(&mut self, may_be: bool, ended: bool) {
+        *self = match std::mem::take(self) {
+            Payload::Likely(messages, _) if may_be && messages.add_up(ended) => {
+                Payload::Grpc(messages, Evidence::FirstBytes)
+            }
+            Payload::Likely(_, body) => Payload::Plain(body),
+            decided => decided,
+        };
+    }
 }
 
 /// By what a payload was taken for gRPC.
@@ -31,18 +47,33 @@ pub(super) fn plain_payload(fields: Option<&Fields>, options: &Options) -> Paylo
     Payload::Plain(Box::new(Body::new(codings, options.max_field)))
 }
 
-pub(super) fn grpc_payload(fields: Option<&Fields>, evidence: Evidence, options: &Options) -> Payload {
+pub(super) fn grpc_payload(fields: Option<&Fields>, options: &Options) -> Payload {
+    Payload::Grpc(messages(fields, options), Evidence::Said)
+}
+
+fn messages(fields: Option<&Fields>, options: &Options) -> Box<Messages> {
     let content_type = fields.and_then(|fields| fields.content_type.as_deref());
     let coding = Coding {
         is_protobuf: content_type.is_none_or(grpc::is_protobuf),
         encoding: fields.and_then(|fields| fields.grpc_encoding.clone()),
     };
-    Payload::Grpc(Box::new(Messages::new(coding, options.max_field)), evidence)
+    Box::new(Messages::new(coding, options.max_field))
 }
 
-pub(super) fn add_payload(payload: Payload, half: &mut Half, fields: &mut Vec<Field>) {
+/// A payload that can be gRPC's by its first bytes.
+pub(super) fn likely_grpc(fields: Option<&Fields>, options: &Options) -> Payload {
+    let codings = fields.map_or(&[][..], |fields| &fields.codings);
+    Payload::Likely(messages(fields, options), Box::new(Body::new(codings, options.max_field)))
+}
+
+/// Adds what is shown of a payload. `coded`: it is not known whether it is compressed.
+pub(super) fn add_payload(payload: Payload, coded: bool, half: &mut Half, fields: &mut Vec<Field>) {
+    if coded && matches!(payload, Payload::Undecided(_) | Payload::Plain(_)) {
+        fields.push(Field::new("body_coding", Value::Text(UNKNOWN.into())));
+    }
     match payload {
-        Payload::Empty => {}
+        // The end of the stream has decided.
+        Payload::Empty | Payload::Likely(..) => {}
         // Too few bytes to tell: four at most.
         Payload::Undecided(first) => fields.push(Field::new("body", Value::Bytes(first))),
         Payload::Plain(mut body) => {
