@@ -1,7 +1,7 @@
 //! Gaps, connections that were open before, bounds, and what does not follow the protocol.
 
 use super::*;
-use crate::event::{Cause, Direction};
+use crate::event::{Cause, Direction, Role};
 use crate::protocol::testing::{recv, run, run_counted, send};
 
 fn gap(direction: Direction, length: usize) -> Step {
@@ -56,6 +56,33 @@ fn behind_a_gap_numbers_still_tell_what_belongs_together() {
     let skipped = Direction::BOTH
         .map(|way| outcome.skipped.iter().filter(|one| one.0 == way).map(|one| one.1.len()).sum::<u64>());
     assert_eq!(skipped, [kept.len() - 5, alive(4).len() - 3].map(|length| length as u64));
+}
+
+#[test]
+fn behind_a_lost_first_request_the_end_that_opened_the_connection_is_the_client() {
+    let lost = produce(1, 1, &batch(1, 0));
+    let options = Options { role: Role::Client, ..setup().options };
+    let steps = [
+        gap(Direction::Send, lost.len()),
+        // Could be a request as well.
+        recv(produced(1, 0)),
+        send(heartbeat(2)),
+        recv(alive(2)),
+    ];
+    let outcome = run(&PROTOCOL, &steps, Setup { options, ..setup() });
+    let size = produced(1, 0).len() - 4;
+    let unknown = format!("response (api: unknown) {size} bytes [no-request]");
+    assert_eq!(outcome.summaries(), [unknown.as_str(), "Heartbeat v0 group=g -> ok"]);
+}
+
+#[test]
+fn of_a_connection_that_was_open_a_response_that_begins_like_a_request_is_none() {
+    // Its number stands where a request has its key and version, its fields where that has its number: Produce, version 2.
+    let first = response(2, b"", &[&[0, 0, 0, 1][..], &[0xff; 30]].concat());
+    let steps = [recv(&first), send(heartbeat(3)), recv(alive(3))];
+    let outcome = run(&PROTOCOL, &steps, Setup { mid_stream: true, ..setup() });
+    let unknown = format!("response (api: unknown) {} bytes [no-request]", first.len() - 4);
+    assert_eq!(outcome.summaries(), [unknown.as_str(), "Heartbeat v0 group=g -> ok"]);
 }
 
 #[test]
