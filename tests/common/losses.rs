@@ -168,9 +168,7 @@ fn admits(record: &Record, whole: &Record) -> bool {
                     *value == field.value
                         || is_unknown(&field.name, &field.value)
                         || is_part(&field.value, value)
-                        || message
-                            .field(&format!("{}_coding", field.name))
-                            .is_some_and(|coding| says_unknown(coding))
+                        || message.field(&format!("{}_coding", field.name)).is_some_and(says_unknown)
                 }
                 None => is_unknown(&field.name, &field.value),
             })
