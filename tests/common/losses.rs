@@ -220,6 +220,7 @@ fn is_whole_rest(record: &Record, whole: &Record) -> bool {
 /// Of frames that are told together, though each is whole by itself, those are left that came: the preface of HTTP/2, or
 /// frames that are counted.
 fn is_part_of_several(record: &Record, whole: &Record) -> bool {
+    let is_alone = whole.messages().count() == 1;
     let is_left = |message: &Message, of: &Message| {
         let is_preface = message.field("type") == Some(&Value::Text("preface".into()));
         let is_counted = |name: &str, value: &Value| match (of.field(name), value) {
@@ -227,7 +228,7 @@ fn is_part_of_several(record: &Record, whole: &Record) -> bool {
             _ => false,
         };
         let are_counted = || message.fields.iter().all(|field| is_counted(&field.name, &field.value));
-        lies_in(message, of) && (is_preface || are_counted())
+        lies_in(message, of) && (is_preface || is_alone && are_counted())
     };
     record.protocol == whole.protocol
         && record.messages().all(|message| whole.messages().any(|of| is_left(message, of)))
