@@ -76,16 +76,6 @@ fn behind_a_lost_first_request_the_end_that_opened_the_connection_is_the_client(
 }
 
 #[test]
-fn of_a_connection_that_was_open_a_response_that_begins_like_a_request_is_none() {
-    // Its number stands where a request has its key and version, its fields where that has its number: Produce, version 2.
-    let first = response(2, b"", &[&[0, 0, 0, 1][..], &[0xff; 30]].concat());
-    let steps = [recv(&first), send(heartbeat(3)), recv(alive(3))];
-    let outcome = run(&PROTOCOL, &steps, Setup { mid_stream: true, ..setup() });
-    let unknown = format!("response (api: unknown) {} bytes [no-request]", first.len() - 4);
-    assert_eq!(outcome.summaries(), [unknown.as_str(), "Heartbeat v0 group=g -> ok"]);
-}
-
-#[test]
 fn of_a_connection_that_was_open_what_is_not_known_is_said() {
     let setup = Setup { mid_stream: true, ..setup() };
     let steps = [
