@@ -391,7 +391,7 @@ fn frames_of_the_vectors_are_read() {
         seen.push((name, summaries.join("; ")));
     }
     let expected = [
-        ("data", "--- (request not seen) 13 B"),
+        ("data", "(unknown) (request not seen) 13 B"),
         ("goaway", "GOAWAY COMPRESSION_ERROR, last stream 30: hpack is broken"),
         ("ping", "PING (keep-alive)"),
         ("priority", "1 PRIORITY"),

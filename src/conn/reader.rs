@@ -292,7 +292,7 @@ impl Reader {
         }
         match after {
             AfterGap::Continue | AfterGap::Resync => self.unblock(direction.reverse(), cx),
-            AfterGap::Switched(name) => self.switch(direction, name, cx),
+            AfterGap::Switched(name) => self.switch(direction, name, Some((range, cause)), cx),
             AfterGap::Undeclared(next) => self.look_again(direction, next, &[], cx),
         }
     }
@@ -583,7 +583,7 @@ impl Reader {
                 }
                 Then::Switched(name) => {
                     cx.trace(1, "switched", format_args!("both directions go on as {name}"));
-                    self.switch(direction, name, cx);
+                    self.switch(direction, name, None, cx);
                     unblocked = false;
                 }
                 Then::Undeclared(next) => {

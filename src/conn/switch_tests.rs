@@ -318,6 +318,24 @@ fn tls_begins_behind_each_protocol_that_asks_for_it_and_behind_a_gap_over_the_an
     assert!(seen.lines()[0].contains("inner.example"), "{:?}", seen.lines());
 }
 
+#[test]
+fn a_handshake_whose_hello_is_lost_right_behind_the_agreement_is_not_complete() {
+    let [client_hello, server_hello, _] = hellos();
+    let ssl_request = [0, 0, 0, 8, 4, 210, 22, 47];
+    let greeting = mysql_greeting();
+    // ClientKeyExchange (RFC 5246, section 7.4.7), a whole message.
+    let key = tls(22, &[16, 0, 0, 2, 1, 2]);
+    let agreements =
+        [vec![Sent(&ssl_request), Received(b"S")], vec![Received(&greeting), Sent(&MYSQL_SSL_REQUEST)]];
+    for mut steps in agreements {
+        steps.extend([LostSent(client_hello.len()), Received(&server_hello), Sent(&key)]);
+        let lines = run_cut(&steps, usize::MAX).lines();
+        let handshake: Vec<_> = lines.iter().filter(|line| line.starts_with("tls: ")).collect();
+        assert_eq!(handshake.len(), 1, "{lines:?}");
+        assert!(handshake[0].ends_with("[truncated]"), "{lines:?}");
+    }
+}
+
 /// Protocol::SSLRequest: CLIENT_SSL among the flags, which are those of a MySQL 8 client.
 const MYSQL_SSL_REQUEST: [u8; 36] = {
     let mut packet = [0; 36];

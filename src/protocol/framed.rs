@@ -67,6 +67,12 @@ pub trait Framed {
         let _ = direction;
     }
 
+    /// What both directions speak behind the last frame, where that was agreed: [`Head::Switched`] follows. Needed where the
+    /// frames tell, and not what comes behind them, which may be lost.
+    fn switched(&self) -> Option<&'static str> {
+        None
+    }
+
     /// No more frames come in this direction.
     fn finish(&mut self, direction: Direction, end: End, time: Timestamp, out: &mut dyn Output) {
         let _ = (direction, end, time, out);
@@ -358,6 +364,9 @@ impl<P: Framed> Parser for Driver<P> {
             }
         } else {
             self.leave(rest, Cause::ResyncSkipped, "the beginning of a frame that a gap cuts", out);
+        }
+        if let Some(name) = self.protocol.switched() {
+            return AfterGap::Switched(name.to_owned());
         }
         self.protocol.lost(direction, cause, out);
         AfterGap::Resync

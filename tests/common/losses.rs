@@ -71,7 +71,9 @@ impl Losses {
                 () if after.iter().any(|other| places(other) == places(record) && admits(other, record)) => {
                     self.unknown += 1;
                 }
-                () => self.add(Wrong::Missing, what, record),
+                // Bytes that say nothing, such as empty lines, can be all that is missing, and what is told of other messages.
+                () if after.iter().any(|other| is_whole_rest(other, record)) => self.unknown += 1,
+                () => self.add(Wrong::Missing, what, record, &instead(record, after)),
             }
         }
         for record in
@@ -83,27 +85,53 @@ impl Losses {
             };
             match before.iter().find(|one| places(one) == [request, response]) {
                 Some(one) if admits(record, one) && !touches(record, lost) => {}
-                Some(_) => self.add(Wrong::Altered, what, record),
-                None if has(0, request) && has(1, response) => self.add(Wrong::Mispaired, what, record),
-                None => self.add(Wrong::Invented, what, record),
+                None if before.iter().any(|one| touches(one, lost) && is_part_of_several(record, one)) => {}
+                None if before.iter().any(|one| is_whole_rest(record, one)) => {}
+                Some(_) => self.add(Wrong::Altered, what, record, &instead(record, before)),
+                None if has(0, request) && has(1, response) => self.add(Wrong::Mispaired, what, record, ""),
+                None => self.add(Wrong::Invented, what, record, &instead(record, before)),
             }
         }
     }
 
-    fn add(&mut self, wrong: Wrong, what: &str, record: &Record) {
-        let place = |message: Option<(Direction, Range)>| {
-            message.map_or("none".to_owned(), |(way, range)| {
-                format!("{} [{}, {})", name(way), range.from, range.to)
-            })
-        };
-        let [request, response] = places(record).map(place);
-        let summary: String = record.summary.chars().take(100).collect();
-        self.wrong.entry(wrong).or_default().push(format!(
-            "{what}: {request}, {response}, {:?}: {}",
-            record.status,
-            summary.escape_debug()
-        ));
+    /// `other`: what to say of the records of the other run.
+    fn add(&mut self, wrong: Wrong, what: &str, record: &Record, other: &str) {
+        self.wrong.entry(wrong).or_default().push(format!("{what}: {}{other}", shown(record)));
     }
+}
+
+/// What stands in `others` where a record is, and in which fields it differs.
+fn instead(record: &Record, others: &[Record]) -> String {
+    let is_there = |other: &&Record| {
+        let overlap = |message: &Message| touches(other, (message.direction, message.range));
+        record.messages().any(overlap)
+    };
+    let Some(other) = others.iter().find(is_there) else { return "; nothing in the other run".to_owned() };
+    let mut text = format!("; in the other run {}", shown(other));
+    for (one, two) in record.messages().flat_map(|one| other.messages().map(move |two| (one, two))) {
+        if one.direction != two.direction {
+            continue;
+        }
+        for field in one.fields.iter().filter(|field| two.field(&field.name) != Some(&field.value)) {
+            let cut = |value: String| value.chars().take(200).collect::<String>();
+            let (here, there) = (format!("{:?}", field.value), format!("{:?}", two.field(&field.name)));
+            text.push_str(&format!("; {} {} there {}", field.name, cut(here), cut(there)));
+        }
+        let more = two.fields.iter().filter(|field| one.field(&field.name).is_none());
+        more.for_each(|field| text.push_str(&format!("; there also {}", field.name)));
+    }
+    text
+}
+
+/// Where a record is, its state and its first words.
+fn shown(record: &Record) -> String {
+    let place = |message: Option<(Direction, Range)>| {
+        message
+            .map_or("none".to_owned(), |(way, range)| format!("{} [{}, {})", name(way), range.from, range.to))
+    };
+    let [request, response] = places(record).map(place);
+    let summary: String = record.summary.chars().take(100).collect();
+    format!("{request}, {response}, {:?}: {}", record.status, summary.escape_debug())
 }
 
 fn name(direction: Direction) -> &'static str {
@@ -140,6 +168,7 @@ fn admits(record: &Record, whole: &Record) -> bool {
                     *value == field.value
                         || is_unknown(&field.name, &field.value)
                         || is_part(&field.value, value)
+                        || message.field(&format!("{}_coding", field.name)).is_some_and(says_unknown)
                 }
                 None => is_unknown(&field.name, &field.value),
             })
@@ -147,14 +176,66 @@ fn admits(record: &Record, whole: &Record) -> bool {
 }
 
 fn is_unknown(name: &str, value: &Value) -> bool {
-    name.contains("unknown") || matches!(value, Value::Text(text) if text.starts_with("unknown"))
+    name.contains("unknown") || says_unknown(value)
 }
 
-/// Nothing in it is other than in the whole.
+fn says_unknown(value: &Value) -> bool {
+    matches!(value, Value::Text(text) if text.starts_with("unknown"))
+}
+
+/// Nothing in it is other than in the whole, but for what is said to be unknown.
 fn is_part(value: &Value, whole: &Value) -> bool {
+    let is = |one: &Value, other: &Value| one == other || says_unknown(one);
     match (value, whole) {
         (Value::List(some), Value::List(all)) => some.iter().all(|one| all.contains(one)),
-        (Value::Map(some), Value::Map(all)) => some.iter().all(|one| all.contains(one)),
+        (Value::Map(some), Value::Map(all)) => some
+            .iter()
+            .all(|(name, value)| all.iter().any(|(other, of_other)| is(name, other) && is(value, of_other))),
         _ => false,
     }
+}
+
+/// Fields of a message that tell of others: how often it was sent in all.
+const OF_OTHERS: [&str; 1] = ["retransmissions"];
+
+/// It says all that the whole says, of bytes that lie within.
+fn is_whole_rest(record: &Record, whole: &Record) -> bool {
+    let is_same = |message: &Message, of: &Message| {
+        let fields = |message: &Message| -> Vec<_> {
+            let own = message.fields.iter().filter(|field| !OF_OTHERS.contains(&&*field.name));
+            own.cloned().collect()
+        };
+        lies_in(message, of) && fields(message) == fields(of) && message.causes == of.causes
+    };
+    let same = |one: &Option<Message>, other: &Option<Message>| match (one, other) {
+        (Some(one), Some(other)) => is_same(one, other),
+        (one, other) => one.is_none() && other.is_none(),
+    };
+    record.status == whole.status
+        && record.summary == whole.summary
+        && same(&record.request, &whole.request)
+        && same(&record.response, &whole.response)
+}
+
+/// Of frames that are told together, though each is whole by itself, those are left that came: the preface of HTTP/2, or
+/// frames that are counted.
+fn is_part_of_several(record: &Record, whole: &Record) -> bool {
+    let is_alone = whole.messages().count() == 1;
+    let is_left = |message: &Message, of: &Message| {
+        let is_preface = message.field("type") == Some(&Value::Text("preface".into()));
+        let is_counted = |name: &str, value: &Value| match (of.field(name), value) {
+            (Some(Value::Number(all)), Value::Number(some)) => some <= all,
+            _ => false,
+        };
+        let are_counted = || message.fields.iter().all(|field| is_counted(&field.name, &field.value));
+        lies_in(message, of) && (is_preface || is_alone && are_counted())
+    };
+    record.protocol == whole.protocol
+        && record.messages().all(|message| whole.messages().any(|of| is_left(message, of)))
+}
+
+/// Each part of it lies in one of the other.
+fn lies_in(message: &Message, other: &Message) -> bool {
+    let is_inside = |part: Range| other.ranges().any(|all| all.intersection(part) == Some(part));
+    message.direction == other.direction && message.ranges().all(is_inside)
 }

@@ -3,18 +3,29 @@
 
 use super::{Context, Reader, State};
 use crate::conn::detect::{Detector, Inherited};
-use crate::event::Direction;
-use crate::protocol::{Agreement, End, Input, Parser, Protocol, Undeclared, successor};
+use crate::event::{Cause, Direction, Range};
+use crate::protocol::{Agreement, End, Gap, Input, Parser, Protocol, Undeclared, successor};
 
 impl Reader {
-    /// From now on both directions speak something else; what the other one holds unread is part of it.
-    pub(super) fn switch(&mut self, direction: Direction, name: String, cx: &mut Context<'_>) {
+    /// From now on both directions speak something else; what the other one holds unread is part of it. `lost`: a gap that
+    /// may be its own, at least in part.
+    pub(super) fn switch(
+        &mut self,
+        direction: Direction,
+        name: String,
+        lost: Option<(Range, Cause)>,
+        cx: &mut Context<'_>,
+    ) {
         let other = direction.reverse();
         let agreement = self.end_parser(cx);
         self.state = match successor(&name, self.options.protocols) {
             Some(protocol) => State::Parsing(self.go_on(protocol, agreement, cx)),
             None => State::Switched(name),
         };
+        if let (State::Parsing(parser), Some((range, cause))) = (&mut self.state, lost) {
+            // All of it is lost to the new parser: nothing of it was offered.
+            let _ = parser.gap(Gap { direction, range, unread: &[], cause, time: cx.time }, cx);
+        }
         self.lanes[other.index()].blocked = None;
         self.resume(other, cx);
     }

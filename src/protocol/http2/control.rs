@@ -17,6 +17,10 @@ pub(super) struct Control {
     /// PINGs likewise, by their content.
     pings: [Pending<[u8; 8]>; 2],
     counted: [Option<Counted>; 2],
+    /// Why acknowledgements of SETTINGS that wait may be lost, by the direction in which these went.
+    settings_lost: [Option<Cause>; 2],
+    /// The same of PINGs.
+    pings_lost: [Option<Cause>; 2],
 }
 
 impl Default for Control {
@@ -25,6 +29,8 @@ impl Default for Control {
             settings: [Pending::new(NAME), Pending::new(NAME)],
             pings: [Pending::new(NAME), Pending::new(NAME)],
             counted: [None, None],
+            settings_lost: [None, None],
+            pings_lost: [None, None],
         }
     }
 }
@@ -76,13 +82,23 @@ impl Control {
         if is_more {
             half.add_cause(Cause::Unsupported);
         }
-        self.settings[part.direction.index()].push((), half, out);
+        let index = part.direction.index();
+        if self.settings[index].is_empty() {
+            self.settings_lost[index] = None;
+        }
+        self.settings[index].push((), half, out);
     }
 
-    /// Acknowledged in the order in which they came (RFC 9113, section 6.5.3).
+    /// Acknowledged in the order in which they came (RFC 9113, section 6.5.3). Behind lost acknowledgements only one that
+    /// waits alone is known to be meant.
     fn settings_ack(&mut self, part: &Part<'_>, out: &mut dyn Output) {
         let ack = half(part, "ACK".to_owned(), vec![kind("SETTINGS"), Field::new("ack", Value::Flag(true))]);
-        match self.settings[part.direction.reverse().index()].pop() {
+        let asking = part.direction.reverse().index();
+        let waiting = &mut self.settings[asking];
+        if let Some(cause) = self.settings_lost[asking].filter(|_| waiting.len() > 1) {
+            waiting.give_up(Some(cause), out);
+        }
+        match waiting.pop() {
             Some((_, settings)) => exchange::pair(NAME, settings, ack, out),
             None => exchange::unasked(NAME, Half { summary: "SETTINGS ACK".to_owned(), ..ack }, out),
         }
@@ -95,11 +111,22 @@ impl Control {
         let mut fields = vec![kind("PING"), Field::new("data", Value::Bytes(data.to_vec()))];
         if !is_ack {
             let ping = half(part, "PING (keep-alive)".to_owned(), fields);
-            return self.pings[part.direction.index()].push(data, ping, out);
+            let index = part.direction.index();
+            if self.pings[index].is_empty() {
+                self.pings_lost[index] = None;
+            }
+            return self.pings[index].push(data, ping, out);
         }
         fields.push(Field::new("ack", Value::Flag(true)));
         let ack = half(part, "ACK".to_owned(), fields);
-        match self.pings[part.direction.reverse().index()].take(&data) {
+        let asking = part.direction.reverse().index();
+        let same = self.pings[asking].keys().filter(|&key| *key == data).count();
+        if let Some(cause) = self.pings_lost[asking].filter(|_| same > 1) {
+            while let Some(ping) = self.pings[asking].take(&data) {
+                exchange::unanswered_because(NAME, ping, Some(cause), out);
+            }
+        }
+        match self.pings[asking].take(&data) {
             Some(ping) => exchange::pair(NAME, ping, ack, out),
             None => exchange::unasked(NAME, Half { summary: "PING ACK (keep-alive)".to_owned(), ..ack }, out),
         }
@@ -145,15 +172,21 @@ impl Control {
     }
 
     /// Frames of a direction are lost, acknowledgements perhaps among them.
-    pub(super) fn lost(&mut self, direction: Direction, cause: Cause, out: &mut dyn Output) {
-        self.settings[direction.reverse().index()].give_up(Some(cause), out);
+    pub(super) fn lost(&mut self, direction: Direction, cause: Cause) {
+        let asking = direction.reverse().index();
+        if !self.settings[asking].is_empty() {
+            self.settings_lost[asking] = Some(cause);
+        }
+        if !self.pings[asking].is_empty() {
+            self.pings_lost[asking] = Some(cause);
+        }
     }
 
     /// Nothing more comes.
     pub(super) fn close(&mut self, client: Option<Direction>, out: &mut dyn Output) {
         for direction in Direction::BOTH {
-            self.settings[direction.index()].give_up(None, out);
-            self.pings[direction.index()].give_up(None, out);
+            self.settings[direction.index()].give_up(self.settings_lost[direction.index()], out);
+            self.pings[direction.index()].give_up(self.pings_lost[direction.index()], out);
             self.flush(direction, client, out);
         }
     }

@@ -16,6 +16,9 @@ const CHAIN_MAX: usize = 8;
 /// Error codes beyond this are not used (RFC 9113, section 7; there are 14).
 const ERROR_MAX: u32 = 0x1f;
 
+/// The acknowledgement of SETTINGS, which every connection has one of in each direction.
+const SETTINGS_ACK: [u8; frame::HEADER] = [0, 0, 0, frame::SETTINGS, frame::ACK, 0, 0, 0, 0];
+
 /// How sure a chain of frames makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Evidence {
@@ -160,13 +163,13 @@ impl Links {
         let ends = header.has(frame::END_HEADERS);
         self.block = (opens && !ends).then_some(header.stream);
         self.strong += usize::from(match header.kind {
-            frame::DATA | frame::PUSH_PROMISE | frame::CONTINUATION => false,
-            frame::HEADERS => ends,
+            frame::DATA | frame::CONTINUATION => false,
+            frame::HEADERS | frame::PUSH_PROMISE => ends,
             // Nine bytes that are nearly all zero.
             frame::SETTINGS => !payload.is_empty(),
             _ => true,
         });
-        self.named |= header.kind == frame::HEADERS && ends && names_fields(header, payload);
+        self.named |= opens && header.kind != frame::CONTINUATION && ends && names_fields(header, payload);
     }
 
     /// `goes_on`: behind the whole frames another one begins, or the data ends.
@@ -194,14 +197,20 @@ fn is_content(header: Header, payload: &[u8]) -> bool {
         frame::RST_STREAM => number() <= ERROR_MAX,
         frame::GOAWAY => Cursor::new(&payload[4..]).u32().is_some_and(|code| code <= ERROR_MAX),
         frame::WINDOW_UPDATE => number() & 0x7fff_ffff != 0,
-        frame::HEADERS if header.has(frame::END_HEADERS) => block(header, payload).is_some(),
+        frame::HEADERS | frame::PUSH_PROMISE if header.has(frame::END_HEADERS) => {
+            block(header, payload).is_some()
+        }
         _ => true,
     }
 }
 
-/// The header block of a whole HEADERS frame, if it is one: all of it can be decoded, and says what fields can say.
+/// The header block of a whole HEADERS or PUSH_PROMISE frame, if it is one: all of it can be decoded, and says what fields can say.
 fn block(header: Header, payload: &[u8]) -> Option<Block> {
-    let skipped = if header.has(frame::WITH_PRIORITY) { 5 } else { 0 };
+    let skipped = match header.kind {
+        frame::PUSH_PROMISE => 4,
+        _ if header.has(frame::WITH_PRIORITY) => 5,
+        _ => 0,
+    };
     let fragment = frame::unpadded(header, payload).ok()?.get(skipped..)?;
     let mut decoder = Decoder::default();
     decoder.forget();
@@ -243,7 +252,9 @@ pub(super) fn resync(data: &[u8], at_event: bool) -> Resync {
     if at_event && chain(data, 0, true) >= Evidence::Weak {
         return Resync::Found(0);
     }
-    if at_event && data.starts_with(frame::PREFACE) {
+    // What is too little elsewhere is enough where a call or packet begins with it.
+    let is_ack = data.starts_with(&SETTINGS_ACK) && chain(data, 0, true) != Evidence::None;
+    if at_event && (data.starts_with(frame::PREFACE) || is_ack) {
         return Resync::Found(0);
     }
     let mut first_open = None;

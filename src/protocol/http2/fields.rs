@@ -29,6 +29,10 @@ pub(super) struct Fields {
     pub(super) headers: Vec<(Value, Value)>,
     /// How many are not known for want of earlier blocks.
     pub(super) unknown: usize,
+    /// How many of these have a name that is not known.
+    pub(super) unnamed: usize,
+    /// Others may be in what could not be read of the block.
+    cut: bool,
     /// How many are left out beyond a bound.
     pub(super) left_out: usize,
     /// Lower case.
@@ -43,7 +47,8 @@ pub(super) struct Fields {
 impl Fields {
     /// Sorts the lines of a block.
     pub(super) fn new(block: Block, show_secrets: bool) -> Fields {
-        let mut fields = Fields { left_out: block.left_out, ..Fields::default() };
+        let cut = block.cut || block.fault.is_some();
+        let mut fields = Fields { left_out: block.left_out, cut, ..Fields::default() };
         for line in block.lines {
             fields.add(line, show_secrets);
         }
@@ -52,6 +57,7 @@ impl Fields {
 
     fn add(&mut self, (name, value): Line, show_secrets: bool) {
         self.unknown += usize::from(name == Known::No || value == Known::No);
+        self.unnamed += usize::from(name == Known::No);
         let (name, value) = match (name, value) {
             (Known::Yes(name), Known::Yes(value)) => (name, value),
             (Known::No, Known::Yes(value)) => {
@@ -98,7 +104,21 @@ impl Fields {
     pub(super) fn text(&self, name: &str) -> Cow<'_, str> {
         match self.pseudo(name) {
             Some(value) => String::from_utf8_lossy(value),
-            None => Cow::Borrowed(if self.unknown > 0 { "(unknown)" } else { "(none)" }),
+            None => Cow::Borrowed(if self.may_hide(true) { "(unknown)" } else { "(none)" }),
+        }
+    }
+
+    /// True where a field that is absent may be one of those that are not known.
+    pub(super) fn may_hide(&self, is_absent: bool) -> bool {
+        (self.unnamed > 0 || self.cut) && is_absent
+    }
+
+    /// How many are not known, as the value of a field; none where all are.
+    pub(super) fn unknown_count(&self) -> Option<Value> {
+        match self.cut {
+            true => Some(Value::Text(UNKNOWN.into())),
+            false if self.unknown == 0 => None,
+            false => Some(Value::Number(i64::try_from(self.unknown).unwrap_or(i64::MAX))),
         }
     }
 
@@ -114,23 +134,24 @@ impl Fields {
 
     /// The fields as a record has them.
     pub(super) fn into_record(mut self, is_request: bool) -> Vec<Field> {
+        let (may_hide, unknown) = (self.may_hide(true), self.unknown_count());
         let mut fields = Vec::with_capacity(10);
         for (at, (_, name)) in PSEUDO.iter().enumerate() {
             match self.pseudo[at].take() {
                 Some(value) if *name == "status" => fields.push(Field::new(*name, number(value))),
                 Some(value) => fields.push(Field::new(*name, Value::Bytes(value))),
                 // Every request has these, but for CONNECT (RFC 9113, sections 8.3.1 and 8.5).
-                None if self.unknown > 0 && *name != "protocol" && (*name == "status") != is_request => {
+                None if may_hide && *name != "protocol" && (*name == "status") != is_request => {
                     fields.push(Field::new(*name, Value::Text(UNKNOWN.into())));
                 }
                 None => {}
             }
         }
         fields.push(Field::new("headers", Value::Map(self.headers)));
-        for (name, count) in [("unknown_fields", self.unknown), ("left_out_fields", self.left_out)] {
-            if count > 0 {
-                fields.push(Field::new(name, Value::Number(i64::try_from(count).unwrap_or(i64::MAX))));
-            }
+        fields.extend(unknown.map(|count| Field::new("unknown_fields", count)));
+        if self.left_out > 0 {
+            let count = i64::try_from(self.left_out).unwrap_or(i64::MAX);
+            fields.push(Field::new("left_out_fields", Value::Number(count)));
         }
         fields
     }

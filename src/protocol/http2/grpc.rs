@@ -24,6 +24,11 @@ pub(super) struct Coding {
     pub(super) encoding: Option<String>,
 }
 
+/// True for what the path of a call can be: `/Service-Name/{method name}`.
+pub(super) fn is_path(path: &[u8]) -> bool {
+    path.strip_prefix(b"/").is_some_and(|rest| rest.contains(&b'/') && !rest.contains(&b'?'))
+}
+
 /// True for the content types of gRPC, but not for those of gRPC-Web.
 pub(super) fn is_content_type(value: &[u8]) -> bool {
     let rest = value.strip_prefix(b"application/grpc");
@@ -64,6 +69,8 @@ pub(super) struct Messages {
     shown: Vec<Value>,
     /// Some of a message is not shown.
     pub(super) cut: bool,
+    /// Bytes are missing.
+    missed: bool,
     /// A message is compressed in a way that is not undone.
     pub(super) unsupported: bool,
 }
@@ -91,8 +98,15 @@ impl Messages {
             room: max_field,
             shown: Vec::new(),
             cut: false,
+            missed: false,
             unsupported: false,
         }
+    }
+
+    /// True where all that came can be cut into messages, of which at least one is whole. `ended`: nothing more will come.
+    pub(super) fn add_up(&self, ended: bool) -> bool {
+        let inside = self.open.is_some() || !self.prefix.is_empty();
+        self.count > 0 && (self.missed || self.fault.is_none() && !(ended && inside))
     }
 
     /// Takes payload of DATA frames.
@@ -118,6 +132,7 @@ impl Messages {
 
     /// Counts payload that is missing.
     pub(super) fn miss(&mut self, length: u64) {
+        self.missed |= length > 0;
         match &mut self.open {
             Some(open) if length <= open.left => {
                 open.left -= length;

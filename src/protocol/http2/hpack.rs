@@ -56,6 +56,8 @@ pub(super) struct Block {
     pub(super) lines: Vec<Line>,
     /// How many are left out, beyond [`LIST_MAX`] or [`FIELDS_MAX`].
     pub(super) left_out: usize,
+    /// Bytes of the block are missing: fields may be.
+    pub(super) cut: bool,
     /// Why the block could not be read to its end.
     pub(super) fault: Option<&'static str>,
 }

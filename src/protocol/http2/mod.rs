@@ -14,6 +14,7 @@ mod frame;
 mod grpc;
 mod hpack;
 mod huffman;
+mod payload;
 mod protobuf;
 mod stream;
 #[cfg(test)]
@@ -101,6 +102,8 @@ struct Lane {
     largest: [u32; 2],
     /// The trace begins inside, or bytes are lost.
     lossy: bool,
+    /// Why bytes are lost that can have been frames.
+    lost: Option<Cause>,
 }
 
 impl Lane {
@@ -226,14 +229,18 @@ impl Framed for Http2 {
     }
 
     fn lost(&mut self, direction: Direction, cause: Cause, out: &mut dyn Output) {
+        if let Some(block) = &mut self.lane(direction).block {
+            block.cut = true;
+            self.end_block(direction, out);
+        }
         let lane = self.lane(direction);
         lane.lossy = true;
+        lane.lost = Some(cause);
         lane.hpack.forget();
-        lane.block = None;
         lane.data = None;
         self.streams.values_mut().for_each(|stream| stream.lose(direction, cause));
         self.end_preface(direction, out);
-        self.control.lost(direction, cause, out);
+        self.control.lost(direction, cause);
     }
 
     fn take_over(&mut self, agreement: Agreement) {
@@ -252,7 +259,7 @@ impl Framed for Http2 {
 
     fn close(&mut self, _: End, _: Timestamp, out: &mut dyn Output) {
         for (_, stream) in std::mem::take(&mut self.streams) {
-            stream.into_record(self.client, true, out);
+            stream.into_record(self.client, true, self.lost_of_lanes(), out);
         }
         self.control.close(self.client, out);
     }
@@ -274,6 +281,10 @@ struct Part<'a> {
 impl Http2 {
     fn lane(&mut self, direction: Direction) -> &mut Lane {
         &mut self.lanes[direction.index()]
+    }
+
+    fn lost_of_lanes(&self) -> [Option<Cause>; 2] {
+        [0, 1].map(|index: usize| self.lanes[index].lost)
     }
 
     /// What makes a frame of a known length no frame (RFC 9113, section 6).
@@ -372,7 +383,7 @@ impl Http2 {
         {
             stream.give_up(Cause::Limit);
             oldest.into_iter().for_each(|oldest| self.remember(oldest));
-            stream.into_record(self.client, false, out);
+            stream.into_record(self.client, false, self.lost_of_lanes(), out);
         }
         self.streams.entry(id).or_insert_with(|| Stream::new(id))
     }
@@ -392,7 +403,7 @@ impl Http2 {
         }
         if let Some(stream) = self.streams.remove(&id) {
             self.remember(id);
-            stream.into_record(self.client, false, out);
+            stream.into_record(self.client, false, self.lost_of_lanes(), out);
         }
     }
 
@@ -480,7 +491,12 @@ impl Http2 {
             // The end of a block whose beginning is lost.
             None => {
                 self.lane(part.direction).hpack.forget();
-                return self.late(header, part, out);
+                if self.is_late(part.direction, header.stream) {
+                    return self.late(header, part, out);
+                }
+                let draft = self.stream(header.stream, out).draft(part.direction);
+                draft.extend(part.direction, part.range, part.times, part.causes);
+                return;
             }
         }
         self.add_fragment(header, part.payload, part, out);
@@ -488,10 +504,10 @@ impl Http2 {
 
     fn add_fragment(&mut self, header: Header, fragment: &[u8], part: &Part<'_>, out: &mut dyn Output) {
         let Some(block) = &mut self.lane(part.direction).block else { return };
-        let room = BLOCK_MAX - block.data.len();
+        let room = if block.cut { 0 } else { BLOCK_MAX - block.data.len() };
         block.data.extend_from_slice(&fragment[..fragment.len().min(room)]);
         block.cut |= !part.causes.is_empty() || !part.whole || fragment.len() > room;
-        if header.has(frame::END_HEADERS) || !part.causes.is_empty() {
+        if header.has(frame::END_HEADERS) || part.causes.contains(&Cause::Incomplete) {
             self.end_block(part.direction, out);
         }
     }
@@ -503,7 +519,7 @@ impl Http2 {
         if open.cut {
             lane.hpack.forget();
             // The fault is the cut, which has its own cause.
-            block.fault = None;
+            (block.fault, block.cut) = (None, true);
             block.left_out += usize::from(open.data.len() >= BLOCK_MAX);
         }
         if let Some(fault) = block.fault {

@@ -3,11 +3,11 @@
 
 use super::fields::{self, Fields};
 use super::frame;
-use super::grpc::{self, Coding, Messages};
+use super::grpc;
 use super::hpack::Block;
+use super::payload::{Payload, add_payload, grpc_payload, likely_grpc, plain_payload};
 use crate::event::{Cause, Direction, Range, Timestamp};
 use crate::protocol::exchange::{self, Half};
-use crate::protocol::http1::body::Body;
 use crate::protocol::http1::pairing::size;
 use crate::protocol::{Options, Output};
 use crate::record::{Field, Value};
@@ -25,8 +25,8 @@ pub(super) struct Stream {
     promise: Option<(Direction, Draft)>,
     /// Who ended it before its time.
     reset: Option<Direction>,
-    /// A loss may have taken frames of it.
-    lost: Option<Cause>,
+    /// A loss may have taken frames of it, by direction, before others came.
+    lost: [Option<Cause>; 2],
 }
 
 /// One message under way.
@@ -47,24 +47,6 @@ pub(super) struct Draft {
     reset: Option<u32>,
     /// The request came with HTTP/1.1 (RFC 7540, section 3.2): fields as they were there.
     upgraded: Vec<Field>,
-}
-
-#[derive(Default)]
-enum Payload {
-    /// None came.
-    #[default]
-    Empty,
-    /// What it is has to be told by its first bytes, for its header fields don't.
-    Undecided(Vec<u8>),
-    Plain(Box<Body>),
-    Grpc(Box<Messages>, Evidence),
-}
-
-/// By what a payload was taken for gRPC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Evidence {
-    Said,
-    FirstBytes,
 }
 
 impl Draft {
@@ -130,17 +112,24 @@ impl Draft {
             Payload::Empty => {}
             Payload::Plain(body) => body.push(data),
             Payload::Grpc(messages, _) => messages.push(data),
+            Payload::Likely(messages, body) => {
+                messages.push(data);
+                body.push(data);
+            }
             Payload::Undecided(first) => {
                 first.extend_from_slice(data);
                 let Some(is_grpc) = grpc::begins(first) else { return };
                 let first = std::mem::take(first);
                 self.payload = match is_grpc {
-                    true => grpc_payload(self.fields.as_ref(), Evidence::FirstBytes, options),
+                    true => likely_grpc(self.fields.as_ref(), options),
                     false => plain_payload(self.fields.as_ref(), options),
                 };
                 match &mut self.payload {
                     Payload::Plain(body) => body.push(&first),
-                    Payload::Grpc(messages, _) => messages.push(&first),
+                    Payload::Likely(messages, body) => {
+                        messages.push(&first);
+                        body.push(&first);
+                    }
                     _ => {}
                 }
             }
@@ -151,10 +140,10 @@ impl Draft {
     fn begin_payload(&self, asks: bool, options: &Options) -> Payload {
         let fields = self.fields.as_ref();
         match fields.and_then(|fields| fields.content_type.as_deref()) {
-            Some(content) if grpc::is_content_type(content) => grpc_payload(fields, Evidence::Said, options),
+            Some(content) if grpc::is_content_type(content) => grpc_payload(fields, options),
             Some(_) => plain_payload(fields, options),
-            None if asks => grpc_payload(fields, Evidence::FirstBytes, options),
-            None if fields.is_none_or(|fields| fields.unknown > 0) => Payload::Undecided(Vec::new()),
+            None if asks => likely_grpc(fields, options),
+            None if fields.is_none_or(|fields| fields.may_hide(true)) => Payload::Undecided(Vec::new()),
             None => plain_payload(fields, options),
         }
     }
@@ -175,13 +164,42 @@ impl Draft {
         match &mut self.payload {
             Payload::Plain(body) => body.miss(length),
             Payload::Grpc(messages, _) => messages.miss(length),
+            Payload::Likely(messages, body) => {
+                messages.miss(length);
+                body.miss(length);
+            }
             Payload::Empty | Payload::Undecided(_) => {}
         }
     }
 
     fn is_grpc(&self) -> bool {
         let content_type = self.fields.as_ref().and_then(|fields| fields.content_type.as_deref());
-        matches!(self.payload, Payload::Grpc(..)) || content_type.is_some_and(grpc::is_content_type)
+        matches!(self.payload, Payload::Grpc(..) | Payload::Likely(..))
+            || content_type.is_some_and(grpc::is_content_type)
+    }
+
+    /// What is known of it can't be gRPC's.
+    fn speaks_against_grpc(&self, is_request: bool) -> bool {
+        let Some(fields) = &self.fields else { return false };
+        let is_other = fields.content_type.as_deref().is_some_and(|content| !grpc::is_content_type(content));
+        let asks_other = fields.pseudo("method").is_some_and(|method| method != b"POST")
+            || fields.pseudo("path").is_some_and(|path| !grpc::is_path(path));
+        is_other || is_request && asks_other
+    }
+
+    /// Its header section was not seen; `asks`: a request, which has one whatever else comes of it.
+    fn lacks_headers(&self, asks: bool) -> bool {
+        let has_more = self.length > 0 || self.trailers.is_some() || self.reset.is_none();
+        self.fields.is_none() && self.upgraded.is_empty() && (asks || has_more)
+    }
+
+    /// The status may be a field that is not known.
+    fn hides_status(&self, is_grpc: bool) -> bool {
+        let last = self.trailers.as_ref().filter(|_| is_grpc).or(self.fields.as_ref());
+        match last {
+            Some(fields) => fields.may_hide(true),
+            None => self.lacks_headers(false),
+        }
     }
 
     /// A field of gRPC's status: in the trailers, or in the only block of a response that has no message.
@@ -198,6 +216,11 @@ impl Draft {
         let message = self.status_field(|fields| fields.grpc_message.as_ref()).cloned();
         let path = self.fields.as_ref().and_then(|fields| fields.pseudo("path")).map(<[u8]>::to_vec);
         let is_grpc = self.is_grpc();
+        let is_status_unknown = is_grpc && !is_request && status.is_none() && self.hides_status(true);
+        let is_coding_unknown = match &self.fields {
+            Some(fields) => fields.may_hide(fields.codings.is_empty()),
+            None => self.upgraded.is_empty(),
+        };
         match self.fields.take() {
             Some(section) => fields.extend(section.into_record(is_request)),
             None if self.upgraded.is_empty() && self.reset.is_none() => {
@@ -214,13 +237,14 @@ impl Draft {
         }
         let length = i64::try_from(self.length).unwrap_or(i64::MAX);
         fields.push(Field::new("body_length", Value::Number(length)));
-        add_payload(self.payload, &mut half, &mut fields);
+        add_payload(self.payload, is_coding_unknown, &mut half, &mut fields);
         if let Some(trailers) = self.trailers {
+            let unknown = trailers.unknown_count();
             fields.push(Field::new("trailers", Value::Map(trailers.headers)));
-            if trailers.unknown > 0 {
-                let count = i64::try_from(trailers.unknown).unwrap_or(i64::MAX);
-                fields.push(Field::new("unknown_trailers", Value::Number(count)));
-            }
+            fields.extend(unknown.map(|count| Field::new("unknown_trailers", count)));
+        }
+        if is_status_unknown {
+            fields.push(Field::new("grpc_status", Value::Text(fields::UNKNOWN.into())));
         }
         if let Some(status) = status {
             let code = fields::number(status);
@@ -242,20 +266,6 @@ impl Draft {
     }
 }
 
-fn plain_payload(fields: Option<&Fields>, options: &Options) -> Payload {
-    let codings = fields.map_or(&[][..], |fields| &fields.codings);
-    Payload::Plain(Box::new(Body::new(codings, options.max_field)))
-}
-
-fn grpc_payload(fields: Option<&Fields>, evidence: Evidence, options: &Options) -> Payload {
-    let content_type = fields.and_then(|fields| fields.content_type.as_deref());
-    let coding = Coding {
-        is_protobuf: content_type.is_none_or(grpc::is_protobuf),
-        encoding: fields.and_then(|fields| fields.grpc_encoding.clone()),
-    };
-    Payload::Grpc(Box::new(Messages::new(coding, options.max_field)), evidence)
-}
-
 /// `/package.Service/Method` in its parts.
 fn call_fields(path: &[u8]) -> Vec<Field> {
     let Some(at) = path.iter().rposition(|&byte| byte == b'/').filter(|&at| at > 0) else {
@@ -266,50 +276,6 @@ fn call_fields(path: &[u8]) -> Vec<Field> {
         Field::new("grpc_service", Value::Bytes(service.to_vec())),
         Field::new("grpc_method", Value::Bytes(path[at + 1..].to_vec())),
     ]
-}
-
-fn add_payload(payload: Payload, half: &mut Half, fields: &mut Vec<Field>) {
-    match payload {
-        Payload::Empty => {}
-        // Too few bytes to tell: four at most.
-        Payload::Undecided(first) => fields.push(Field::new("body", Value::Bytes(first))),
-        Payload::Plain(mut body) => {
-            if let Some(coding) = body.unsupported.take() {
-                fields.push(Field::new("body_coding", Value::Bytes(coding.into_bytes())));
-                half.add_cause(Cause::Unsupported);
-            }
-            if let Some(shown) = body.take_shown() {
-                if shown.cut {
-                    half.add_cause(Cause::FieldTruncated);
-                }
-                fields.push(Field::new("body", Value::Bytes(shown.bytes)));
-                if shown.decoded {
-                    fields.push(Field::new("body_decoded", Value::Flag(true)));
-                }
-            }
-        }
-        Payload::Grpc(mut messages, evidence) => {
-            let (shown, inside) = messages.finish();
-            let count = i64::try_from(messages.count).unwrap_or(i64::MAX);
-            fields.push(Field::new("message_count", Value::Number(count)));
-            if !shown.is_empty() {
-                fields.push(Field::new("messages", Value::List(shown)));
-            }
-            if evidence == Evidence::FirstBytes {
-                fields.push(Field::new("grpc", Value::Text("by its first bytes".into())));
-            }
-            let fault = messages.fault.or(inside.then_some("the last message is not whole"));
-            if let Some(fault) = fault {
-                fields.push(Field::new("messages_fault", Value::Text(fault.into())));
-            }
-            if messages.cut {
-                half.add_cause(Cause::FieldTruncated);
-            }
-            if messages.unsupported {
-                half.add_cause(Cause::Unsupported);
-            }
-        }
-    }
 }
 
 impl Stream {
@@ -379,7 +345,7 @@ impl Stream {
         match &mut self.drafts[direction.index()] {
             Some(draft) if draft.ended => {}
             Some(draft) => draft.add_cause(cause),
-            None => self.lost = Some(cause),
+            None => self.lost[direction.index()] = Some(cause),
         }
     }
 
@@ -397,7 +363,9 @@ impl Stream {
         }
         let Some(server) = client.map(Direction::reverse) else { return false };
         let is_answered = ended[server.index()];
-        let is_asked = self.drafts[server.reverse().index()].is_some();
+        // Of a request of which no more came than the end of its header section it is not known whether it has ended.
+        let is_begun = |draft: &Draft| draft.length > 0 || !draft.lacks_headers(true);
+        let is_asked = self.drafts[server.reverse().index()].as_ref().is_some_and(is_begun);
         is_answered && !is_asked && (self.promise.is_some() || lacks)
     }
 
@@ -422,9 +390,16 @@ impl Stream {
         client.or(asks).or(answers.map(Direction::reverse)).unwrap_or_else(first)
     }
 
-    /// It ends as what came of it. `cut`: the end came from outside.
-    pub(super) fn into_record(mut self, client: Option<Direction>, cut: bool, out: &mut dyn Output) {
+    /// It ends as what came of it. `cut`: the end came from outside. `lost`: what was lost of each direction.
+    pub(super) fn into_record(
+        mut self,
+        client: Option<Direction>,
+        cut: bool,
+        lost: [Option<Cause>; 2],
+        out: &mut dyn Output,
+    ) {
         let asking = self.asking(client);
+        self.find_missing(asking, lost);
         let [mut request, mut response] =
             [asking, asking.reverse()].map(|direction| self.drafts[direction.index()].take());
         if let Some((_, promise)) = self.promise.take() {
@@ -435,9 +410,10 @@ impl Stream {
             let drafts = request.iter_mut().chain(response.iter_mut());
             drafts.filter(is_open).for_each(|draft| draft.add_cause(Cause::Incomplete));
         }
-        if let (Some(cause), Some(request), None) = (self.lost, &mut request, &response) {
-            request.add_cause(cause);
-        }
+        let may_be = !request.as_ref().is_some_and(|draft| draft.speaks_against_grpc(true))
+            && !response.as_ref().is_some_and(|draft| draft.speaks_against_grpc(false));
+        let drafts = request.iter_mut().chain(response.iter_mut());
+        drafts.for_each(|draft| draft.payload.decide(may_be, draft.ended));
         let is_grpc = request.iter().chain(&response).any(Draft::is_grpc);
         let protocol = if is_grpc { super::GRPC } else { super::NAME };
         let summary = self.summary(request.as_ref(), response.as_ref(), is_grpc, asking);
@@ -449,9 +425,27 @@ impl Stream {
             [Some(request), Some(response)] => exchange::pair(protocol, named(request), response, out),
             // Nobody owes an answer to who does not want it any more.
             [Some(request), None] if given_up => exchange::lone(protocol, named(request), true, out),
-            [Some(request), None] => exchange::unanswered(protocol, named(request), out),
+            [Some(request), None] => {
+                let lost = self.lost[asking.reverse().index()];
+                exchange::unanswered_because(protocol, named(request), lost, out);
+            }
             [None, Some(response)] => exchange::unasked(protocol, named(response), out),
             [None, None] => {}
+        }
+    }
+
+    /// A message whose header section was not seen lacks it, where a loss can have taken it.
+    fn find_missing(&mut self, asking: Direction, lost: [Option<Cause>; 2]) {
+        for direction in Direction::BOTH {
+            let before = self.lost[direction.index()];
+            let Some(draft) = &mut self.drafts[direction.index()] else { continue };
+            let cause = match draft.lacks_headers(direction == asking) {
+                true => before.or(lost[direction.index()]),
+                // Given up before it began, or behind what is lost.
+                false if draft.fields.is_none() && draft.upgraded.is_empty() => before,
+                false => None,
+            };
+            cause.into_iter().for_each(|cause| draft.add_cause(cause));
         }
     }
 
@@ -490,7 +484,9 @@ fn upgraded<'a>(draft: &'a Draft, name: &str) -> Option<&'a [u8]> {
 
 fn http_summary(request: Option<&Draft>, response: Option<&Draft>) -> String {
     let status = response.and_then(|draft| draft.fields.as_ref()).and_then(Fields::status);
-    let status = status.map_or("---".to_owned(), |status| status.to_string());
+    let is_hidden = response.is_some_and(|draft| draft.hides_status(false));
+    let absent = || if is_hidden { "(unknown)" } else { "---" }.to_owned();
+    let status = status.map_or_else(absent, |status| status.to_string());
     let asked = match request.map(|draft| (draft, draft.fields.as_ref())) {
         Some((_, Some(fields)))
             if fields.pseudo("method") == Some(b"CONNECT") && fields.pseudo("path").is_none() =>
@@ -521,6 +517,7 @@ fn grpc_summary(request: Option<&Draft>, response: Option<&Draft>) -> String {
     let status = match (code, code.and_then(grpc::status_name)) {
         (_, Some(name)) => name.to_owned(),
         (Some(code), None) => code.to_string(),
+        (None, None) if response.is_some_and(|draft| draft.hides_status(true)) => "(unknown)".to_owned(),
         (None, None) => "---".to_owned(),
     };
     let path = match request.map(|draft| draft.fields.as_ref()) {

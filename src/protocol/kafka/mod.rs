@@ -28,6 +28,7 @@ use crate::event::{Cause, Direction, Timestamp};
 use crate::record::{Field, Value};
 use api::Api;
 use decode::{Decoder, Notes, Stop};
+use request::At;
 use std::collections::BTreeSet;
 
 /// The name in records, filters and traces.
@@ -55,6 +56,8 @@ fn parser(options: Options) -> Box<dyn Parser + Send> {
         options,
         // Learnt from content: where the beginning was not seen, the role is a guess.
         client: None,
+        opener: options.client(),
+        doubtful: false,
         pending: Pending::new(NAME),
         has_tokens: false,
         lost: None,
@@ -75,6 +78,10 @@ struct Kafka {
     options: Options,
     /// The client's direction, once known.
     client: Option<Direction>,
+    /// The direction of the end that opened the connection, where that was seen.
+    opener: Option<Direction>,
+    /// What comes first may be anything: messages before it are lost, or came before the trace.
+    doubtful: bool,
     pending: Pending<Asked>,
     /// Messages without a header can come.
     has_tokens: bool,
@@ -97,6 +104,12 @@ impl Framed for Kafka {
                 true => frame,
                 false => Head::Malformed { length: 4, reason: "too short for a response".to_owned() },
             };
+        }
+        // A response can begin like a request; one of whose body all is there ends where it says.
+        let is_whole = data.len() - 4 >= size;
+        if self.client.is_none() && self.doubtful && is_whole && size >= 4 && request::at(data) == At::No {
+            self.client = Some(direction.reverse());
+            return frame;
         }
         let rest = &data[4..size.saturating_add(4).min(data.len())];
         let mut decoder = Decoder::new(rest, size - rest.len(), false, 0);
@@ -134,6 +147,10 @@ impl Framed for Kafka {
         Ok(())
     }
 
+    fn begin_inside(&mut self, _: Direction) {
+        (self.opener, self.doubtful) = (None, true);
+    }
+
     fn resync(&mut self, direction: Direction, data: &[u8], at_event: bool) -> Resync {
         if self.client == Some(direction.reverse()) {
             let awaited = self.pending.keys().filter_map(|asked| match asked {
@@ -154,6 +171,9 @@ impl Framed for Kafka {
     }
 
     fn lost(&mut self, direction: Direction, cause: Cause, _: &mut dyn Output) {
+        // What comes behind the first request says less of who sends it.
+        self.client = self.client.or(self.opener);
+        self.doubtful = true;
         // Requests that are lost leave responses without one; those that wait are still told by their number.
         if self.client != Some(direction) {
             self.lost = Some(cause);

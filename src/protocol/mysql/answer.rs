@@ -115,6 +115,11 @@ impl Answer {
         self.next_seq = None;
     }
 
+    /// Packets before its next one are missing, which is read all the same.
+    pub fn miss(&mut self, cause: Cause) {
+        self.half.add_cause(cause);
+    }
+
     /// How many bytes of the next packet are wanted if it is a row.
     pub fn wants_of_row(&self) -> Option<usize> {
         matches!(self.phase, Phase::Rows).then(|| HEADER + 16 + self.room.left())
@@ -513,8 +518,10 @@ fn column(packet: &Packet<'_>, agreed: Agreed) -> Column {
             None => return unknown,
         }
     }
-    // MariaDB can tell more of a type: in a string in front of the fixed part, which is 12 bytes behind its length.
-    let extended = agreed.has(capability::EXTENDED_TYPES).unwrap_or(cursor.len() > 13);
+    // MariaDB can tell more of a type: in a string in front of the fixed part, which is 12 bytes behind its length, the last
+    // two of them zero. Behind it COM_FIELD_LIST has a default value.
+    let is_fixed = matches!(cursor.rest(), [12, _, _, _, _, _, _, _, _, _, _, 0, 0, ..]);
+    let extended = agreed.has(capability::EXTENDED_TYPES).unwrap_or(!is_fixed);
     if extended && packet::string(&mut cursor).is_none() {
         return unknown;
     }

@@ -215,6 +215,10 @@ impl Framed for Mysql {
         }
     }
 
+    fn switched(&self) -> Option<&'static str> {
+        self.switched
+    }
+
     fn unblock(&mut self, direction: Direction) {
         self.unblocked[direction.index()] = true;
     }

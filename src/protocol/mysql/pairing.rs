@@ -155,6 +155,12 @@ impl Pairing {
     pub fn proof(&mut self, packet: &Packet<'_>) {
         self.last = self.last.max(packet.times[1]);
         if let Some(last) = self.queue.back_mut() {
+            if let Some((true, cause)) = last.missing(packet.seqs[0]) {
+                match &mut self.answer {
+                    Some(answer) => answer.miss(cause),
+                    None => last.beheaded = Some(cause),
+                }
+            }
             last.extend(packet);
             last.proofs += 1;
         }
@@ -206,9 +212,18 @@ impl Pairing {
             return self.stream_begins(packet, out);
         }
         let (op, inside) = (front.op.clone(), front.lenient && !begins);
+        let missing = match self.queue.front_mut() {
+            Some(front) if is_login => front.count(packet),
+            // Its number tells that it is not the first.
+            Some(front) if is_first && inside => front.lost.map(|(_, cause)| cause),
+            _ => None,
+        };
         let logs_in = op == Op::Login;
         let options = self.options;
         let answer = self.answer.get_or_insert_with(|| Answer::new(packet, op, inside, options));
+        if let Some(cause) = missing {
+            answer.miss(cause);
+        }
         if !answer.add(packet, agreed, statements) {
             return Done::Nothing;
         }
@@ -265,6 +280,7 @@ impl Pairing {
     /// comes is of that.
     pub fn lost_answers(&mut self, cause: Cause, out: &mut dyn Output) {
         (self.uncertain, self.lost) = (true, Some(cause));
+        self.queue.iter_mut().for_each(|request| request.lost = Some((true, cause)));
         if self.pipelines {
             return self.give_up(Some(cause), out);
         }
@@ -283,10 +299,11 @@ impl Pairing {
     /// Packets of the client were lost.
     pub fn lost_requests(&mut self, cause: Cause) {
         (self.uncertain, self.lost) = (true, Some(cause));
-        if let Some(last) = self.queue.back_mut()
-            && last.infile.is_some_and(|file| !file.over)
-        {
-            last.half.add_cause(cause);
+        if let Some(last) = self.queue.back_mut() {
+            last.lost = Some((false, cause));
+            if last.infile.is_some_and(|file| !file.over) {
+                last.half.add_cause(cause);
+            }
         }
     }
 

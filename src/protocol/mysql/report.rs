@@ -35,14 +35,15 @@ impl Okay {
             warnings: cursor.u16_le().unwrap_or(0),
             ..Okay::default()
         };
-        if agreed.has(capability::SESSION_TRACK) != Some(true) {
-            // Where it is not known, a length in front of it that fits tells.
+        // Servers set that bit only where both ends agreed to track the state.
+        let tracked = okay.status & status::SESSION_STATE_CHANGED != 0;
+        if !agreed.has(capability::SESSION_TRACK).unwrap_or(tracked) {
+            // The specification has a text to the end of the packet here; servers write its length in front of it.
             let mut ahead = cursor;
-            okay.info =
-                match packet::string(&mut ahead).filter(|_| agreed.flags.is_none() && ahead.is_empty()) {
-                    Some(info) => short(info).to_vec(),
-                    None => short(rest(&mut cursor)).to_vec(),
-                };
+            okay.info = match packet::string(&mut ahead).filter(|_| ahead.is_empty()) {
+                Some(info) => short(info).to_vec(),
+                None => short(rest(&mut cursor)).to_vec(),
+            };
             return okay;
         }
         okay.info = short(packet::string(&mut cursor).unwrap_or_default()).to_vec();

@@ -75,6 +75,10 @@ pub struct Request {
     pub proofs: u64,
     /// It's not certain that what comes next answers it, or is the beginning of its answer.
     pub lenient: bool,
+    /// Of a login, in which both sides count on: why packets may be missing since the last one, and whether the server's.
+    pub lost: Option<(bool, Cause)>,
+    /// Why the beginning of its answer is missing, where the client's next packet has told that.
+    pub beheaded: Option<Cause>,
 }
 
 impl Request {
@@ -83,13 +87,41 @@ impl Request {
         let mut half = packet.half(said.summary, said.fields);
         said.causes.iter().for_each(|&cause| half.add_cause(cause));
         let seq = packet.next_seq();
-        Request { half, op, first_seq: seq, next_seq: seq, infile: None, proofs: 0, lenient: false }
+        Request {
+            half,
+            op,
+            first_seq: seq,
+            next_seq: seq,
+            infile: None,
+            proofs: 0,
+            lenient: false,
+            lost: None,
+            beheaded: None,
+        }
     }
 
     /// A further packet of the client belongs to it.
     pub fn extend(&mut self, packet: &Packet<'_>) {
         self.half.extend(packet.range, packet.times[1], &packet.causes);
         self.next_seq = packet.next_seq();
+    }
+
+    /// Why packets of a login are missing before that with this sequence number, and whether the server's: nobody else
+    /// counts on.
+    pub fn missing(&mut self, seq: u8) -> Option<(bool, Cause)> {
+        let (of_server, cause) = self.lost.take().filter(|_| self.op == Op::Login && seq != self.next_seq)?;
+        if !of_server {
+            self.half.add_cause(cause);
+        }
+        Some((of_server, cause))
+    }
+
+    /// A packet of the server belongs to a login; why some of the server's before it are missing, if they are.
+    pub fn count(&mut self, packet: &Packet<'_>) -> Option<Cause> {
+        let missing = self.missing(packet.seqs[0]);
+        self.next_seq = packet.next_seq();
+        let before = self.beheaded.take();
+        missing.and_then(|(of_server, cause)| of_server.then_some(cause)).or(before)
     }
 
     /// The message, with what followed its first packet.
@@ -237,7 +269,7 @@ impl Reader<'_, '_> {
 
     /// Query attributes, which stand before the text. Where it is not known whether they do: a text can't begin so.
     fn attributes(&self, cursor: &mut Cursor<'_>) -> Option<(Vec<Field>, bool)> {
-        let begins = matches!(cursor.rest(), [0..=8, 1, ..]);
+        let begins = matches!(cursor.rest(), [0..=250, 1, ..]);
         if !self.agreed.has(capability::QUERY_ATTRIBUTES).unwrap_or(begins) {
             return None;
         }

@@ -144,9 +144,12 @@ fn client(contents: &[u8], length: u64, whole: bool) -> Option<bool> {
         command::STMT_FETCH => exactly(9),
         command::QUERY | command::STMT_PREPARE => {
             let text = if let [0, 1, rest @ ..] = body { rest } else { body };
-            // Attributes stand before the text.
-            if matches!(body, [1..=8, 1, ..]) && body.len() > 4 {
-                return Some(false);
+            // Attributes stand before the text: their number, one set, which are NULL, that types follow.
+            if let [count @ 1..=250, 1, rest @ ..] = body {
+                return rest
+                    .get(usize::from(*count).div_ceil(8))
+                    .is_some_and(|&flag| flag == 1)
+                    .then_some(false);
             }
             is_text(text).then(|| is_statement(text))
         }

@@ -19,7 +19,7 @@ use super::exchange::{self, Half, Pending};
 use super::framed::{Driver, Frame, Framed, Head};
 use super::{End, Endpoint, Input, Options, Output, Parser, Protocol, Resync, endpoint};
 use crate::event::{Cause, Direction, Timestamp};
-use crate::record::Record;
+use crate::record::{Field, Record, Value};
 use line::{Line, Op, Read, Side};
 
 /// The name in records, filters and traces.
@@ -204,6 +204,11 @@ impl Nats {
                 None => exchange::unasked(NAME, half, out),
             },
             Op::Ok => match self.confirmed.take(&()) {
+                // Nothing else is said so: where the CONNECT was not seen, this tells.
+                None if self.verbose.is_none() => {
+                    self.verbose = Some(true);
+                    exchange::unasked(NAME, half, out);
+                }
                 Some(request) => exchange::pair(NAME, request, half, out),
                 None if self.uncounted.is_some() => exchange::unasked(NAME, half, out),
                 None => exchange::lone(NAME, half, false, out),
@@ -225,7 +230,10 @@ impl Nats {
     }
 
     /// A message of the client that the server confirms in verbose mode.
-    fn confirm_or_tell(&mut self, half: Half, out: &mut dyn Output) {
+    fn confirm_or_tell(&mut self, mut half: Half, out: &mut dyn Output) {
+        if self.verbose.is_none() {
+            half.message.fields.push(Field::new("verbose", Value::Text("unknown".into())));
+        }
         match (self.verbose, self.uncounted) {
             (Some(true), None) => self.confirmed.push((), half, out),
             (Some(true), cause) => exchange::unanswered_because(NAME, half, cause, out),

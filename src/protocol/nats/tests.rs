@@ -255,3 +255,21 @@ fn a_server_that_tells_who_it_is_is_proof() {
         panic!("MSG")
     };
 }
+
+#[test]
+fn whether_the_server_confirms_is_unknown_where_connect_is_lost_until_it_does() {
+    let steps = [
+        recv(INFO),
+        Step::Gap(Direction::Send, 40, Cause::RingFull),
+        send("SUB a 1\r\n"),
+        recv("+OK\r\n"),
+        send("SUB b 2\r\n"),
+    ];
+    let options = Options { role: Role::Client, ..setup().options };
+    let outcome = run(&PROTOCOL, &steps, Setup { options, ..setup() });
+    let expected = ["INFO demo 2.10.7", "SUB a sid 1", "+OK [no-request]", "SUB b sid 2 [no-response]"];
+    assert_eq!(outcome.summaries(), expected);
+    let verbose = outcome.records.iter().map(|record| field(record, "verbose").cloned());
+    let unknown = Some(Value::Text("unknown".into()));
+    assert_eq!(verbose.collect::<Vec<_>>(), [None, unknown, None, None]);
+}

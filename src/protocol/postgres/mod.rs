@@ -173,6 +173,10 @@ impl Framed for Postgres {
         }
     }
 
+    fn switched(&self) -> Option<&'static str> {
+        self.switched
+    }
+
     fn unblock(&mut self, direction: Direction) {
         self.unblocked[direction.index()] = true;
     }

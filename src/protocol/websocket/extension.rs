@@ -1,6 +1,7 @@
 //! What the handshake agreed on: extensions and subprotocol (RFC 6455, sections 9.1 and 1.9; RFC 7692, section 7.1).
 
 use super::frame::{Header, Opcode};
+use crate::protocol::Agreement;
 use crate::record::{Message, Value};
 
 /// The extension of RFC 7692.
@@ -112,9 +113,40 @@ impl Agreed {
     }
 }
 
-/// The subprotocol that the server chose, such as `graphql-ws`.
-pub(super) fn subprotocol(answer: &Message) -> Option<Vec<u8>> {
-    headers(answer, "sec-websocket-protocol").next().map(<[u8]>::to_vec)
+/// What is known of the subprotocol that the server chose, such as `graphql-ws`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Subprotocol {
+    /// There is none, or the connection was open before.
+    None,
+    Known(Vec<u8>),
+    /// What said it is lost.
+    Lost,
+}
+
+impl Subprotocol {
+    /// That of a handshake. A server chooses among those that the client offers (RFC 6455, section 4.2.2).
+    pub(super) fn of(agreement: &Agreement) -> Subprotocol {
+        const NAME: &str = "sec-websocket-protocol";
+        let (asked, answer) = (agreement.asked.as_ref(), agreement.answer.as_ref());
+        if let Some(chosen) = answer.and_then(|answer| headers(answer, NAME).next()) {
+            return Subprotocol::Known(chosen.to_vec());
+        }
+        let is_whole = |message: &Message| message.causes.is_empty();
+        let offers = asked.is_none_or(|asked| !is_whole(asked) || headers(asked, NAME).next().is_some());
+        match answer.is_some_and(is_whole) || !offers {
+            true => Subprotocol::None,
+            false => Subprotocol::Lost,
+        }
+    }
+
+    /// As the value of a field, where it has one.
+    pub(super) fn named(&self) -> Option<Value> {
+        match self {
+            Subprotocol::None => None,
+            Subprotocol::Known(name) => Some(Value::Bytes(name.clone())),
+            Subprotocol::Lost => Some(Value::Text("unknown".into())),
+        }
+    }
 }
 
 /// The values of a header, which may come several times.

@@ -26,7 +26,7 @@ use crate::event::{Cause, Direction, Timestamp};
 use crate::record::{Record, Value};
 use content::{Coding, Content};
 use deflate::Inflater;
-use extension::Extensions;
+use extension::{Extensions, Subprotocol};
 use frame::{Header, Opcode, Read};
 
 /// The name in records, filters and traces.
@@ -49,6 +49,7 @@ pub static PROTOCOL: Protocol = Protocol {
 fn endpoint(record: &Record) -> Endpoint {
     let text = |name| endpoint::asked(record, name).or_else(|| endpoint::answered(record, name));
     let words = ["subprotocol", "opcode"].map(|name| text(name).unwrap_or_default());
+    let words = words.map(|word| if word == "unknown" { Default::default() } else { word });
     let codes = record.messages().filter_map(|message| message.field("code"));
     let is_orderly =
         |code: &Value| matches!(code, Value::Number(code) if close::is_orderly(u16::try_from(*code).ok()));
@@ -62,7 +63,7 @@ fn parser(options: Options) -> Box<dyn Parser + Send> {
         // Masks tell it for sure; who opened a connection that was open before the trace is often a guess.
         client: None,
         extensions: Extensions::Unknown,
-        subprotocol: None,
+        subprotocol: Subprotocol::None,
         lanes: Default::default(),
         pings: [Pending::new(NAME), Pending::new(NAME)],
         closing: None,
@@ -75,7 +76,7 @@ struct WebSocket {
     /// The client's direction, once known.
     client: Option<Direction>,
     extensions: Extensions,
-    subprotocol: Option<Vec<u8>>,
+    subprotocol: Subprotocol,
     lanes: [Lane; 2],
     /// Pings that wait for their pong, with their payload, by the direction in which they went.
     pings: [Pending<Vec<u8>>; 2],
@@ -207,8 +208,8 @@ impl Framed for WebSocket {
 
     fn take_over(&mut self, agreement: Agreement) {
         self.client = Some(agreement.client);
+        self.subprotocol = Subprotocol::of(&agreement);
         let Some(answer) = agreement.answer else { return };
-        self.subprotocol = extension::subprotocol(&answer);
         // What a part of the answer does not say, the part that was lost may have said.
         if answer.causes.is_empty() {
             self.extensions = Extensions::of(&answer);
@@ -325,7 +326,7 @@ impl WebSocket {
             opcode: content.opcode,
             length: content.length,
             fragments,
-            subprotocol: self.subprotocol.as_deref(),
+            subprotocol: self.subprotocol.named(),
             extension: compressed.then(|| self.extensions.named()),
             wrong_mask,
         };

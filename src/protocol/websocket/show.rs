@@ -13,19 +13,19 @@ use crate::record::{Field, Value};
 const TEXT_MAX: usize = 60;
 
 /// What is known of a message but its payload.
-pub(super) struct Facts<'a> {
+pub(super) struct Facts {
     pub(super) opcode: Option<Opcode>,
     /// Bytes of payload as they were sent.
     pub(super) length: u64,
     pub(super) fragments: u32,
-    pub(super) subprotocol: Option<&'a [u8]>,
+    pub(super) subprotocol: Option<Value>,
     /// What is known of the extensions, where the message is changed by one.
     pub(super) extension: Option<Value>,
     pub(super) wrong_mask: Option<&'static str>,
 }
 
 /// Gives a message its fields and its summary.
-pub(super) fn message(half: &mut Half, facts: Facts<'_>, ended: Ended) {
+pub(super) fn message(half: &mut Half, facts: Facts, ended: Ended) {
     let Ended { fields, causes, text } = ended;
     let name = facts.opcode.map_or("unknown", Opcode::name);
     let said = |name: &str| fields.iter().find(|field| field.name == name).map(|field| &field.value);
@@ -45,7 +45,7 @@ pub(super) fn message(half: &mut Half, facts: Facts<'_>, ended: Ended) {
         own.push(Field::new("fragments", Value::Number(facts.fragments.into())));
     }
     if let Some(subprotocol) = facts.subprotocol {
-        own.push(Field::new("subprotocol", Value::Bytes(subprotocol.to_vec())));
+        own.push(Field::new("subprotocol", subprotocol));
     }
     if let Some(extension) = facts.extension {
         own.push(Field::new("extension", extension));

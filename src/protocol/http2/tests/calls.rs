@@ -122,7 +122,7 @@ fn a_connection_that_was_open_before_says_what_it_can_not_know() {
     let options = Options { max_field: 100, ..Options::default() };
     let outcome =
         crate::protocol::testing::run(&PROTOCOL, &steps, Setup { mid_stream: true, options, pause: 0 });
-    assert_eq!(outcome.summaries(), ["--- (unknown) 1 -> 1 messages"]);
+    assert_eq!(outcome.summaries(), ["(unknown) (unknown) 1 -> 1 messages"]);
     let Record { request, response, protocol, .. } = &outcome.records[0];
     assert_eq!(*protocol, "grpc");
     assert_eq!(value(request, "path"), &Value::Text("unknown".into()));
@@ -131,4 +131,44 @@ fn a_connection_that_was_open_before_says_what_it_can_not_know() {
     assert_eq!(value(request, "grpc"), &Value::Text("by its first bytes".into()));
     assert_eq!(contents(response, "protobuf"), [map_of(&[(1, Value::Number(2))])]);
     assert_eq!(value(response, "unknown_trailers"), &Value::Number(1));
+    assert_eq!(value(response, "grpc_status"), &Value::Text("unknown".into()));
+}
+
+/// One exchange behind a loss of header blocks in both directions: what came of the payloads of request and response.
+fn behind_a_loss(request: &[u8], response: &[u8], path: &str) -> Record {
+    let lost = |direction| Step::Gap(direction, 40, Cause::RingFull);
+    // POST and the path are known, all else is an index of the lost table.
+    let head = [&[0x83, 0x86, 0x04, path.len() as u8][..], path.as_bytes(), &[0xbe]].concat();
+    let steps = [
+        lost(crate::event::Direction::Send),
+        lost(crate::event::Direction::Recv),
+        send([headers(0, 7, head), data(END_STREAM, 7, request)].concat()),
+        recv([headers(0, 7, [0x88, 0xbe]), data(0, 7, response), data(END_STREAM, 7, "")].concat()),
+    ];
+    let options = Options { max_field: 100, ..Options::default() };
+    let setup = Setup { options, ..Setup::default() };
+    let outcome = crate::protocol::testing::run(&PROTOCOL, &[opening(), steps.to_vec()].concat(), setup);
+    let of_stream = |record: &&Record| record.request.as_ref().is_some_and(|one| one.field("path").is_some());
+    outcome.records.iter().find(of_stream).expect("a record").clone()
+}
+
+#[test]
+fn first_bytes_make_no_grpc_where_its_messages_do_not_add_up_or_the_path_is_none() {
+    // A question of DNS (RFC 8484) begins as a message of 64 KiB would.
+    let question = b"\0\0\x01\0\0\x01\0\0\0\0\0\0\x03www\0\0\x01\0\x01";
+    let cases = [
+        (&question[..], &question[..], "/dns/query", "http2"),
+        (&message(0, b"\x08\x01"), &message(0, b""), "/s/Find", "grpc"),
+        (&message(0, b"\x08\x01"), &message(0, b""), "/upload", "http2"),
+        (&message(0, b"\x08\x01"), &message(0, b""), "/a/b?c", "http2"),
+    ];
+    for (request, response, path, protocol) in cases {
+        let record = behind_a_loss(request, response, path);
+        assert_eq!(record.protocol, protocol, "{path}");
+        let is_shown = record
+            .request
+            .as_ref()
+            .is_some_and(|one| one.field("body") == Some(&Value::Bytes(request.to_vec())));
+        assert_eq!(is_shown, protocol == "http2", "{path}");
+    }
 }

@@ -74,6 +74,87 @@ fn a_lost_response_leaves_its_request_with_the_cause() {
 }
 
 #[test]
+fn a_body_of_which_the_lost_table_may_say_the_coding_says_so() {
+    let steps = [
+        gap(Direction::Recv, 9),
+        send([headers(END_STREAM, 1, get("/1")), headers(END_STREAM, 3, get("/3"))].concat()),
+        // Nothing that is indexed; then an index of what is lost.
+        recv([headers(0, 1, [0x88]), data(END_STREAM, 1, "abc")].concat()),
+        recv([headers(0, 3, [0x88, 0xbe]), data(END_STREAM, 3, "abc")].concat()),
+    ];
+    let outcome = outcome(&steps);
+    let of =
+        |path: &str| outcome.records.iter().find(|record| record.summary.contains(path)).expect("a record");
+    assert_eq!(of("/1").response.as_ref().expect("a response").field("body_coding"), None);
+    assert_eq!(value(&of("/3").response, "body_coding"), &Value::Text("unknown".into()));
+    assert_eq!(value(&of("/3").response, "body"), &bytes("abc"));
+    assert_eq!(of("/3").summary, "200 GET /3 3 B");
+}
+
+#[test]
+fn a_message_whose_header_section_is_lost_is_not_complete() {
+    let first = headers(0, 1, [0x88]);
+    let steps = [
+        send(headers(END_STREAM, 1, get("/1"))),
+        gap(Direction::Recv, first.len() as u64),
+        recv([data(END_STREAM, 1, "abc"), cut(PING, 0, 0, b"12345678")].concat()),
+    ];
+    let outcome = outcome(&steps);
+    let record = outcome.records.iter().find(|record| record.summary.contains("/1")).expect("a record");
+    assert_eq!(record.summary, "(unknown) GET /1 3 B");
+    assert_eq!(record.status, crate::record::Status::Truncated);
+    assert_eq!(record.causes(), [Cause::RingFull]);
+}
+
+#[test]
+fn the_end_of_a_header_section_whose_beginning_is_lost_is_of_its_stream() {
+    let first = cut(HEADERS, END_STREAM, 1, get("/1"));
+    let steps = [
+        send(&first[..12]),
+        gap(Direction::Send, first.len() as u64 - 12),
+        send([cut(CONTINUATION, END_HEADERS, 1, [0x82]), cut(PING, 0, 0, b"12345678")].concat()),
+        recv(headers(END_STREAM, 1, [0x88])),
+    ];
+    let lines = summaries(&steps);
+    assert!(lines.contains(&"200 GET (unknown) 0 B [truncated]".to_owned()), "{lines:?}");
+    let lost = [
+        gap(Direction::Send, first.len() as u64),
+        send([cut(CONTINUATION, END_HEADERS, 1, [0x82]), cut(PING, 0, 0, b"12345678")].concat()),
+        recv(headers(END_STREAM, 1, [0x88])),
+    ];
+    let lines = summaries(&lost);
+    assert!(lines.contains(&"200 (headers not seen) 0 B [truncated]".to_owned()), "{lines:?}");
+}
+
+#[test]
+fn an_acknowledgement_behind_lost_ones_is_of_what_waits_alone() {
+    let settings = |value: u8| cut(frame::SETTINGS, 0, 0, [0, 3, 0, 0, 0, value]);
+    let ack = cut(frame::SETTINGS, frame::ACK, 0, b"");
+    let ping = |flags| cut(PING, flags, 0, b"12345678");
+    let one = [gap(Direction::Recv, 9), recv(&ack)];
+    assert_eq!(
+        outcome(&one).summaries(),
+        ["SETTINGS MAX_CONCURRENT_STREAMS=100 -> ACK", "SETTINGS [no-response]"]
+    );
+    let two = [send(settings(1)), gap(Direction::Recv, 9), recv(&ack)];
+    assert_eq!(
+        outcome(&two).summaries(),
+        [
+            "SETTINGS MAX_CONCURRENT_STREAMS=100 [no-response]",
+            "SETTINGS MAX_CONCURRENT_STREAMS=1 [no-response]",
+            "SETTINGS ACK [no-request]",
+            "SETTINGS [no-response]",
+        ]
+    );
+    let pings = [send(ping(0)), gap(Direction::Recv, 17), send(ping(0)), recv(ping(frame::ACK))];
+    let count = |steps: &[Step], line: &str| summaries(steps).iter().filter(|one| *one == line).count();
+    assert_eq!(count(&pings, "PING (keep-alive) [no-response]"), 2);
+    assert_eq!(count(&pings, "PING ACK (keep-alive) [no-request]"), 1);
+    let single = [gap(Direction::Recv, 17), send(ping(0)), recv(ping(frame::ACK))];
+    assert_eq!(count(&single, "PING (keep-alive) -> ACK"), 1);
+}
+
+#[test]
 fn what_breaks_the_rules_is_refused_and_the_rest_read() {
     let faulty = [
         (cut(PING, 0, 0, b"1234567"), Cause::ParseError),

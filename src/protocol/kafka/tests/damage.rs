@@ -1,7 +1,7 @@
 //! Gaps, connections that were open before, bounds, and what does not follow the protocol.
 
 use super::*;
-use crate::event::{Cause, Direction};
+use crate::event::{Cause, Direction, Role};
 use crate::protocol::testing::{recv, run, run_counted, send};
 
 fn gap(direction: Direction, length: usize) -> Step {
@@ -56,6 +56,23 @@ fn behind_a_gap_numbers_still_tell_what_belongs_together() {
     let skipped = Direction::BOTH
         .map(|way| outcome.skipped.iter().filter(|one| one.0 == way).map(|one| one.1.len()).sum::<u64>());
     assert_eq!(skipped, [kept.len() - 5, alive(4).len() - 3].map(|length| length as u64));
+}
+
+#[test]
+fn behind_a_lost_first_request_the_end_that_opened_the_connection_is_the_client() {
+    let lost = produce(1, 1, &batch(1, 0));
+    let options = Options { role: Role::Client, ..setup().options };
+    let steps = [
+        gap(Direction::Send, lost.len()),
+        // Could be a request as well.
+        recv(produced(1, 0)),
+        send(heartbeat(2)),
+        recv(alive(2)),
+    ];
+    let outcome = run(&PROTOCOL, &steps, Setup { options, ..setup() });
+    let size = produced(1, 0).len() - 4;
+    let unknown = format!("response (api: unknown) {size} bytes [no-request]");
+    assert_eq!(outcome.summaries(), [unknown.as_str(), "Heartbeat v0 group=g -> ok"]);
 }
 
 #[test]

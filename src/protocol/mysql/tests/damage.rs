@@ -188,3 +188,78 @@ fn a_login_that_is_lost_in_part_is_followed_by_what_comes() {
     let outcome = run(&PROTOCOL, &steps, setup());
     assert_eq!(outcome.summaries(), [LOGIN[0], "OK [no-request]", "SELECT 1 -> 1 row"]);
 }
+
+/// A login in which packet 2 asks for another proof, which is packet 3, and packet 4 agrees; each in its own step.
+fn login() -> Vec<Step> {
+    vec![
+        recv(greeting(FLAGS)),
+        send(response(FLAGS)),
+        recv(packet(2, b"\xfemysql_native_password\0saltsaltsaltsaltsalt\0")),
+        send(packet(3, b"pppppppppppppppppppp")),
+        recv(packet(4, ok(0, 0, AUTOCOMMIT))),
+        send(query("SELECT 1")),
+        recv(result(1, &["1"], AUTOCOMMIT)),
+    ]
+}
+
+#[test]
+fn a_packet_that_is_lost_within_a_login_is_missed_by_its_number() {
+    let lines = |steps: &[Step]| run(&PROTOCOL, steps, setup()).summaries();
+    let whole = "HandshakeResponse41 user=me database=db -> AuthSwitchRequest (mysql_native_password); OK";
+    assert_eq!(lines(&login())[1..], [whole, "SELECT 1 -> 1 row"]);
+    let short = "HandshakeResponse41 user=me database=db -> OK [truncated]";
+    let cut = format!("{whole} [truncated]");
+    for (index, expected) in [(2, short), (3, &cut)] {
+        let mut steps = login();
+        let Step::Bytes(direction, bytes) = &steps[index] else { continue };
+        steps[index] = lost(*direction, bytes.len());
+        assert_eq!(lines(&steps)[1..], [expected, "SELECT 1 -> 1 row"], "without {index}");
+    }
+}
+
+#[test]
+fn an_answer_whose_beginning_is_lost_is_not_complete() {
+    let columns: Vec<Vec<u8>> = ["a", "b", "c"].iter().map(|name| column(name, 253)).collect();
+    let bodies: Vec<&[u8]> = columns.iter().map(Vec::as_slice).collect();
+    let first = packet(1, &columns[0]);
+    let rest = [packets(2, &bodies[1..]), packet(4, eof(AUTOCOMMIT))].concat();
+    let steps = [
+        recv(greeting(FLAGS)),
+        send(response(FLAGS)),
+        recv(packet(2, ok(0, 0, AUTOCOMMIT))),
+        send(command(4, b"t\0")),
+        lost(Direction::Recv, first.len()),
+        recv(rest),
+    ];
+    let outcome = run(&PROTOCOL, &steps, setup());
+    let last = outcome.records.last().expect("a record");
+    assert_eq!((last.status, last.causes()), (crate::record::Status::Truncated, vec![Cause::RingFull]));
+    assert!(last.summary.starts_with("COM_FIELD_LIST t -> "), "{}", last.summary);
+}
+
+#[test]
+fn what_the_login_would_tell_is_read_from_the_answer_where_that_is_enough() {
+    let info = b"Records: 0";
+    // Status with SESSION_STATE_CHANGED: info and state with their lengths (page_protocol_basic_ok_packet).
+    let tracked = [&[0, 0, 0, 2, 0x40, 0, 0, 10], &info[..], &[4, 1, 2, 1, b'd']].concat();
+    let plain = [&[0, 0, 0, 2, 0, 0, 0, 10], &info[..]].concat();
+    // COM_FIELD_LIST: a default value of some length behind a column.
+    let listed = [column("a", 253), b"\x08CURRENT_".to_vec()].concat();
+    let outcome = inside(&[
+        send(query("DO 1")),
+        recv(packet(1, tracked)),
+        send(query("DO 2")),
+        recv(packet(1, plain)),
+        send(command(4, b"t\0")),
+        recv([packet(1, listed), packet(2, eof(AUTOCOMMIT))].concat()),
+    ]);
+    let shown = |index: usize, name: &str| {
+        let response = outcome.records[index].response.as_ref().expect("a response");
+        response.field(name).cloned()
+    };
+    assert_eq!(shown(0, "info"), Some(Value::Bytes(info.to_vec())));
+    let change = Value::Map(vec![(Value::Text("SESSION_TRACK_SCHEMA".into()), Value::Bytes(b"d".to_vec()))]);
+    assert_eq!(shown(0, "session_state_info"), Some(Value::List(vec![change])));
+    assert_eq!(shown(1, "info"), Some(Value::Bytes(info.to_vec())));
+    assert_eq!(shown(2, "columns"), Some(Value::List(vec![Value::Bytes(b"a".to_vec())])));
+}

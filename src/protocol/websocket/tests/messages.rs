@@ -1,9 +1,9 @@
 //! Messages, control frames, and rules that peers break.
 
-use super::{PLAIN, PROTOCOL_COPY, after, all, client, server, setup};
+use super::{PLAIN, PROTOCOL_COPY, after, agreement, all, client, server, setup};
 use crate::event::{Cause, Direction, Range};
 use crate::protocol::testing::{Setup, Step, bytes, check_whole, field, recv, run, run_counted, send, word};
-use crate::protocol::{Options, Protocol};
+use crate::protocol::{Agreement, Options, Parser, Protocol};
 use crate::record::{Status, Value};
 
 #[test]
@@ -222,6 +222,26 @@ fn the_subprotocol_is_shown() {
     let outcome = run(&protocol, &[recv(server(0x81, "x"))], setup());
     assert_eq!(field(&outcome.records[0], "subprotocol"), Some(&bytes("graphql-ws")));
     assert_eq!((super::PROTOCOL.endpoint)(&outcome.records[0]).name, "graphql-ws text");
+}
+
+#[test]
+fn a_subprotocol_that_was_offered_and_whose_choice_is_lost_is_unknown() {
+    fn behind_a_lost_answer(offer: &str, options: Options) -> Box<dyn Parser + Send> {
+        // Of the request only its headers matter.
+        let Agreement { client, answer: asked, .. } = agreement("", offer);
+        let mut parser = (super::PROTOCOL.parser)(options);
+        parser.take_over(Agreement { client, asked, answer: None });
+        parser
+    }
+    let offered = Protocol { parser: |options| behind_a_lost_answer("v1, v2", options), ..PROTOCOL_COPY };
+    let none = Protocol { parser: |options| behind_a_lost_answer("", options), ..PROTOCOL_COPY };
+    let shown = |protocol: &Protocol| {
+        let outcome = run(protocol, &[recv(server(0x81, "x"))], setup());
+        assert_eq!((super::PROTOCOL.endpoint)(&outcome.records[0]).name, "text");
+        field(&outcome.records[0], "subprotocol").cloned()
+    };
+    assert_eq!(shown(&offered), Some(Value::Text("unknown".into())));
+    assert_eq!(shown(&none), None);
 }
 
 #[test]
