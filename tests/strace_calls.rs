@@ -241,3 +241,35 @@ fn every_kind_of_call_in_every_notation() {
         assert_eq!(peeked.map(|event| &event["length"]).collect::<Vec<_>>(), [10], "{args:?}");
     }
 }
+
+/// The table of -C behind the calls is no call, and a log that is nothing else is refused by name.
+#[test]
+fn tables_of_counts_are_no_calls() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |option: &str| {
+        let log = folder.path().join(option);
+        let mut strace = Command::new("strace");
+        strace.arg(option).args(["-f", "-ttt", "-yy", "-s", "1000", "-o"]).arg(&log);
+        let (listener, port) = listen();
+        strace.args([
+            "python3",
+            "-c",
+            "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1]))).send(b'hello')",
+        ]);
+        let strace = Watcher::start(strace.arg(port.to_string()));
+        let mut received = Vec::new();
+        listener.accept().unwrap().0.read_to_end(&mut received).unwrap();
+        assert_eq!(received, b"hello");
+        assert!(strace.end().status.success());
+        let output = Watcher::sockdbg(&["events", "-r", log.to_str().unwrap()]).end();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (status, both) = said("-C");
+    assert_eq!(
+        (status, both.contains("5 bytes sent"), both.contains("not understood")),
+        (Some(0), true, false),
+        "{both}"
+    );
+    let (status, counts) = said("-c");
+    assert_eq!((status, counts.contains("is the table of strace -c")), (Some(2), true), "{counts}");
+}
