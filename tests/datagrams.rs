@@ -326,6 +326,9 @@ fn what_the_process_lost_is_missing_there_alone() {
     );
 }
 
+/// Cause, range, number of missing records, and those that are listed: protocol, summary, range.
+type NamedRange = (Cause, Range, u64, Vec<(&'static str, String, Range)>);
+
 /// A query for the address of a name (RFC 1035, section 4.1), and the answer that there is none.
 fn dns(id: u8, name: &str) -> [Vec<u8>; 2] {
     let mut query = vec![0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
@@ -393,7 +396,7 @@ fn missing_datagrams_are_named_by_what_was_in_them() {
         let summary = format!("NOERROR A {name} -> no answer");
         ("dns", summary, Range::new(before[index], before[index + 1]))
     };
-    let found: Vec<(Cause, Range, u64, Vec<(&str, String, Range)>)> = findings.map(named).collect();
+    let found: Vec<NamedRange> = findings.map(named).collect();
     let expected = vec![
         (Cause::Snaplen, Range::new(before[3] + 15, before[4]), 1, vec![missing("d.test", 3)]),
         (

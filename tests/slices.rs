@@ -49,12 +49,18 @@ const CAPTURES: &[&str] = &[
 /// Both ends of a flow: TCP or not, client, server.
 type Tuple = (bool, SocketAddr, SocketAddr);
 
+/// Time, value and sequence number of a byte.
+type Byte = (u64, u8, Option<u32>);
+
+/// Time, offset, sequence number and bytes of a call.
+type Run = (u64, u64, Option<u32>, Vec<u8>);
+
 /// One connection of a capture.
 struct Flow {
     open: Open,
     events: Vec<(u64, Kind<'static>)>,
     /// By direction: for each byte its time, its value and its sequence number.
-    bytes: [BTreeMap<u64, (u64, u8, Option<u32>)>; 2],
+    bytes: [BTreeMap<u64, Byte>; 2],
 }
 
 impl Flow {
@@ -71,7 +77,7 @@ impl Flow {
     /// What the client's process would have told: its calls move bytes in order, a thousand at most.
     fn told(mut self) -> Vec<(u64, Kind<'static>)> {
         for (direction, bytes) in sockdbg::event::Direction::BOTH.into_iter().zip(&self.bytes) {
-            let (mut pieces, mut latest): (Vec<(u64, u64, Option<u32>, Vec<u8>)>, u64) = (Vec::new(), 0);
+            let (mut pieces, mut latest): (Vec<Run>, u64) = (Vec::new(), 0);
             for (&offset, &(time, byte, seq)) in bytes {
                 latest = latest.max(time);
                 match pieces.last_mut() {
