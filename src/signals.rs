@@ -1,9 +1,11 @@
-//! Signals as flags and callbacks: Ctrl-C and SIGTERM ask for a proper end, SIGUSR1 for a summary.
+//! Signals as flags and callbacks: Ctrl-C and SIGTERM ask for a proper end, or interrupt what has to be tidied up, SIGUSR1
+//! asks for a summary.
 //!
 //! SIGPIPE needs nothing here: Rust ignores it, a write then fails with `BrokenPipe`, and
 //! [`crate::exit`] ends quietly.
 
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
+use nix::unistd::Pid;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,6 +17,8 @@ use std::thread;
 static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 /// Where the SIGUSR1 handler writes one byte; -1 until somebody listens.
 static BELL: AtomicI32 = AtomicI32::new(-1);
+/// Where the handler of interruptions writes the signal's number; -1 until somebody listens.
+static INTERRUPT: AtomicI32 = AtomicI32::new(-1);
 
 /// The flag that the first Ctrl-C or SIGTERM sets. A second one kills, so that a hang can be left.
 ///
@@ -25,6 +29,31 @@ pub fn stop_flag() -> io::Result<Arc<AtomicBool>> {
     handle(Signal::SIGINT, on_stop)?;
     handle(Signal::SIGTERM, on_stop)?;
     Ok(flag)
+}
+
+/// From now on Ctrl-C and SIGTERM call `tidy`, from a thread of its own, and then end the process as they do by default; so
+/// does a second one at once. Only the first call of a process is served.
+///
+/// # Errors
+/// No descriptor or thread is left.
+pub fn on_interrupt(tidy: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    if INTERRUPT.load(Ordering::Relaxed) >= 0 {
+        return Ok(());
+    }
+    let (listen, ring) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    let wait = move || {
+        let mut number = [0];
+        if File::from(listen).read_exact(&mut number).is_ok() {
+            tidy();
+            Signal::try_from(i32::from(number[0])).into_iter().for_each(end_by);
+        }
+    };
+    thread::Builder::new().name("interrupt".into()).spawn(wait)?;
+    INTERRUPT.store(ring.as_raw_fd(), Ordering::Relaxed);
+    // The handler may use the descriptor until the process ends.
+    std::mem::forget(ring);
+    handle(Signal::SIGINT, on_first)?;
+    handle(Signal::SIGTERM, on_first)
 }
 
 /// Calls `report` for each SIGUSR1, from a thread of its own that lives as long as the process. Only
@@ -56,7 +85,7 @@ fn listen_for_bell(listen: OwnedFd, report: impl Fn()) {
 fn handle(signal: Signal, handler: extern "C" fn(i32)) -> io::Result<()> {
     let action = SigAction::new(SigHandler::Handler(handler), SaFlags::empty(), SigSet::empty());
     // SAFETY: the handlers below do nothing but atomic loads and stores, write(2), sigaction(2) and
-    // raise(3), all of which signal-safety(7) allows.
+    // kill(2), all of which signal-safety(7) allows.
     unsafe { sigaction(signal, &action) }?;
     Ok(())
 }
@@ -66,11 +95,28 @@ extern "C" fn on_stop(number: i32) {
     if !flag.swap(true, Ordering::Relaxed) {
         return;
     }
-    let Ok(signal) = Signal::try_from(number) else { return };
+    Signal::try_from(number).into_iter().for_each(end_by);
+}
+
+/// Ends the process by a signal's default action.
+fn end_by(signal: Signal) {
+    be_default(signal);
+    // Not raise(3), which is for the thread: here it may be one that blocks signals.
+    let _ = kill(Pid::this(), signal);
+}
+
+fn be_default(signal: Signal) {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     // SAFETY: sigaction(2) is async-signal-safe, and the default action needs no handler of ours.
     let _ = unsafe { sigaction(signal, &default) };
-    let _ = raise(signal);
+}
+
+extern "C" fn on_first(number: i32) {
+    [Signal::SIGINT, Signal::SIGTERM].into_iter().for_each(be_default);
+    let descriptor = INTERRUPT.load(Ordering::Relaxed);
+    // SAFETY: the descriptor is never closed once it is in INTERRUPT.
+    let descriptor = unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) };
+    let _ = nix::unistd::write(descriptor, &[number as u8]);
 }
 
 extern "C" fn on_bell(_: i32) {

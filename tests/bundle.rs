@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::peer::eventually;
 use common::puppet::Puppet;
 use common::report::Report;
 use common::trace::require_bpf;
@@ -10,7 +11,10 @@ use common::wire::Wire;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::fs;
+use std::io::Write;
 use std::net::{TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -425,6 +429,93 @@ fn a_bundle_takes_a_new_or_an_empty_folder_and_says_what_is_in_the_way() {
     let (status, said) = run(log.to_str().unwrap(), &files[1], &bundle, &["--redact"]);
     assert_eq!((status, said.contains("can't be redacted")), (Some(2), true), "{said}");
     assert!(!bundle.exists());
+}
+
+/// Nobody may be traced: no folder that would look like a bundle.
+#[test]
+fn what_can_t_be_traced_leaves_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("b");
+    let path = bundle.to_str().unwrap();
+    // No process has this number: it is beyond PID_MAX_LIMIT of the kernel.
+    let gone = Watcher::sockdbg(&["verify", "-p", "4194305", "-i", "lo", "--bundle", path]).end();
+    let mut nobody = Command::new("setpriv");
+    nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program("sockdbg"));
+    let open = folder.path().join("open");
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let forbidden = open.join("b");
+    let pid = std::process::id().to_string();
+    nobody.args(["verify", "-p", &pid, "-i", "lo", "--bundle", forbidden.to_str().unwrap()]);
+    let forbidden_output = Watcher::start(&mut nobody).end();
+    for (output, bundle) in [(gone, &bundle), (forbidden_output, &forbidden)] {
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(!bundle.exists(), "{said}");
+        assert!(!said.contains("incomplete"), "{said}");
+    }
+    // What was there before stays.
+    fs::create_dir(&bundle).unwrap();
+    Watcher::sockdbg(&["verify", "-p", "4194305", "-i", "lo", "--bundle", path]).end();
+    assert!(bundle.exists());
+}
+
+/// While the recording is being copied nothing is whole, and nothing stays.
+#[test]
+fn an_interruption_at_the_beginning_leaves_nothing() {
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/demo");
+    let recording = fs::read(format!("{demo}/recording.pcapng")).unwrap();
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let folder = tempfile::tempdir().unwrap();
+        let (fifo, bundle) = (folder.path().join("fifo"), folder.path().join("b"));
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut command = Command::new(program("sockdbg"));
+        command
+            .arg("pcap-compare")
+            .arg(&fifo)
+            .arg(format!("{demo}/capture.pcap"))
+            .arg("--bundle")
+            .arg(&bundle);
+        let watcher = Watcher::start(&mut command);
+        // Half of it, and no end.
+        let mut writer = fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+        writer.write_all(&recording[..recording.len() / 2]).unwrap();
+        eventually("the copy has begun", || bundle.join("recording.pcapng").exists());
+        watcher.signal(signal);
+        let output = watcher.end();
+        assert_eq!(output.status.signal(), Some(signal as i32));
+        let said = String::from_utf8(output.stderr).unwrap();
+        let expected =
+            format!("sockdbg: interrupted: nothing of {} was whole, it is gone\n", bundle.display());
+        assert_eq!(said, expected);
+        assert!(!bundle.exists());
+    }
+}
+
+/// What is whole stays and is named.
+#[test]
+fn an_interruption_near_the_end_leaves_what_is_whole() {
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/demo");
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("b");
+    let mut command = Command::new(program("sockdbg"));
+    let files = ["recording.pcapng", "capture.pcap"].map(|name| format!("{demo}/{name}"));
+    let watcher = Watcher::start(command.arg("pcap-compare").args(files).arg("--bundle").arg(&bundle));
+    // Doctor takes seconds, and is waited for.
+    eventually("the report", || bundle.join("report.txt").exists());
+    watcher.signal(Signal::SIGINT);
+    let output = watcher.end();
+    assert_eq!(output.status.signal(), Some(Signal::SIGINT as i32));
+    let whole = ["capture.pcapng", "recording.pcapng", "report.html", "report.json", "report.txt"];
+    assert_eq!(files_of(&bundle), whole);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let expected = format!(
+        "sockdbg: interrupted: {} is incomplete: what is whole of it is {}\n",
+        bundle.display(),
+        whole.join(", ")
+    );
+    assert_eq!(said, expected);
 }
 
 /// A disk that is full: the rest is written as far as it goes, and one error says what is missing.

@@ -1,8 +1,8 @@
 //! Datagrams above the sources: what no capture is compared with is in the ledger, and nothing is said of it per datagram;
 //! UDP is compared with captures datagram by datagram.
 
-use sockdbg::compare::{Coverage, Report, Side, Verdict};
-use sockdbg::conn::{Options, Tracker};
+use sockdbg::compare::{Collector, Coverage, Report, Side, Verdict};
+use sockdbg::conn::{Observer, Options, Tracker};
 use sockdbg::event::{
     Address, Call, Cause, Close, CloseReason, ConnId, Data, Direction, Event, Kind, Loss, Open, Range,
     Timestamp, Total, Transport, Vantage,
@@ -110,9 +110,9 @@ fn address(text: &str) -> Option<Address> {
     (!text.is_empty()).then(|| text.parse().expect("an address"))
 }
 
-/// One side with these sockets or flows: local end, remote end, and what moved.
-fn side(vantage: Vantage, connections: &[(&str, &str, &[Moved<'_>])]) -> Side {
-    let mut tracker = Tracker::new(vantage, Options::default(), Book::default());
+/// Shows an observer these sockets or flows: local end, remote end, and what moved.
+fn observed<O: Observer>(vantage: Vantage, connections: &[(&str, &str, &[Moved<'_>])], observer: O) -> O {
+    let mut tracker = Tracker::new(vantage, Options::default(), observer);
     for (number, &(local, remote, all)) in (1..).zip(connections) {
         let conn = ConnId { socket: number, opened: 1 };
         let mut at = [0; 2];
@@ -151,8 +151,14 @@ fn side(vantage: Vantage, connections: &[(&str, &str, &[Moved<'_>])]) -> Side {
             );
         }
     }
+    tracker.finish()
+}
+
+/// One side with these sockets or flows.
+fn side(vantage: Vantage, connections: &[(&str, &str, &[Moved<'_>])]) -> Side {
     let coverage = Coverage { first: Some(Timestamp(BEGIN)), last: Some(Timestamp(END)), cut: false };
-    Side { ledgers: tracker.finish().into_ledgers(), coverage, ..Side::default() }
+    let ledgers = observed(vantage, connections, Book::default()).into_ledgers();
+    Side { ledgers, coverage, ..Side::default() }
 }
 
 /// Whether it is of the process, direction, cause, range.
@@ -318,6 +324,89 @@ fn what_the_process_lost_is_missing_there_alone() {
         &[(true, RECV, Cause::Snaplen, 1, 41)],
         Verdict::Incomplete,
     );
+}
+
+/// Cause, range, number of missing records, and those that are listed: protocol, summary, range.
+type NamedRange = (Cause, Range, u64, Vec<(&'static str, String, Range)>);
+
+/// A query for the address of a name (RFC 1035, section 4.1), and the answer that there is none.
+fn dns(id: u8, name: &str) -> [Vec<u8>; 2] {
+    let mut query = vec![0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        query.push(label.len() as u8);
+        query.extend(label.bytes());
+    }
+    query.extend([0, 0, 1, 0, 1]);
+    let mut answer = query.clone();
+    answer[2] |= 0x80;
+    [query, answer]
+}
+
+/// What the process lacks of datagrams, the capture names: lost ones of two flows in one range, and the rest of one that was
+/// cut.
+#[test]
+fn missing_datagrams_are_named_by_what_was_in_them() {
+    let [a, b, c, d] =
+        [(1, "a.test"), (2, "bb.test"), (3, "c.test"), (4, "d.test")].map(|(id, name)| dns(id, name));
+    let lengths = [&a, &b, &c, &d].map(|pair| pair[1].len() as u64);
+    let lost = |time, bytes| (time, RECV, "", &b""[..], Some((bytes, Cause::RingFull)));
+    let cut = (1600, RECV, ONE, &d[1][..15], Some((lengths[3] - 15, Cause::Snaplen)));
+    let sockets: &[(&str, &str, &[Moved<'_>])] = &[(
+        ANY,
+        "",
+        &[
+            sent(1100, ONE, &a[0]),
+            got(1150, ONE, &a[1]),
+            sent(1200, ONE, &b[0]),
+            lost(1250, lengths[1]),
+            sent(1300, TWO, &c[0]),
+            lost(1350, lengths[2]),
+            sent(1500, ONE, &d[0]),
+            cut,
+        ],
+    )];
+    let flows: &[(&str, &str, &[Moved<'_>])] = &[
+        (
+            RESOLVER,
+            ONE,
+            &[
+                sent(1100, "", &a[0]),
+                got(1150, "", &a[1]),
+                sent(1200, "", &b[0]),
+                got(1250, "", &b[1]),
+                sent(1500, "", &d[0]),
+                got(1600, "", &d[1]),
+            ],
+        ),
+        (RESOLVER, TWO, &[sent(1300, "", &c[0]), got(1350, "", &c[1])]),
+    ];
+    let (process, wire) = (side(Vantage::Syscall, sockets), side(Vantage::Wire, flows));
+    let mut report = Report::new(&process, &wire);
+    let collector = Collector::new(report.wanted());
+    report.name_missing(observed(Vantage::Wire, flows, collector));
+    let before: Vec<u64> = (0..=4).map(|count| lengths[..count].iter().sum()).collect();
+    let findings = report.connections[0].findings.iter().filter(|finding| finding.direction == RECV);
+    let findings = findings.filter(|finding| [Cause::RingFull, Cause::Snaplen].contains(&finding.cause));
+    let named = |finding: &sockdbg::compare::Finding| {
+        let records =
+            finding.records.iter().map(|one| (one.protocol, one.summary.clone(), one.range)).collect();
+        (finding.cause, finding.range, finding.record_count, records)
+    };
+    let missing = |name: &str, index: usize| {
+        let summary = format!("NOERROR A {name} -> no answer");
+        ("dns", summary, Range::new(before[index], before[index + 1]))
+    };
+    let found: Vec<NamedRange> = findings.map(named).collect();
+    let expected = vec![
+        (Cause::Snaplen, Range::new(before[3] + 15, before[4]), 1, vec![missing("d.test", 3)]),
+        (
+            Cause::RingFull,
+            Range::new(before[1], before[3]),
+            2,
+            vec![missing("bb.test", 1), missing("c.test", 2)],
+        ),
+    ];
+    assert_eq!(found, expected);
 }
 
 #[test]

@@ -87,6 +87,43 @@ fn every_datagram_of_a_server_is_found_in_the_capture() {
     assert_eq!(records, 5 * 4);
 }
 
+/// Of what a snap length cut, the capture tells what it was: in JSON, in the text and on the page.
+#[test]
+fn what_was_cut_of_datagrams_is_named_by_the_capture() {
+    if !require_bpf() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("room for files");
+    let file = |name: &str| folder.path().join(name).to_str().expect("a UTF-8 path").to_owned();
+    let named = Named::start();
+    let verify = Watcher::verify(named.child.id(), &["-s", "20", "--bundle", &file("b")]);
+    named.dig(&["+nocookie", "www.example.test"], "192.0.2.7");
+    named.dig(&["+nocookie", "nope.example.test"], "NXDOMAIN");
+    named.end();
+    let report = Report::of(&verify.end());
+    assert_eq!((&report.summary["verdict"], &report.summary["residual"]), (&json!("incomplete"), &json!(0)));
+    let asked =
+        ["NOERROR A www.example.test -> CNAME host.example.test, 192.0.2.7", "NXDOMAIN A nope.example.test"];
+    for direction in ["recv", "send"] {
+        let findings = report.connections.iter().flat_map(|one| one["findings"].as_array().expect("a list"));
+        let cut = findings.filter(|one| one["cause"] == "snaplen" && one["direction"] == direction);
+        let cut: Vec<&Value> = cut.collect();
+        let named = |one: &&Value| one["records"][0]["summary"].as_str().map(str::to_owned);
+        assert_eq!(cut.iter().map(named).collect::<Vec<_>>(), asked.map(|one| Some(one.to_owned())));
+        for one in cut {
+            let (cut, record) = (&one["range"], &one["records"][0]["range"]);
+            // Twenty bytes of the datagram are there.
+            assert_eq!(cut[0].as_u64().map(|from| from - 20), record[0].as_u64(), "{one}");
+            assert_eq!((&cut[1], &one["record_count"]), (&record[1], &json!(1)), "{one}");
+        }
+    }
+    for name in ["b/report.txt", "b/report.html"] {
+        let text =
+            fs::read_to_string(file(name)).expect("a report").replace("&gt;", ">").replace(r"\u003e", ">");
+        asked.iter().for_each(|summary| assert!(text.contains(summary), "{name} lacks {summary}"));
+    }
+}
+
 /// Asks for the address of host.example.test until it is answered.
 const ASKER: &str = r#"
 import socket, sys

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use sockdbg::event::{Cause, CloseReason, ConnId, Event, Kind, Opened, Range};
 use sockdbg::source::pcap::{Capture, Options};
 use sockdbg::source::{Error, Source, Summary};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -295,6 +295,105 @@ fn as_many_packets_are_read_as_capinfos_counts() {
         files += 1;
     }
     assert!(files > 600, "only {files} files in expected.tsv");
+}
+
+/// Why flows are others than tshark's.
+const TEARDROP: &str = "the fragments contradict each other about where their packet ends, so it is none (RFC 791 has no such \
+     packet); tshark shows one that is malformed";
+const TEREDO: &str =
+    "Teredo (RFC 4380) is not opened, its datagrams count as they are; tshark looks into them";
+
+const TEREDO_OUTSIDE: &[&str] =
+    &["udp 192.168.2.16:3797 65.55.158.80:3544", "udp 192.168.2.16:3797 65.55.158.81:3544"];
+const TEREDO_INSIDE: &[&str] =
+    &["udp [2001:0:4137:9e50:8000:f12a:b9c8:2815]:3797 [fe80::708d:fe83:4114:a512]:3544"];
+
+/// Files whose flows are others than tshark's: those that only tshark has, those that only we have, the reason.
+const OTHER_FLOWS: &[(&str, &[&str], &[&str], &str)] = &[
+    ("link/zeek--ipv4--fragmented-1.pcap", &["udp 164.1.123.163:123 164.1.123.61:137"], &[], TEARDROP),
+    ("link/zeek--tunnels--Teredo.pcap", TEREDO_INSIDE, TEREDO_OUTSIDE, TEREDO),
+    ("link/zeek--tunnels--teredo_bubble_with_payload.pcap", TEREDO_INSIDE, TEREDO_OUTSIDE, TEREDO),
+];
+
+/// The flows of a capture, the lesser end first: those of TCP as often as they are, those of UDP once each.
+fn own_flows(path: &Path) -> Result<Vec<String>, Error> {
+    let mut flows = Vec::new();
+    run(path, |event| {
+        let Kind::Open(open) = &event.kind else { return };
+        let [a, b] = [open.local, open.remote].map(|end| end.unwrap().to_string());
+        flows.push(format!("{} {} {}", open.transport.name(), a.clone().min(b.clone()), a.max(b)));
+    })?;
+    flows.sort();
+    // A pair of ends that is silent for long is two flows of UDP.
+    flows.dedup_by(|a, b| a == b && a.starts_with("udp"));
+    Ok(flows)
+}
+
+/// The same by tshark: `streams` of TCP as expected.tsv has them, and the innermost datagrams of each packet.
+fn flows_of_tshark(path: &Path) -> Vec<String> {
+    let fields = ["frame.protocols", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.stream", "tcp.srcport"];
+    let fields = fields.iter().chain(&["tcp.dstport", "udp.srcport", "udp.dstport"]);
+    let mut tshark = Command::new("tshark");
+    tshark.arg("-2").arg("-r").arg(path).args(["-T", "fields"]).args(fields.flat_map(|field| ["-e", field]));
+    // An error quotes a packet; of a tunnel only the inside counts.
+    let filter = "(udp || tcp) && !icmp && !icmpv6";
+    let output = tshark.args(["-Y", filter]).output().expect("tshark has to be installed (package tshark)");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut flows = BTreeSet::new();
+    for line in text.lines() {
+        let columns: Vec<&str> = line.split('\t').collect();
+        let last = |column: usize| columns[column].rsplit(',').next().unwrap();
+        let layers: Vec<&str> = columns[0].split(':').collect();
+        let place = |name: &str| layers.iter().rposition(|layer| *layer == name);
+        let inner = place("tcp").max(place("udp")).expect("a packet of TCP or UDP");
+        if layers[inner..].iter().any(|layer| ["vxlan", "geneve"].contains(layer)) {
+            continue; // what is in it is neither TCP nor UDP
+        }
+        let is_tcp = layers[inner] == "tcp";
+        let addresses = if place("ipv6") > place("ip") { [3, 4] } else { [1, 2] }.map(last);
+        let ports = if is_tcp { [6, 7] } else { [8, 9] }.map(last);
+        let end = |index: usize| match addresses[index].contains(':') {
+            true => format!("[{}]:{}", addresses[index], ports[index]),
+            false => format!("{}:{}", addresses[index], ports[index]),
+        };
+        let (name, number) = if is_tcp { ("tcp", last(5)) } else { ("udp", "") };
+        flows.insert((format!("{name} {} {}", end(0).min(end(1)), end(0).max(end(1))), number.to_owned()));
+    }
+    flows.into_iter().map(|(flow, _)| flow).collect()
+}
+
+/// Every flow that tshark finds in a file is one of ours, and no other is.
+#[test]
+fn every_format_and_link_type_has_the_flows_that_tshark_finds() {
+    let (mut wrong, mut found) = (Vec::new(), 0);
+    for file in files("format").into_iter().chain(files("link")).filter(|file| refused(file).is_none()) {
+        let path = captures::folder().join(&file);
+        let (ours, theirs) = (own_flows(&path).unwrap(), flows_of_tshark(&path));
+        let beyond = |some: &[String], others: &[String]| -> Vec<String> {
+            let mut others = others.to_vec();
+            let is_new = |flow: &&String| match others.iter().position(|other| other == *flow) {
+                Some(index) => {
+                    others.swap_remove(index);
+                    false
+                }
+                None => true,
+            };
+            some.iter().filter(is_new).cloned().collect()
+        };
+        let differences = (beyond(&theirs, &ours), beyond(&ours, &theirs));
+        found += ours.len();
+        let known = OTHER_FLOWS.iter().find(|known| known.0 == file);
+        let (theirs_alone, ours_alone, why) =
+            known.map_or((&[][..], &[][..], "no reason is known"), |known| (known.1, known.2, known.3));
+        if differences.0 != theirs_alone || differences.1 != ours_alone {
+            wrong.push(format!(
+                "{file}: tshark alone {:?}, sockdbg alone {:?} ({why})",
+                differences.0, differences.1
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(found > 200, "{found} flows");
 }
 
 const SAMPLES: &[&str] = &[

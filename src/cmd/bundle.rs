@@ -1,7 +1,8 @@
 //! `--bundle DIR`: everything that somebody needs to look at a comparison elsewhere, in one folder.
 //!
 //! Each file gets its name when it is whole; the recording alone grows under its name, since it is what could not be had
-//! again. README.txt comes last: where it is, the bundle is complete.
+//! again. README.txt comes last: where it is, the bundle is complete. What fails or is interrupted before leaves what is whole,
+//! and says what that is; of an empty folder nothing is left.
 
 use super::comparison::Show;
 use super::recorder::Recorder;
@@ -15,9 +16,12 @@ use crate::output::report::TextReport;
 use crate::output::time::Clock;
 use crate::output::{report_html, report_json};
 use crate::redact::{Content, Redaction, RunId};
+use crate::signals;
 use crate::source::pcap::slice::{self, Failure};
 use crate::source::{self, Source, Summary};
 use anyhow::{Context, anyhow};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rustc_hash::FxHashSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufWriter, Write};
@@ -27,6 +31,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The process's side.
 pub const RECORDING: &str = "recording.pcapng";
@@ -43,6 +48,8 @@ const LOG: &str = "strace.log";
 pub struct Bundle {
     folder: PathBuf,
     redaction: Option<Redaction>,
+    /// The process's side is read from a file.
+    is_copy: bool,
     /// The run before that took the payload out of the process's side.
     redacted: Option<RunId>,
     /// The first thing that went wrong. What can be written is written all the same.
@@ -51,7 +58,42 @@ pub struct Bundle {
     doctor: Option<Child>,
     /// Name of the file of each side, once there is one.
     sides: [Option<&'static str>; 2],
+    state: Arc<Mutex<State>>,
+    finished: bool,
 }
+
+/// What there is of a bundle, for whom it ends early. It changes only while it is locked.
+struct State {
+    folder: PathBuf,
+    /// The folder was not there before.
+    is_new: bool,
+    /// Files that are whole.
+    whole: Vec<String>,
+    /// A file that is not, and can be had again.
+    partial: Option<PathBuf>,
+    doctor: Option<u32>,
+}
+
+impl State {
+    /// Takes away what is not whole, and the folder if nothing is left in it. Gives what to say of it.
+    fn tidy(&mut self) -> Option<String> {
+        // What is gone already need not be taken away.
+        self.partial.take().map(fs::remove_file);
+        if self.is_new && fs::remove_dir(&self.folder).is_ok() {
+            return None;
+        }
+        let folder = self.folder.display();
+        self.whole.sort();
+        Some(match self.whole.join(", ") {
+            _ if self.whole.iter().any(|name| name == README) => format!("{folder} is complete"),
+            files if files.is_empty() => format!("{folder} is incomplete: no file of it is whole"),
+            files => format!("{folder} is incomplete: what is whole of it is {files}"),
+        })
+    }
+}
+
+/// What says that the bundle is complete.
+const README: &str = "README.txt";
 
 impl Bundle {
     /// A bundle in a folder that is not there yet, or empty; absent where the user wants none.
@@ -61,6 +103,7 @@ impl Bundle {
     pub fn create(show: &Show) -> anyhow::Result<Option<Bundle>> {
         let Some(folder) = &show.bundle else { return Ok(None) };
         let name = folder.display();
+        let mut is_new = false;
         match fs::read_dir(folder) {
             Ok(mut entries) => {
                 if entries.next().is_some() {
@@ -74,6 +117,7 @@ impl Bundle {
                     .mode(0o700)
                     .create(folder)
                     .with_context(|| format!("cannot make {name}"))?;
+                is_new = true;
             }
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
                 return Err(
@@ -84,20 +128,54 @@ impl Bundle {
         }
         let redaction = show.redaction.clone();
         let (folder, recorder) = (folder.clone(), None);
+        let state = State { folder: folder.clone(), is_new, whole: Vec::new(), partial: None, doctor: None };
         Ok(Some(Bundle {
             folder,
             redaction,
+            is_copy: false,
             redacted: None,
             failed: None,
             recorder,
             doctor: None,
             sides: [None; 2],
+            state: Arc::new(Mutex::new(state)),
+            finished: false,
         }))
+    }
+
+    /// From now on nothing is written that could not be had again: Ctrl-C and SIGTERM end the run, and say what there is.
+    ///
+    /// # Errors
+    /// No descriptor or thread is left.
+    pub fn may_be_interrupted(&self) -> anyhow::Result<()> {
+        let state = Arc::clone(&self.state);
+        let tidy = move || {
+            // Nothing more gets its name: the lock is kept until the process ends.
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(doctor) = state.doctor.and_then(|pid| i32::try_from(pid).ok()) {
+                // It ends by itself, later.
+                let _ = kill(Pid::from_raw(doctor), Signal::SIGKILL);
+            }
+            let folder = state.folder.display().to_string();
+            let left = state.tidy().unwrap_or_else(|| format!("nothing of {folder} was whole, it is gone"));
+            say(&format!("interrupted: {left}"));
+            std::mem::forget(state);
+        };
+        signals::on_interrupt(tidy).context("cannot handle signals")
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The process's side comes from this source.
     pub fn begin(&mut self, source: &dyn Source) {
         self.redacted = source.redacted();
+    }
+
+    /// The process's side is there already, in a file.
+    pub fn is_copy(&mut self) {
+        self.is_copy = true;
     }
 
     /// Does a part of the work; of the first that fails the user is told at the end.
@@ -107,14 +185,31 @@ impl Bundle {
         }
     }
 
+    /// As [`Bundle::part`], of a file that was written under its name.
+    fn is_whole(&mut self, name: &str, done: anyhow::Result<()>) {
+        let mut state = self.state();
+        state.partial = None;
+        state.whole.extend(done.is_ok().then(|| name.to_owned()));
+        drop(state);
+        self.part(done);
+    }
+
     /// Writes a file, which gets its name when it is whole.
     fn file(&mut self, name: &str, write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>) {
         let path = self.folder.join(name);
         let done = || -> anyhow::Result<()> {
             // Only the owner may read it.
+            let mut state = self.state();
             let mut out = BufWriter::new(tempfile::NamedTempFile::new_in(&self.folder)?);
-            write(&mut out)?;
-            out.into_inner().map_err(io::IntoInnerError::into_error)?.persist(&path)?;
+            state.partial = Some(out.get_ref().path().to_owned());
+            drop(state);
+            let written = write(&mut out);
+            let out = out.into_inner().map_err(io::IntoInnerError::into_error);
+            let mut state = self.state();
+            state.partial = None;
+            written?;
+            out?.persist(&path)?;
+            state.whole.push(name.to_owned());
             Ok(())
         };
         let done = done().with_context(|| format!("cannot write {}", path.display()));
@@ -138,6 +233,9 @@ impl Bundle {
     fn begin_recording(&mut self) {
         self.sides[0] = Some(RECORDING);
         let content = Content::of(self.redacted, self.redaction.clone());
+        if self.is_copy {
+            self.state().partial = Some(self.folder.join(RECORDING));
+        }
         match Recorder::create(&self.folder.join(RECORDING), None, content) {
             Ok(recorder) => self.recorder = Some(recorder),
             Err(error) => self.part(Err(error)),
@@ -149,12 +247,9 @@ impl Bundle {
         if self.sides[0].is_none() {
             self.begin_recording();
         }
-        if let Some(mut recorder) = self.recorder.take()
-            && summary.cut.is_none()
-        {
-            let done = recorder.finish(summary);
-            self.part(done);
-        }
+        let Some(mut recorder) = self.recorder.take() else { return };
+        let done = if summary.cut.is_none() { recorder.finish(summary) } else { Ok(()) };
+        self.is_whole(RECORDING, done);
     }
 
     /// Makes sure that this file can be a side of the bundle that is wanted.
@@ -181,8 +276,9 @@ impl Bundle {
         if vantage == Vantage::Syscall {
             let name = if side == 0 { RECORDING } else { OTHER_RECORDING };
             self.sides[side] = Some(name);
+            self.state().partial = Some(self.folder.join(name));
             let done = record_anew(path, &self.folder.join(name), self.redaction.clone());
-            return self.part(done);
+            return self.is_whole(name, done);
         }
         // Two logs may be compared; the second goes by another name.
         let name = match vantage {
@@ -239,13 +335,17 @@ impl Bundle {
     /// Has doctor look at the machine, and at processes, while the comparison goes on: it takes seconds.
     pub fn doctor(&mut self, pids: &[u32]) {
         match begin_doctor(pids) {
-            Ok(doctor) => self.doctor = Some(doctor),
+            Ok(doctor) => {
+                self.state().doctor = Some(doctor.id());
+                self.doctor = Some(doctor);
+            }
             Err(error) => self.part(Err(error)),
         }
     }
 
     fn end_doctor(&mut self) {
         let Some(doctor) = self.doctor.take() else { return };
+        self.state().doctor = None; // once it has ended, its number may be another's
         self.file("doctor.txt", |out| {
             let output = doctor.wait_with_output().context("sockdbg doctor is lost")?;
             out.write_all(&output.stdout)?;
@@ -275,10 +375,11 @@ impl Bundle {
         self.file("versions.txt", |out| Ok(versions::write(is_redacted, out)?));
         if self.failed.is_none() {
             let text = self.readme(title);
-            self.file("README.txt", |out| Ok(out.write_all(text.as_bytes())?));
+            self.file(README, |out| Ok(out.write_all(text.as_bytes())?));
         }
+        self.finished = true;
         let folder = self.folder.display();
-        match self.failed {
+        match self.failed.take() {
             Some(error) => Err(error.context(format!("{folder} is incomplete"))),
             None => {
                 if !quiet {
@@ -315,6 +416,22 @@ impl Bundle {
              versions.txt            program, kernel, libraries, and the command that was run\n\n\
              To repeat the comparison, in this folder:\n\n    sockdbg pcap-compare {process} {other}\n"
         )
+    }
+}
+
+impl Drop for Bundle {
+    /// One that was not finished, for what went wrong is told elsewhere.
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        if let Some(mut doctor) = self.doctor.take() {
+            // It may have ended.
+            let _ = doctor.kill();
+            let _ = doctor.wait();
+        }
+        let left = self.state().tidy();
+        left.iter().for_each(|left| say(left));
     }
 }
 
@@ -379,9 +496,18 @@ impl Kept {
         self.all |= one.findings.iter().any(|finding| finding.cause == Cause::WireAmbiguous);
         // A socket's datagrams may be there under several addresses.
         let translated = one.findings.iter().any(|finding| finding.cause == Cause::WireAddressTranslated);
-        self.all |= translated && one.translated.is_none();
+        self.all |= translated && one.translated.is_none() && one.lanes.is_empty();
         let open = &one.info.open;
         let is_tcp = open.transport == Transport::Tcp;
+        // Where the datagrams of a socket are is known one by one; of a flow, its ends are.
+        let flow = one.flow.and(open.local.and_then(Address::ip).zip(open.remote.and_then(Address::ip)));
+        let flow = flow.filter(|_| open.transport == Transport::Udp).map(|(local, remote)| [local, remote]);
+        let lanes: Vec<[SocketAddr; 2]> = one.lanes.iter().copied().chain(flow).collect();
+        if !lanes.is_empty() {
+            return self
+                .pairs
+                .extend(lanes.iter().map(|ends| pair(false, canonical(ends[0]), canonical(ends[1]))));
+        }
         let tuples = [Some([open.local, open.remote]), one.translated.map(|ends| ends.map(Some))];
         for [local, remote] in tuples.into_iter().flatten() {
             let [local, remote] = [local, remote].map(|end| end.and_then(Address::ip).map(canonical));

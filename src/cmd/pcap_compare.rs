@@ -91,6 +91,8 @@ pub fn run(mut args: Args) -> anyhow::Result<Outcome> {
     let mut bundle = Bundle::create(&args.show)?;
     let progress = Progress::begin(!args.show.output.quiet, &[&args.recording, path]);
     if let Some(bundle) = &mut bundle {
+        bundle.is_copy();
+        bundle.may_be_interrupted()?;
         bundle.doctor(&[]);
     }
     let (process, report) = if vantages.contains(&Vantage::Strace) {

@@ -105,6 +105,9 @@ pub fn run(mut args: Args) -> anyhow::Result<Outcome> {
         opened.announce("watching; Ctrl-C ends it and shows the comparison");
     }
     let (process, outline) = comparison::process_side(&mut *opened.source, &mut bundle)?;
+    if let Some(bundle) = &bundle {
+        bundle.may_be_interrupted()?;
+    }
     let capture = capture.end()?;
     opened.report_command();
     let report = comparison::compare(&process, outline, None, capture.path(), capture.span(), &args.show)?;

@@ -9,12 +9,12 @@ mod translate;
 
 use super::balance::{Direct, Other};
 use super::clock::Clock;
-use super::{Balance, Comparison, Coverage, Finding, Side};
+use super::{Balance, Comparison, Coverage, Finding, Placed, Side};
 use crate::event::{Address, Cause, Direction, Opened, Range, Timestamp, Transport};
 use crate::ledger::{Account, Ledger, Print, Stopped};
 use crate::protocol::End;
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use translate::Translated;
 
@@ -49,6 +49,14 @@ pub struct Datagrams<'a> {
     own: FxHashSet<IpAddr>,
     /// What was found under other addresses.
     translated: Translated,
+}
+
+/// Where the capture has the datagrams of a socket.
+#[derive(Default)]
+struct Seen {
+    flows: BTreeSet<u32>,
+    /// Those whose payload the process's side lacks.
+    placed: Vec<Placed>,
 }
 
 /// True for a ledger of UDP.
@@ -214,14 +222,24 @@ impl<'a> Datagrams<'a> {
         local.is_none_or(|local| local.ip() == own.ip()) && peer.is_none_or(|peer| peer == other)
     }
 
-    /// What the capture has of the datagrams of a socket, in the socket's offsets.
-    fn account(&mut self, number: usize, socket: &Ledger, way: Direction, coverage: &Coverage) -> Account {
+    /// What the capture has of the datagrams of a socket, in the socket's offsets. `seen` learns where.
+    fn account(
+        &mut self,
+        number: usize,
+        socket: &Ledger,
+        way: Direction,
+        coverage: &Coverage,
+        seen: &mut Seen,
+    ) -> Account {
         let mut account = Account::default();
         let prints = &socket.prints.lists[way.index()];
         let matched = self.matched.get(&number).map(|lists| lists[way.index()].clone()).unwrap_or_default();
         for (index, (print, place)) in prints.iter().zip(matched).enumerate() {
+            let has_payload = print.captured == print.range.len();
             let Some(place) = place else {
-                if self.take_parts(number, way, print) {
+                let parts = self.take_parts(number, way, print);
+                if !parts.is_empty() {
+                    self.note(seen, way, print.range.from, &parts, !has_payload);
                     account.delivered.insert(print.range);
                     continue;
                 }
@@ -240,6 +258,7 @@ impl<'a> Datagrams<'a> {
                 account.lost.push(stopped(print.range, cause, detail));
                 continue;
             };
+            self.note(seen, way, print.range.from, &[place], !has_payload);
             let at = print.range.from + self.print(place).captured.min(print.range.len());
             account.delivered.insert(Range::new(print.range.from, at));
             if at < print.range.to {
@@ -251,7 +270,8 @@ impl<'a> Datagrams<'a> {
         let known = prints.iter().map(|print| print.range).collect::<crate::ledger::RangeSet>();
         for lost in &own.lost {
             for range in known.missing_in(lost.range) {
-                let at = range.from + self.take_any(number, way, range.len());
+                let taken = self.take_any(number, way, range.len());
+                let at = self.note(seen, way, range.from, &taken, true);
                 account.delivered.insert(Range::new(range.from, at));
                 if at < range.to {
                     let (cause, detail) = absent(socket.info.last, coverage);
@@ -263,6 +283,22 @@ impl<'a> Datagrams<'a> {
         account
     }
 
+    /// Notes where datagrams of a socket are that follow each other from an offset on; with the places themselves, if they
+    /// are `wanted`. Gives the offset where they end.
+    fn note(&self, seen: &mut Seen, direction: Direction, from: u64, places: &[Place], wanted: bool) -> u64 {
+        places.iter().fold(from, |from, &place| {
+            seen.flows.insert(place.0);
+            let print = self.print(place);
+            let range = Range::new(from, from + print.range.len());
+            if wanted && !range.is_empty() {
+                let flow = self.wire[place.0 as usize].info.id;
+                let (flow_direction, at) = (place.1, print.range.from);
+                seen.placed.push(Placed { direction, range, flow, flow_direction, at });
+            }
+            range.to
+        })
+    }
+
     /// Why the capture has not all of a datagram.
     fn why_cut(&self, place: Place) -> Cause {
         let lost = &self.wire[place.0 as usize].accounts[place.1.index()].lost;
@@ -272,8 +308,8 @@ impl<'a> Datagrams<'a> {
     }
 
     /// One call may move several datagrams, which the kernel splits and joins (UDP_SEGMENT, UDP_GRO): takes those that
-    /// together are as long. False where there are none.
-    fn take_parts(&mut self, number: usize, way: Direction, print: &Print) -> bool {
+    /// together are as long. Empty where there are none.
+    fn take_parts(&mut self, number: usize, way: Direction, print: &Print) -> Vec<Place> {
         let (peer, length) = (peer(&self.process[number], print), print.range.len());
         let (mut parts, mut total): (Vec<Place>, u64) = (Vec::new(), 0);
         for place in self.left(number, way, peer) {
@@ -287,19 +323,23 @@ impl<'a> Datagrams<'a> {
                 break;
             }
         }
-        let fits = total == length && parts.len() > 1;
-        parts.into_iter().filter(|_| fits).for_each(|place| *self.is_found(place, way) = true);
-        fits
+        if total != length || parts.len() < 2 {
+            return Vec::new();
+        }
+        parts.iter().for_each(|&place| *self.is_found(place, way) = true);
+        parts
     }
 
-    /// Takes datagrams that nobody has claimed, in order, up to so many bytes. Gives how many they have.
-    fn take_any(&mut self, number: usize, way: Direction, bytes: u64) -> u64 {
-        let mut taken = 0;
+    /// Takes datagrams that nobody has claimed, in order, up to so many bytes.
+    fn take_any(&mut self, number: usize, way: Direction, bytes: u64) -> Vec<Place> {
+        let mut left = bytes;
+        let mut taken = Vec::new();
         for place in self.left(number, way, None) {
             let length = self.print(place).range.len();
-            if taken + length <= bytes {
+            if length <= left {
                 *self.is_found(place, way) = true;
-                taken += length;
+                left -= length;
+                taken.push(place);
             }
         }
         taken
@@ -332,7 +372,7 @@ impl<'a> Datagrams<'a> {
         coverage: [&Coverage; 2],
         other: Other,
     ) -> Comparison {
-        let mut findings = Vec::new();
+        let (mut findings, mut seen) = (Vec::new(), Seen::default());
         let has_any = self.translated.knows(number)
             || Direction::BOTH.iter().any(|&way| self.by_port.contains_key(&(port(socket), way)))
             || self.matched.get(&number).is_some_and(|lists| lists.iter().flatten().any(Option::is_some));
@@ -341,7 +381,7 @@ impl<'a> Datagrams<'a> {
         let balances = Direction::BOTH.map(|direction| {
             let account = match (comparable, has_any) {
                 (false, _) => Some(not_compared(socket, direction, wire.streams_only)),
-                (true, true) => Some(self.account(number, socket, direction, coverage[1])),
+                (true, true) => Some(self.account(number, socket, direction, coverage[1], &mut seen)),
                 (true, false) => None,
             };
             let wire = account.map(|account| (socket, account));
@@ -350,7 +390,10 @@ impl<'a> Datagrams<'a> {
         });
         findings.extend(self.translated_findings(number));
         let translated = self.only_lane(number);
-        Comparison { translated, ..Comparison::of(socket, true, balances, findings) }
+        let lanes = seen.flows.iter().filter_map(|&flow| ends(&self.wire[flow as usize], Direction::Send));
+        let (lanes, mut placed) = (lanes.collect(), seen.placed);
+        placed.sort_by_key(|one| (one.direction, one.range));
+        Comparison { translated, lanes, placed, ..Comparison::of(socket, true, balances, findings) }
     }
 
     /// What a flow of the capture has beyond the datagrams that were found, where it is one of the process's sockets.

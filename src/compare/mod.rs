@@ -25,6 +25,7 @@ use crate::event::{Address, Cause, Conflict, ConnId, Direction, Range, Timestamp
 use crate::ledger::Ledger;
 use align::Alignment;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 /// How many missing records a finding lists; the others are counted.
 pub const LISTED_RECORDS: usize = 100;
@@ -128,6 +129,8 @@ pub struct Comparison {
     pub of_process: bool,
     /// The addresses under which the capture has it, the process's end first, where they are others.
     pub translated: Option<[Address; 2]>,
+    /// Both ends of each flow of the capture that has datagrams of it, where it is a socket of UDP.
+    pub lanes: Vec<[SocketAddr; 2]>,
     /// By [`Direction::index`].
     pub balances: [Balance; 2],
     /// What is missing, by direction, stage and offset.
@@ -135,8 +138,22 @@ pub struct Comparison {
     /// Records that the process's side made of it.
     pub records: u64,
     alignment: Option<Alignment>,
+    /// Where the capture has datagrams whose payload the process's side lacks.
+    placed: Vec<Placed>,
     /// Bytes of both vantages that are, or may be, not the same: still to be looked at.
     suspects: Vec<contents::Suspect>,
+}
+
+/// A datagram of the process in a flow of the capture.
+#[derive(Clone, Copy, Debug)]
+struct Placed {
+    /// The process's direction, and its offsets.
+    direction: Direction,
+    range: Range,
+    flow: ConnId,
+    /// The flow's direction, and the offset there of the first byte.
+    flow_direction: Direction,
+    at: u64,
 }
 
 impl Comparison {
@@ -160,10 +177,12 @@ impl Comparison {
             flow: None,
             of_process,
             translated: None,
+            lanes: Vec::new(),
             balances,
             findings,
             records,
             alignment: None,
+            placed: Vec::new(),
             suspects: Vec::new(),
         }
     }

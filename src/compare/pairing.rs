@@ -183,10 +183,12 @@ impl<'a> Pairing<'a> {
             flow: alignment.map(|alignment| self.wire.ledgers[alignment.flow].info.id),
             of_process: true,
             translated: translated.and_then(|alignment| self.ends(alignment)),
+            lanes: Vec::new(),
             balances,
             findings,
             records: process.records,
             alignment,
+            placed: Vec::new(),
             suspects: alignment.map_or(Vec::new(), |alignment| {
                 contents::suspects(process, &self.wire.ledgers[alignment.flow], alignment)
             }),
@@ -288,10 +290,12 @@ impl<'a> Pairing<'a> {
             flow: Some(flow.info.id),
             of_process: false,
             translated: None,
+            lanes: Vec::new(),
             balances,
             findings,
             records: 0,
             alignment: None,
+            placed: Vec::new(),
             suspects: Vec::new(),
         }
     }

@@ -72,7 +72,7 @@ fn text(cause: Cause) -> Text {
             detection: "The sequence numbers of the capture have a hole, and the socket calls moved exactly the \
                         bytes that are missing in it.",
             remedy: "Capture with a larger buffer and without name lookups, and look at the drop counter that \
-                     tcpdump prints at its end.",
+                     tcpdump prints at its end; a filter has to let both directions and all fragments pass.",
             command: Some("tcpdump -n -B 65536 -i IFACE -w FILE"),
         },
         Cause::WireSnaplen => Text {

@@ -13,6 +13,7 @@ pub mod query;
 pub mod recording;
 pub mod records;
 pub mod records_json;
+mod remedy;
 pub mod report;
 pub mod report_html;
 pub mod report_json;

@@ -236,7 +236,7 @@ function search() {
 }
 
 function summary() {
-  const { verdict, connections, records, bytes, residual } = data.summary;
+  const { verdict, connections, records, bytes, missing, residual } = data.summary;
   const rows = [...causes].sort((a, b) => b.bytes - a.bytes).map(one => {
     const remedy = remedies.get(one.cause);
     return element("tr", {},
@@ -249,12 +249,12 @@ function summary() {
       }, swatch(one.cause), one.cause)),
       element("td", { class: "left" }, one.stage), element("td", {}, one.bytes.toLocaleString("en")),
       element("td", {}, one.findings.toLocaleString("en")), element("td", {}, one.records.toLocaleString("en")),
-      element("td", { class: "left" }, remedy ? remedy.remedy : "", remedy && remedy.command && element("code", {}, ` $ ${remedy.command}`)));
+      element("td", { class: "left" }, remedy ? remedy.remedy : "", remedy && remedy.command && element("code", { class: "command" }, `$ ${remedy.command}`)));
   });
   return element("header", {},
     element("h1", {}, "sockdbg: ", element("span", { class: `verdict ${verdict}` }, verdict)),
     element("p", { class: "quiet mono" }, data.title),
-    element("p", {}, `${plural(connections, "connection")} of the process, ${plural(bytes, "byte")}, ${plural(records, "record")}; residual ${residual.toLocaleString("en")}`),
+    element("p", {}, `${plural(connections, "connection")} of the process, ${plural(bytes, "byte")} seen at the calls, ${plural(missing, "byte")} missing or different, ${plural(records, "record")}; residual ${residual.toLocaleString("en")}`),
     rows.length > 0 && element("table", {},
       element("caption", { class: "skip" }, "causes"),
       element("thead", {}, element("tr", {}, ["cause", "stage", "bytes", "ranges", "records", "remedy"]

@@ -4,6 +4,8 @@
 use super::escape::escape;
 use super::head::Head;
 use super::paint::Paint;
+use super::remedy;
+use super::report_json::missing;
 use super::text::gap;
 use super::time::Clock;
 use crate::compare::{Balance, Comparison, Finding, Missing, Report, Verdict};
@@ -84,17 +86,19 @@ impl TextReport {
             ),
             Verdict::Incomplete => writeln!(
                 out,
-                "{}: {differing} of {connections} connections differ ({bytes} bytes moved, {records}); residual 0",
-                self.paint.alarm(word)
+                "{}: {differing} of {connections} connections differ, by {}, each with its cause below ({bytes} bytes seen \
+                 at the calls, {records}); residual 0",
+                self.paint.alarm(word),
+                count(missing(report), "byte")
             ),
             Verdict::Unexplained => writeln!(
                 out,
                 "{}: {residual} bytes have no explanation: sockdbg is wrong or lacks a cause, please report it \
-                 ({differing} of {connections} connections differ, {bytes} bytes moved, {records})",
+                 ({differing} of {connections} connections differ, {bytes} bytes seen at the calls, {records})",
                 self.paint.alarm(word)
             ),
             Verdict::NothingToCompare => {
-                writeln!(out, "{}: the process moved no byte on a TCP connection", self.paint.alarm(word))
+                writeln!(out, "{}: the process moved no byte that could be compared", self.paint.alarm(word))
             }
         }
     }
@@ -132,7 +136,7 @@ impl TextReport {
                 write!(out, ", {} affected", count(total.records, "record"))?;
             }
             writeln!(out, "\n    remedy: {}", entry.remedy)?;
-            if let Some(command) = entry.command {
+            if let Some(command) = remedy::command(report, cause) {
                 writeln!(out, "    $ {command}")?;
             }
         }
@@ -203,7 +207,7 @@ impl TextReport {
         let time = self.clock.time_of_day(record.started);
         let summary = escape(record.summary.as_bytes());
         let place = place(other);
-        writeln!(out, "    record {place}: {time} {} {summary} {}", record.protocol, record.range)
+        writeln!(out, "    record {place}: {time} {} {summary}, bytes {}", record.protocol, record.range)
     }
 
     fn list(&self, comparisons: &[&Comparison], out: &mut dyn Write) -> io::Result<()> {

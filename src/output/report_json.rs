@@ -2,6 +2,7 @@
 
 use super::json::{Connection, write_line};
 use super::records_json::connection;
+use super::remedy;
 use super::time::rfc3339;
 use crate::compare::{Balance, Comparison, Edge, Finding, Missing, Report};
 use crate::event::{Direction, Timestamp, Transport, Vantage};
@@ -178,6 +179,7 @@ pub(super) struct SummaryLine {
     records: u64,
     /// Bytes that traced calls moved.
     bytes: u64,
+    missing: u64,
     residual: u64,
     causes: Vec<CauseObject>,
     remedies: Vec<Remedy>,
@@ -197,7 +199,17 @@ struct Remedy {
     cause: &'static str,
     remedy: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    command: Option<&'static str>,
+    command: Option<String>,
+}
+
+/// Bytes of the process's connections that are missing somewhere, or are not the same.
+pub(super) fn missing(report: &Report) -> u64 {
+    let ours = report.connections.iter().filter(|one| one.of_process);
+    let findings = ours.flat_map(|one| {
+        let transport = one.info.open.transport;
+        one.findings.iter().filter(move |finding| !finding.is_note(transport))
+    });
+    findings.map(|finding| finding.range.len()).sum()
 }
 
 impl SummaryLine {
@@ -214,6 +226,7 @@ impl SummaryLine {
             connections: ours.len() as u64,
             records: ours.iter().map(|one| one.records).sum(),
             bytes: ours.iter().flat_map(|one| one.balances).map(|balance| balance.syscall).sum(),
+            missing: missing(report),
             residual: ours.iter().map(|one| one.residual()).sum(),
             causes: causes
                 .iter()
@@ -228,8 +241,8 @@ impl SummaryLine {
             remedies: causes
                 .keys()
                 .map(|&cause| {
-                    let entry = catalogue::entry(cause);
-                    Remedy { cause: cause.slug(), remedy: entry.remedy, command: entry.command }
+                    let (slug, remedy) = (cause.slug(), catalogue::entry(cause).remedy);
+                    Remedy { cause: slug, remedy, command: remedy::command(report, cause) }
                 })
                 .collect(),
         }

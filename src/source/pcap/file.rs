@@ -5,6 +5,7 @@
 
 use super::super::Error;
 use super::super::input::{Again, Input, MAX_UNIT};
+use super::foreign;
 use crate::event::Timestamp;
 use crate::recording::{is_ours, pcapng, redacted_by};
 use crate::redact::RunId;
@@ -403,14 +404,15 @@ fn refusal(input: &Input) -> Error {
     if let Some(failure) = input.failure() {
         return Error::Input(format!("{}: {failure}; nothing can be read from it", input.name()));
     }
+    let foreign = foreign::reason(head);
     let reason = if head.is_empty() {
         "is empty; the capture may not have started"
-    } else if head.starts_with(b"snoop\0\0\0") {
-        "is a Solaris snoop file; convert it with `editcap -F pcapng`"
+    } else if let Some(foreign) = &foreign {
+        foreign
     } else if capture || head.len() < 4 {
         "ends before its header is complete; nothing can be read from it"
     } else {
-        "is neither a capture (pcap, pcapng) nor a recording of sockdbg"
+        "is neither a capture (pcap, pcapng, JSON of tshark) nor a recording of sockdbg nor a strace log"
     };
     Error::Input(format!("{}: {reason}", input.name()))
 }

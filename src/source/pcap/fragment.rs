@@ -18,10 +18,10 @@ const MAX_PACKETS: usize = 1024;
 const MAX_BYTES: usize = 16 << 20;
 
 /// How long fragments wait for the others, in nanoseconds of capture time: Linux waits for 30 s (IPv4) or 60 s.
-const LIFETIME: u64 = 60_000_000_000;
+pub const LIFETIME: u64 = 60_000_000_000;
 
 /// Complete packets remembered, to recognise copies of their fragments in captures that show each packet twice.
-const MAX_COMPLETE: usize = 64;
+pub const MAX_COMPLETE: usize = 64;
 
 /// Fragments of one packet. With the smallest MTU that IPv4 allows (68 bytes) it has 1366.
 const MAX_PIECES: usize = 2048;
@@ -33,12 +33,21 @@ const PIECE_COST: usize = 64;
 const MAX_LENGTH: usize = 65_535;
 
 /// Which fragments belong together. The protocol number is part of it in IPv4 alone.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
     source: IpAddr,
     destination: IpAddr,
     id: u32,
     protocol: Option<u8>,
+}
+
+impl Key {
+    /// Of a fragment; absent where it is a whole packet.
+    pub fn of(header: &Header<'_>) -> Option<Key> {
+        let protocol = header.source.is_ipv4().then_some(header.protocol);
+        let (source, destination, id) = (header.source, header.destination, header.fragment?.id);
+        Some(Key { source, destination, id, protocol })
+    }
 }
 
 /// What came with fragments.
@@ -63,6 +72,8 @@ pub struct Fragments {
     /// Bytes that they hold.
     held: usize,
     complete: VecDeque<(Key, Whole)>,
+    /// The last one was a copy of one whose packet was complete already.
+    pub was_copy: bool,
     /// What came so far.
     pub counts: Counts,
 }
@@ -82,15 +93,16 @@ impl Fragments {
     /// Takes a fragment; gives the payload of the packet that is complete with it.
     pub fn add(&mut self, time: Timestamp, header: &Header<'_>) -> Option<Whole> {
         let (place, part) = (header.fragment?, header.payload);
+        self.was_copy = false;
         self.counts.fragments += 1;
         let (from, to) = (place.offset, place.offset + part.length);
         if to > MAX_LENGTH || (part.length == 0 && place.more) {
             self.counts.contradicting += 1;
             return None;
         }
-        let protocol = header.source.is_ipv4().then_some(header.protocol);
-        let key = Key { source: header.source, destination: header.destination, id: place.id, protocol };
+        let key = Key::of(header)?;
         if self.complete.iter().any(|(other, whole)| *other == key && whole.holds(from, part.bytes)) {
+            self.was_copy = true;
             return None;
         }
         self.expire(time);

@@ -5,13 +5,13 @@
 //! computed from headers, never from what was captured. Of a packet in a tunnel only the inner one counts.
 
 use super::file::Packet;
-use super::fragment::Fragments;
+use super::fragment::{Fragments, Key};
 use super::ip::{self, Header};
 use super::linktype::{Start, start};
 use super::tunnel;
 use crate::event::Timestamp;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 /// Headers that one packet may nest, tags and tunnels included.
 const MAX_NESTING: usize = 24;
@@ -105,6 +105,8 @@ pub struct Segment<'a> {
     pub seq: u32,
     pub ack: u32,
     pub flags: u8,
+    /// Bytes of its header; 0 where that is not known.
+    pub header: usize,
     /// Bytes of payload on the wire.
     pub length: usize,
     /// The captured ones of them.
@@ -145,19 +147,43 @@ pub type Take<'a> = dyn FnMut(Content<'_>) -> ControlFlow<()> + 'a;
 pub struct Dissector {
     /// IP packets of which fragments are missing.
     pub fragments: Fragments,
-    /// The fragment that the last packet was, and where its payload was in memory.
-    pub piece: Option<(Piece, std::ops::Range<usize>)>,
+    /// The fragment that the last packet was, if it was one.
+    pub piece: Option<Piece>,
 }
 
-/// A fragment of an IP packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A fragment of an IP packet, and what became of the packet with it.
+#[derive(Clone, Debug)]
 pub struct Piece {
-    /// Source, destination and identification: the same for all of a packet.
-    pub key: (IpAddr, IpAddr, u32),
+    /// The same for all of a packet.
+    pub key: Key,
     /// Where it begins in the payload of the packet.
     pub offset: usize,
-    /// Bytes of payload on the wire.
-    pub length: usize,
+    /// Where its captured payload was in memory.
+    pub bytes: Range<usize>,
+    /// In the first fragment, what its headers say, as far as no tunnel is in the way.
+    pub owner: Option<Owner>,
+    /// It is a copy of one whose packet was complete before.
+    pub is_copy: bool,
+    /// Where the payload of the packet was in memory that is complete with it.
+    pub whole: Option<Range<usize>>,
+    /// That payload is, or holds, a fragment of this packet in turn, which is complete with it or not.
+    pub inner: Option<(Key, bool)>,
+}
+
+/// Whose a fragment is.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner {
+    pub is_tcp: bool,
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
+    /// Bytes before the payload.
+    pub header: usize,
+}
+
+/// Where bytes are in memory.
+pub fn address(bytes: &[u8]) -> Range<usize> {
+    let start = bytes.as_ptr() as usize;
+    start..start + bytes.len()
 }
 
 impl Dissector {
@@ -210,13 +236,20 @@ impl Dissector {
         depth: usize,
         take: &mut Take<'_>,
     ) -> ControlFlow<()> {
-        if let Some(place) = header.fragment {
-            let Part { bytes, length } = header.payload;
-            let key = (header.source, header.destination, place.id);
-            let start = bytes.as_ptr() as usize;
-            self.piece = Some((Piece { key, offset: place.offset, length }, start..start + bytes.len()));
+        let whole = self.fragments.add(time, header);
+        if let Some((place, key)) = header.fragment.zip(Key::of(header)) {
+            let is_copy = self.fragments.was_copy;
+            let owner = (place.offset == 0).then(|| owner(header)).flatten();
+            match &mut self.piece {
+                Some(outer) => outer.inner = Some((key, whole.is_some())),
+                None => {
+                    let (offset, bytes) = (place.offset, address(header.payload.bytes));
+                    let whole = whole.as_ref().map(|whole| address(&whole.bytes));
+                    self.piece = Some(Piece { key, offset, bytes, owner, is_copy, whole, inner: None });
+                }
+            }
         }
-        let Some(whole) = self.fragments.add(time, header) else { return take(Content::Fragment) };
+        let Some(whole) = whole else { return take(Content::Fragment) };
         let part = Part::new(&whole.bytes, whole.length);
         let Some(header) = ip::behind_fragment(header, whole.protocol, part) else {
             return take(Content::Other);
@@ -248,6 +281,19 @@ fn inside<'a>(header: &Header<'a>) -> Inside<'a> {
         _ => None,
     };
     tunnel.map_or(Inside::Content(Content::Other), |(layer, rest)| Inside::Layer(layer, rest))
+}
+
+/// Whose a first fragment is, by the ports that are in it.
+fn owner(header: &Header<'_>) -> Option<Owner> {
+    Some(match inside(header) {
+        Inside::Content(Content::Tcp(one)) => {
+            Owner { is_tcp: true, source: one.source, destination: one.destination, header: one.header }
+        }
+        Inside::Content(Content::Udp(one)) => {
+            Owner { is_tcp: false, source: one.source, destination: one.destination, header: UDP_HEADER }
+        }
+        _ => return None,
+    })
 }
 
 /// What follows a header above IP.
@@ -344,6 +390,7 @@ fn tcp(source: IpAddr, destination: IpAddr, part: Part<'_>) -> Content<'_> {
         seq: word(4),
         ack: word(8),
         flags: head[13],
+        header,
         length: payload.length,
         payload: payload.bytes,
     })

@@ -1,12 +1,13 @@
 //! A packet capture as a source: pcap or pcapng, from a file, a file that still grows, or a pipe.
 //!
-//! `file` reads packets, `link` (with `linktype`, `ip`, `fragment`, `tunnel`) finds the TCP segment or UDP datagram in
+//! `file` reads packets (`foreign` names files that it can't read), `link` (with `linktype`, `ip`, `fragment`, `tunnel`) finds the TCP segment or UDP datagram in
 //! them, `flow` (with `half`, `overlap`, `recent`) and `datagram` turn those into events. Constant memory but for open flows; payload is
 //! handed on in place.
 
 pub(super) mod datagram;
 mod file;
 pub(super) mod flow;
+mod foreign;
 mod fragment;
 mod half;
 mod ip;

@@ -1,13 +1,15 @@
 //! A part of a capture: the packets of some connections as pcapng, with the fragments and tunnels that they came in. With
 //! a redaction, without their payload.
 //!
-//! Packets are copied as they are, interface by interface, with their times. A statistics block at the end says when the
+//! Packets are copied as they are and in their order, interface by interface, with their times. Whose a fragment is, the
+//! whole packet tells, so what comes after it waits for the others. A statistics block at the end says when the
 //! capture ran, which the packets that are left no longer tell, and what it dropped.
 
 use super::super::Error;
 use super::super::input::Input;
 use super::file::{Packet, Reader, Unit};
-use super::link::{Content, Dissector, Piece};
+use super::fragment::{Key, LIFETIME, MAX_COMPLETE};
+use super::link::{Content, Dissector, Owner, address};
 use super::note_time;
 use crate::event::Timestamp;
 use crate::recording::{pcapng as ng, redacted_comment};
@@ -18,7 +20,7 @@ use std::net::SocketAddr;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
-/// Bytes of fragments that may wait for the rest of their packet. Beyond it the oldest is left out.
+/// Bytes of packets that may wait for the rest of a fragmented one. Beyond it, that one is taken to be incomplete.
 const HELD_MAX: usize = 16 << 20;
 
 /// Where the checksums of TCP (RFC 9293, section 3.1) and UDP (RFC 768) are in their headers.
@@ -34,7 +36,7 @@ pub type Keep<'a> = dyn Fn(bool, SocketAddr, SocketAddr) -> bool + 'a;
 pub struct Sliced {
     /// Packets that were kept.
     pub packets: u64,
-    /// Packets in fragments of a tunnel, of which a redaction can't tell what is payload: left out.
+    /// Fragments within fragments, of which a redaction can't tell what is payload: left out.
     pub left_out: u64,
 }
 
@@ -62,7 +64,8 @@ pub fn slice(
     let input = Input::open(path, None).map_err(Failure::Read)?;
     let mut reader = Reader::open(input).map_err(Failure::Read)?;
     let blocks = Blocks { out, interfaces: Vec::new() };
-    let mut slicer = Slicer { blocks, redaction, held: VecDeque::new(), bytes: 0, sliced: Sliced::default() };
+    let (queue, done, sliced) = Default::default();
+    let mut slicer = Slicer { blocks, redaction, queue, bytes: 0, done, sliced };
     let redacted = redaction.map(Redaction::id).or(reader.redacted);
     slicer.blocks.section(redacted.map(redacted_comment)).map_err(Failure::Write)?;
     let mut times = super::Summary::default();
@@ -78,6 +81,7 @@ pub fn slice(
             Unit::Cut(_) => break true,
         }
     };
+    slicer.end(keep).map_err(Failure::Write)?;
     let told = span.or(reader.span);
     let span = [
         times.first.into_iter().chain(told.map(|told| told.0)).min(),
@@ -90,32 +94,92 @@ pub fn slice(
 struct Slicer<'a> {
     blocks: Blocks<'a>,
     redaction: Option<&'a Redaction>,
-    held: VecDeque<Held>,
+    /// Packets from the first of which is not known yet whose it is, in order.
+    queue: VecDeque<Waiting>,
+    /// Bytes in it.
     bytes: usize,
+    /// What became of the packets that were complete last, for copies of their fragments.
+    done: VecDeque<(Key, Fate)>,
     sliced: Sliced,
 }
 
-/// A packet with a fragment.
-struct Held {
-    piece: Piece,
+/// A packet that can't be written before those in front of it.
+struct Waiting {
     time: Timestamp,
     interface: u32,
     length: usize,
     data: Vec<u8>,
-    /// Where the fragment's payload is in `data`.
+    /// The fragment in it, until it is known whose it is. Others in the queue are to be written.
+    part: Option<FragmentIn>,
+}
+
+/// A fragment in a packet.
+#[derive(Clone)]
+struct FragmentIn {
+    key: Key,
+    /// Where it begins in the payload of the packet that it is of.
+    offset: usize,
+    /// Where its captured payload is in the packet that it came in.
     place: Range<usize>,
+    /// In a first fragment, whose it is.
+    owner: Option<Owner>,
+}
+
+/// What is done with the fragments of a packet.
+#[derive(Clone)]
+enum Fate {
+    Dropped,
+    Kept,
+    /// Kept without what is payload in them.
+    Blanked(Blank),
+    /// A redaction can't tell what is payload in them.
+    LeftOut,
+}
+
+/// What takes the payload out of fragments. Places are in the payload of the packet that they are of.
+#[derive(Clone, Default)]
+struct Blank {
+    /// Where the payload begins.
+    header: usize,
+    /// What stands for its first bytes.
+    head: Vec<u8>,
+    /// Where the checksum over it is.
+    checksum: Option<Range<usize>>,
 }
 
 /// What a packet was found to hold.
 struct Found {
     is_tcp: bool,
     wanted: bool,
-    /// The address of the payload, and the length of what was captured of it.
+    /// Bytes of the header before the payload.
+    header: usize,
+    /// The address of what was captured of the payload.
     payload: Range<usize>,
-    /// Its length on the wire.
-    length: usize,
     /// Its first bytes.
     head: Vec<u8>,
+}
+
+impl Found {
+    fn of(content: &Content<'_>, keep: &Keep<'_>) -> Option<Found> {
+        let (is_tcp, source, destination, header, payload) = match content {
+            Content::Tcp(one) => (true, one.source, one.destination, one.header, one.payload),
+            Content::Udp(one) => (false, one.source, one.destination, UDP_HEADER, one.payload),
+            _ => return None,
+        };
+        let head = payload[..payload.len().min(HEAD)].to_vec();
+        let wanted = keep(is_tcp, source, destination);
+        Some(Found { is_tcp, wanted, header, payload: address(payload), head })
+    }
+
+    /// Where the checksum is, if the payload begins at `payload`.
+    fn checksum(&self, payload: usize) -> Option<Range<usize>> {
+        checksum(self.is_tcp, self.header, payload)
+    }
+}
+
+fn checksum(is_tcp: bool, header: usize, payload: usize) -> Option<Range<usize>> {
+    let at = payload.checked_sub(header)? + if is_tcp { TCP_CHECKSUM } else { UDP_CHECKSUM };
+    Some(at..at + 2)
 }
 
 impl Slicer<'_> {
@@ -126,134 +190,174 @@ impl Slicer<'_> {
         dissector: &mut Dissector,
         keep: &Keep<'_>,
     ) -> io::Result<()> {
-        let mut found = None;
+        let (mut found, mut whole) = (None, None);
         let _ = dissector.packet(time, packet, &mut |content| {
-            found = match content {
-                Content::Tcp(one) => Some((true, one.source, one.destination, one.payload, one.length)),
-                Content::Udp(one) => Some((false, one.source, one.destination, one.payload, one.length)),
-                _ => None,
-            }
-            .map(|(is_tcp, source, destination, payload, length)| Found {
-                is_tcp,
-                wanted: keep(is_tcp, source, destination),
-                payload: address(payload),
-                length,
-                head: payload[..payload.len().min(HEAD)].to_vec(),
-            });
+            found = Found::of(&content, keep);
             ControlFlow::Continue(())
         });
-        let interface = self.blocks.interface(packet)?;
-        let data = packet.data.to_vec();
-        if let Some((piece, bytes)) = dissector.piece.take() {
-            let Some(place) = within(packet.data, bytes) else { return Ok(()) };
-            self.bytes += data.len();
-            self.held.push_back(Held { piece, time, interface, length: packet.length, data, place });
-            if let Some(found) = found {
-                self.complete(&piece, &found)?;
+        let mut waiting = Waiting { time, interface: 0, length: packet.length, data: Vec::new(), part: None };
+        if let Some(piece) = dissector.piece.take() {
+            let Some(place) = within(packet.data, &piece.bytes) else { return Ok(()) };
+            let (key, offset, owner) = (piece.key, piece.offset, piece.owner);
+            let part = FragmentIn { key, offset, place, owner };
+            waiting.data = packet.data.to_vec();
+            if piece.is_copy {
+                let fate = self.done.iter().rev().find(|(other, _)| *other == key);
+                let fate = fate.map_or(Fate::Dropped, |(_, fate)| fate.clone());
+                if !self.apply(&fate, &part, &mut waiting.data) {
+                    return Ok(());
+                }
+            } else {
+                waiting.part = Some(part);
+                whole = piece.whole.map(|whole| (key, whole, piece.inner));
             }
-            while self.bytes > HELD_MAX {
-                let Some(oldest) = self.held.pop_front() else { break };
-                self.bytes -= oldest.data.len();
-            }
-            return Ok(());
-        }
-        let Some(found) = found.filter(|found| found.wanted) else { return Ok(()) };
-        let mut data = data;
-        if let Some(redaction) = self.redaction {
-            let place = within(packet.data, found.payload.clone());
+        } else {
+            let Some(found) = found.as_ref().filter(|found| found.wanted) else {
+                return self.settle(time, keep);
+            };
+            waiting.data = packet.data.to_vec();
             // Nothing was captured of the payload, or of what is before it, where there is no place.
-            if let Some(place) = place {
-                blank(&mut data, place, &found, redaction);
+            if let Some(redaction) = self.redaction
+                && let Some(place) = within(packet.data, &found.payload)
+            {
+                let blank = Blank {
+                    header: place.start,
+                    head: redaction.fill(&packet.data[place.clone()], found.is_tcp),
+                    checksum: found.checksum(place.start),
+                };
+                blank.apply(&mut waiting.data, 0, 0..place.end);
             }
         }
-        self.keep(time, interface, packet.length, &data)
+        waiting.interface = self.blocks.interface(packet)?;
+        self.bytes += waiting.data.len();
+        self.queue.push_back(waiting);
+        match whole {
+            // Its own fragments are parts of a fragment, and wait for the rest of that.
+            Some((key, _, Some((inner, false)))) => self.parts(key).for_each(|part| part.key = inner),
+            Some((key, bytes, inner)) => {
+                let keys = [key].into_iter().chain(inner.map(|inner| inner.0));
+                keys.for_each(|key| self.complete(key, &bytes, found.as_ref()));
+            }
+            None => {}
+        }
+        self.settle(time, keep)
     }
 
-    fn keep(&mut self, time: Timestamp, interface: u32, length: usize, data: &[u8]) -> io::Result<()> {
+    /// The fragments of a packet that wait.
+    fn parts(&mut self, key: Key) -> impl Iterator<Item = &mut FragmentIn> {
+        self.queue.iter_mut().filter_map(|one| one.part.as_mut()).filter(move |part| part.key == key)
+    }
+
+    /// All fragments of a packet are there; `bytes` is where they were put together.
+    fn complete(&mut self, key: Key, bytes: &Range<usize>, found: Option<&Found>) {
+        let fate = match (found.filter(|found| found.wanted), self.redaction) {
+            (None, _) => Fate::Dropped,
+            (Some(_), None) => Fate::Kept,
+            (Some(found), Some(redaction)) => {
+                let is_inside = bytes.start <= found.payload.start && found.payload.end <= bytes.end;
+                let header = found.payload.start.wrapping_sub(bytes.start);
+                let head = || redaction.fill(&found.head, found.is_tcp);
+                let blank = || Blank { header, head: head(), checksum: found.checksum(header) };
+                if is_inside { Fate::Blanked(blank()) } else { Fate::LeftOut }
+            }
+        };
+        self.decide(key, &fate);
+        if self.done.len() == MAX_COMPLETE {
+            self.done.pop_front();
+        }
+        self.done.push_back((key, fate));
+    }
+
+    /// Fragments that stay without the others belong to whom the first of them names.
+    fn give_up(&mut self, key: Key, keep: &Keep<'_>) {
+        let owner = self.parts(key).find_map(|part| part.owner);
+        let fate = match owner.filter(|owner| keep(owner.is_tcp, owner.source, owner.destination)) {
+            None => Fate::Dropped,
+            Some(_) if self.redaction.is_none() => Fate::Kept,
+            Some(Owner { is_tcp, header, .. }) => {
+                let checksum = checksum(is_tcp, header, header);
+                Fate::Blanked(Blank { header, head: Vec::new(), checksum })
+            }
+        };
+        self.decide(key, &fate);
+    }
+
+    fn decide(&mut self, key: Key, fate: &Fate) {
+        let mut queue = std::mem::take(&mut self.queue);
+        queue.retain_mut(|one| {
+            let Some(part) = one.part.take_if(|part| part.key == key) else { return true };
+            let keep = self.apply(fate, &part, &mut one.data);
+            self.bytes -= if keep { 0 } else { one.data.len() };
+            keep
+        });
+        self.queue = queue;
+    }
+
+    /// False where the packet is not kept.
+    fn apply(&mut self, fate: &Fate, part: &FragmentIn, data: &mut [u8]) -> bool {
+        self.sliced.left_out += u64::from(matches!(fate, Fate::LeftOut));
+        if let Fate::Blanked(blank) = fate {
+            blank.apply(data, part.offset, part.place.clone());
+        }
+        matches!(fate, Fate::Kept | Fate::Blanked(_))
+    }
+
+    /// Writes what needs to wait no longer.
+    fn settle(&mut self, now: Timestamp, keep: &Keep<'_>) -> io::Result<()> {
+        while let Some(front) = self.queue.front() {
+            match &front.part {
+                Some(part) if self.bytes > HELD_MAX || now.since(front.time) > LIFETIME => {
+                    let key = part.key;
+                    self.give_up(key, keep);
+                }
+                Some(_) => break,
+                None => self.write_front()?,
+            }
+        }
+        Ok(())
+    }
+
+    fn write_front(&mut self) -> io::Result<()> {
+        let Some(front) = self.queue.pop_front() else { return Ok(()) };
+        self.bytes -= front.data.len();
         self.sliced.packets += 1;
-        self.blocks.packet(time, interface, length, data)
+        self.blocks.packet(front.time, front.interface, front.length, &front.data)
     }
 
-    /// All fragments of a packet are there.
-    fn complete(&mut self, piece: &Piece, found: &Found) -> io::Result<()> {
-        let (mut pieces, others): (VecDeque<Held>, VecDeque<Held>) =
-            std::mem::take(&mut self.held).into_iter().partition(|held| held.piece.key == piece.key);
-        self.held = others;
-        self.bytes = self.held.iter().map(|held| held.data.len()).sum();
-        if !found.wanted {
-            return Ok(());
+    /// No more packets come.
+    fn end(&mut self, keep: &Keep<'_>) -> io::Result<()> {
+        while let Some(front) = self.queue.front() {
+            match front.part.as_ref().map(|part| part.key) {
+                Some(key) => self.give_up(key, keep),
+                None => self.write_front()?,
+            }
         }
-        if let Some(redaction) = self.redaction
-            && !blank_pieces(&mut pieces, found, redaction)
-        {
-            self.sliced.left_out += pieces.len() as u64;
-            return Ok(());
-        }
-        pieces.iter().try_for_each(|held| self.keep(held.time, held.interface, held.length, &held.data))
+        Ok(())
     }
 }
 
-/// Takes the payload out of a packet, and the checksum over it, by which a guess could be tried.
-fn blank(data: &mut [u8], place: Range<usize>, found: &Found, redaction: &Redaction) {
-    let filled = redaction.fill(&data[place.clone()], found.is_tcp);
-    data[place.start..].fill(0);
-    data[place.clone()].copy_from_slice(&filled);
-    blank_checksum(&mut data[..place.start], found.is_tcp);
-}
-
-/// In a header that ends where `before` does.
-fn blank_checksum(before: &mut [u8], is_tcp: bool) {
-    let end = before.len();
-    // The header's length is in the header: of the possible ones, every one that says so.
-    let lengths = if is_tcp { 20..=60 } else { UDP_HEADER..=UDP_HEADER };
-    for length in lengths.step_by(4) {
-        let Some(start) = end.checked_sub(length) else { continue };
-        let at = start + if is_tcp { TCP_CHECKSUM } else { UDP_CHECKSUM };
-        if !is_tcp || usize::from(before[start + 12] >> 4) * 4 == length {
-            before[at..at + 2].fill(0);
-            if is_tcp {
-                return;
+impl Blank {
+    /// Takes the payload out of a packet, and the checksum over it, by which a guess could be tried. `place` is where the
+    /// bytes from `offset` on are in it; what follows them is padding, which may hold anything.
+    fn apply(&self, data: &mut [u8], offset: usize, place: Range<usize>) {
+        let at = |wanted: usize| wanted.saturating_sub(offset).saturating_add(place.start).min(place.end);
+        data[place.end..].fill(0);
+        data[at(self.header)..place.end].fill(0);
+        for (wanted, &byte) in (self.header..).zip(&self.head) {
+            if offset <= wanted && wanted - offset < place.len() {
+                data[at(wanted)] = byte;
+            }
+        }
+        for wanted in self.checksum.clone().into_iter().flatten() {
+            if offset <= wanted && wanted - offset < place.len() {
+                data[at(wanted)] = 0;
             }
         }
     }
-}
-
-/// Takes the payload out of the fragments of a packet. False where it is inside of a tunnel.
-fn blank_pieces(pieces: &mut VecDeque<Held>, found: &Found, redaction: &Redaction) -> bool {
-    let first = pieces.iter().find(|held| held.piece.offset == 0).map(|held| &held.data[held.place.clone()]);
-    let header = match (first, found.is_tcp) {
-        (Some(bytes), true) => bytes.get(12).map(|byte| usize::from(byte >> 4) * 4),
-        (Some(_), false) => Some(UDP_HEADER),
-        (None, _) => None,
-    };
-    let Some(header) = header else { return false };
-    let end = pieces.iter().map(|held| held.piece.offset + held.piece.length).max();
-    if end != Some(header + found.length) {
-        return false;
-    }
-    let head = redaction.fill(&found.head, found.is_tcp);
-    for held in pieces {
-        let (offset, place) = (held.piece.offset, held.place.clone());
-        let within_header = header.saturating_sub(offset).min(place.len());
-        let payload = place.start + within_header;
-        held.data[payload..].fill(0);
-        for (at, byte) in held.data[payload..place.end].iter_mut().enumerate() {
-            *byte = head.get(offset + within_header + at - header).copied().unwrap_or(0);
-        }
-        if offset == 0 && within_header == header {
-            blank_checksum(&mut held.data[..payload], found.is_tcp);
-        }
-    }
-    true
-}
-
-fn address(bytes: &[u8]) -> Range<usize> {
-    let start = bytes.as_ptr() as usize;
-    start..start + bytes.len()
 }
 
 /// Where bytes that are a part of `data` are in it.
-fn within(data: &[u8], part: Range<usize>) -> Option<Range<usize>> {
+fn within(data: &[u8], part: &Range<usize>) -> Option<Range<usize>> {
     let all = address(data);
     let is_part = all.start <= part.start && part.end <= all.end;
     is_part.then(|| part.start - all.start..part.end - all.start)

@@ -211,6 +211,24 @@ pub(super) fn name(text: &[u8]) -> Option<&str> {
     fits.then_some(std::str::from_utf8(name).ok()?)
 }
 
+/// True for a line of the table that -C adds behind the calls: its head, its rules, a row of one call or of all.
+pub(super) fn is_of_table(line: &[u8]) -> bool {
+    let is_number =
+        |word: &&[u8]| !word.is_empty() && word.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'.'));
+    let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    match [words.next(), words.next()] {
+        [Some(b"%"), Some(b"time")] => true,
+        [Some(first), Some(second)] if is_number(&first) => {
+            first.contains(&b'.')
+                && second.contains(&b'.')
+                && is_number(&second)
+                && words.take(2).all(|word| is_number(&word))
+        }
+        [Some(first), _] => first.len() > 2 && first.iter().all(|&byte| byte == b'-'),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -252,6 +252,7 @@ impl Log {
             },
             Body::Exited => self.tracer.exited(tid, time),
             Body::Superseded(from) => self.tracer.superseded(tid, from, time),
+            Body::Unknown if line::is_of_table(line) => {}
             Body::Unknown => self.unknown(),
             Body::Other | Body::Dump(_) | Body::Attached(..) => {}
         }

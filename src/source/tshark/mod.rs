@@ -264,6 +264,7 @@ impl Taker {
             seq: found.seq.wrapping_add(base),
             ack: found.ack.unwrap_or_default().wrapping_add(base),
             flags,
+            header: 0,
             length: found.length,
             payload: &self.payload[..self.payload.len().min(found.length)],
         };

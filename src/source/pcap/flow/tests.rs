@@ -41,6 +41,7 @@ impl Wire {
             seq,
             ack,
             flags: flags.chars().map(bit).sum(),
+            header: 20,
             length: payload.len(),
             payload,
         };
@@ -288,6 +289,7 @@ fn acknowledgements_soon_after_the_beginning_are_of_what_was_on_its_way() {
                 seq: [5000, 5000, 1050][index],
                 ack: [1000, 1040, 5000][index],
                 flags: flag::ACK,
+                header: 20,
                 length: [0, 0, 2][index],
                 payload: [&b""[..], b"", b"hi"][index],
             };

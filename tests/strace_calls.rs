@@ -1,0 +1,275 @@
+//! Every kind of call in logs of a real strace, in several notations: lists of buffers and of messages, calls that moved
+//! bytes within the kernel, calls that signals interrupt, two threads at a time. The truth is what the test moved itself.
+
+mod common;
+
+use common::events::json;
+use common::peer::{Python, listen};
+use common::watcher::Watcher;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::Command;
+
+/// What the program below sends, in order; where the payload is not in the process's memory, it is none.
+const SENT: &[(&[u8], Option<&str>)] = &[
+    (b"one \x00\xff\"quoted\" \\ \t\r\n \xc3\xa9 \x1b[31m", None),
+    (b"a1b22", None),
+    (&[b'c'; 40], None),
+    (b"m1m2", None),
+    (b"first message, second message, third", None),
+    (&[b'f'; 100], Some("in-kernel-transfer")),
+    (&[b'p'; 30], Some("in-kernel-transfer")),
+    (b"more and the rest", None),
+];
+
+/// What it receives, in order.
+const READ: &[u8] =
+    b"peeked at, then read; readv of three buffers; recvmsg of two buffers; two messages of recvmmsg: ....";
+const AWAITED: &[u8] = b"[awaited while a timer rings and another thread speaks, \x00\x01\x7f]";
+const CHATTER: &[u8] = b"[of the other thread] ";
+const DATAGRAMS: [&[u8]; 4] = [b"a datagram", b"", b"\xff\xfe third \"one\"", &[b'd'; 300]];
+
+const PROGRAM: &str = r#"
+import ctypes, signal, tempfile
+libc = ctypes.CDLL(None, use_errno=True)
+class iovec(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("len", ctypes.c_size_t)]
+class msghdr(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_void_p), ("namelen", ctypes.c_uint), ("iov", ctypes.POINTER(iovec)),
+                ("iovlen", ctypes.c_size_t), ("control", ctypes.c_void_p), ("controllen", ctypes.c_size_t),
+                ("flags", ctypes.c_int)]
+class mmsghdr(ctypes.Structure):
+    _fields_ = [("msg", msghdr), ("len", ctypes.c_uint)]
+def messages(lists):
+    all = (mmsghdr * len(lists))()
+    for one, buffers in zip(all, lists):
+        vector = (iovec * len(buffers))()
+        for place, buffer in zip(vector, buffers):
+            place.base, place.len = ctypes.addressof(buffer), ctypes.sizeof(buffer) - 1
+        one.msg.iov, one.msg.iovlen = vector, len(buffers)
+    return all
+def check(count):
+    if count < 0: raise OSError(ctypes.get_errno(), "the call failed")
+    return count
+text = ctypes.create_string_buffer
+def exactly(fd, size):
+    while size: size -= len(os.read(fd, size))
+
+s, other = connect(), connect()
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("127.0.0.1", 0)); u.connect(("127.0.0.1", UDP))
+print(u.getsockname()[1], flush=True)
+pause()
+fd = s.fileno()
+s.sendall(b"one \x00\xff\"quoted\" \\ \t\r\n \xc3\xa9 \x1b[31m")
+os.writev(fd, [b"a1", b"", b"b22", b"c" * 40])
+s.sendmsg([b"m1", b"m2"])
+lists = [[text(b"first "), text(b"message, ")], [text(b"second message, ")], [text(b"third")]]
+assert check(libc.sendmmsg(fd, messages(lists), 3, 0)) == 3
+with tempfile.TemporaryFile() as file:
+    file.write(b"head." + b"f" * 100 + b"tail"); file.flush()
+    assert os.sendfile(fd, file.fileno(), 5, 100) == 100
+r, w = os.pipe(); os.write(w, b"p" * 30)
+assert os.splice(r, fd, 30) == 30
+s.send(b"more ", socket.MSG_MORE); s.send(b"and the rest")
+
+assert s.recv(10, socket.MSG_PEEK) == b"peeked at,"
+exactly(fd, 21)
+assert os.readv(fd, [bytearray(7), bytearray(3), bytearray(14)]) == 24
+assert s.recvmsg_into([bytearray(5), bytearray(18)])[0] == 23
+room = messages([[text(12)], [text(9), text(14)]])
+assert check(libc.recvmmsg(fd, room, 2, 0, None)) == 2 and [one.len for one in room] == [11, 21], [one.len for one in room]
+
+rung = 0
+def ring(*_):
+    global rung
+    rung += 1
+    if rung == 3: print("rung", flush=True)
+signal.signal(signal.SIGALRM, ring)
+def chatter():
+    for _ in range(20):
+        other.sendall(b"[of the other thread] ")
+        time.sleep(0.005)
+thread = threading.Thread(target=chatter); thread.start()
+signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+got = b""
+while len(got) < AWAITED: got += s.recv(AWAITED - len(got), socket.MSG_WAITALL)
+signal.setitimer(signal.ITIMER_REAL, 0)
+thread.join()
+
+lists = [[text(b"a data"), text(b"gram")], [text(b"")], [text(b"\xff\xfe third \"one\"")], [text(b"d" * 300)]]
+assert check(libc.sendmmsg(u.fileno(), messages(lists), 4, 0)) == 4
+print("sent", flush=True)
+pause()
+room = messages([[text(101)], [text(11)], [text(6), text(60)], [text(101)]])
+assert check(libc.recvmmsg(u.fileno(), room, 4, 0, None)) == 4
+s.close(); other.close(); u.close()
+"#;
+
+/// Runs the program under strace; gives the ports of its three sockets.
+fn trace(log: &Path, args: &[&str]) -> [u16; 3] {
+    let (listener, port) = listen();
+    let answers = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let udp = answers.local_addr().unwrap().port();
+    let constants = format!("UDP = {udp}\nAWAITED = {}\n", AWAITED.len());
+    let mut python = Python::start(&format!("{constants}{PROGRAM}"), port);
+    let (mut stream, peer) = listener.accept().unwrap();
+    let (mut other, other_peer) = listener.accept().unwrap();
+    let own: u16 = python.line().parse().unwrap();
+    python.paused();
+    let mut strace = Command::new("strace");
+    strace.args(args).args(["-p", &python.pid().to_string(), "-o"]).arg(log);
+    let strace = Watcher::start(&mut strace).wait_for("attached");
+    python.go();
+    let mut sent = vec![0; SENT.iter().map(|part| part.0.len()).sum()];
+    stream.read_exact(&mut sent).unwrap();
+    assert_eq!(sent, SENT.iter().map(|part| part.0).collect::<Vec<_>>().concat());
+    stream.write_all(READ).unwrap();
+    assert_eq!(python.line(), "rung");
+    stream.write_all(AWAITED).unwrap();
+    let mut chatter = Vec::new();
+    for expected in DATAGRAMS {
+        let mut room = [0; 1000];
+        let length = answers.recv(&mut room).unwrap();
+        assert_eq!(&room[..length], expected);
+    }
+    assert_eq!(python.line(), "sent");
+    for datagram in DATAGRAMS {
+        answers.send_to(datagram, ("127.0.0.1", own)).unwrap();
+    }
+    python.paused();
+    python.go();
+    other.read_to_end(&mut chatter).unwrap();
+    assert_eq!(chatter, CHATTER.repeat(20));
+    python.ended();
+    strace.end();
+    [peer.port(), other_peer.port(), own]
+}
+
+/// A run of bytes in order: which, and why its end is not there.
+type Piece = (Vec<u8>, usize, Option<String>);
+
+/// What the log tells of one direction of a socket, call by call, without what was only peeked at.
+fn pieces(events: &[Value], port: u16, direction: &str) -> Vec<Piece> {
+    let end = format!(":{port}");
+    let mine = |event: &&Value| {
+        event["type"] == "data"
+            && event["direction"] == direction
+            && event["peek"] != true
+            && event["local"].as_str().is_some_and(|at| at.ends_with(&end))
+    };
+    let mut offset = 0;
+    let pieces = events.iter().filter(mine).map(|event| {
+        assert_eq!(event["offset"], offset, "{event}");
+        offset += event["length"].as_u64().unwrap();
+        let payload = event["payload"].as_str().unwrap_or_default();
+        let payload = data_encoding::BASE64.decode(payload.as_bytes()).unwrap();
+        assert_eq!(event["captured"], payload.len(), "{event}");
+        (payload, event["length"].as_u64().unwrap() as usize, event["cause"].as_str().map(str::to_owned))
+    });
+    pieces.collect()
+}
+
+/// Checks pieces of a stream against what moved: every byte that is there, and the cause of every one that is not. With a
+/// `limit` of strings, what is behind it is missing of each buffer.
+#[track_caller]
+fn check_stream(pieces: &[Piece], truth: &[(&[u8], Option<&str>)], limited: bool, what: &str) {
+    let bytes: Vec<u8> = truth.iter().flat_map(|part| part.0.to_vec()).collect();
+    let causes: Vec<Option<&str>> = truth.iter().flat_map(|part| vec![part.1; part.0.len()]).collect();
+    let mut at = 0;
+    for (payload, length, cause) in pieces {
+        assert_eq!(payload[..], bytes[at..at + payload.len()], "{what}, at {at}");
+        for missing in &causes[at + payload.len()..at + length] {
+            let is_limit = limited && missing.is_none();
+            let expected = if is_limit { Some("strace-string-limit") } else { *missing };
+            assert_eq!(cause.as_deref(), expected, "{what}, at {at}");
+        }
+        assert!(causes[at..at + payload.len()].iter().all(Option::is_none), "{what}: invented, at {at}");
+        at += length;
+    }
+    assert_eq!(at, bytes.len(), "{what}");
+}
+
+#[test]
+fn every_kind_of_call_in_every_notation() {
+    const CALLS: &str = "trace=%network,%desc,%process";
+    for (args, limit) in [
+        (&["-f", "-ttt", "-T", "-yy", "-xx", "-s", "1000", "-e", CALLS][..], None),
+        (&["-f", "-tt", "-yy", "-s", "1000", "-e", CALLS], None),
+        (&["-f", "-r", "-x", "-yy", "-s", "1000"], None),
+        (&["-f", "-ttt", "-yy", "-s", "4", "-e", CALLS], Some(4)),
+        (&["-f", "-tt", "-T", "-yy", "-xx", "-s", "20", "-e", "signal=none"], Some(20)),
+        (&["-ff", "-ttt", "-yy", "-s", "1000", "-e", CALLS], None),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("strace.log");
+        let [port, other, own] = trace(&log, args);
+        let output = Watcher::sockdbg(&["events", "--format", "json", "-r", log.to_str().unwrap()]).end();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let events = json(&output.stdout).0;
+        let limited = limit.is_some();
+        check_stream(&pieces(&events, port, "send"), SENT, limited, &format!("{args:?} sent"));
+        let read = [(READ, None), (AWAITED, None)];
+        check_stream(&pieces(&events, port, "recv"), &read, limited, &format!("{args:?} received"));
+        let chatter = vec![(CHATTER, None); 20];
+        check_stream(&pieces(&events, other, "send"), &chatter, limited, &format!("{args:?} chatter"));
+        for direction in ["send", "recv"] {
+            let told = pieces(&events, own, direction);
+            assert_eq!(told.len(), DATAGRAMS.len(), "{args:?} {direction}: {told:?}");
+            for ((payload, length, cause), truth) in told.iter().zip(DATAGRAMS) {
+                // The last one is longer than its buffer. No call of these asks for its true length (MSG_TRUNC), so neither
+                // the log nor a live trace knows what was thrown away.
+                assert!(truth.starts_with(payload), "{args:?} {direction}: {payload:?}");
+                let room = if direction == "recv" { 100 } else { usize::MAX };
+                let expected = match limit {
+                    Some(limit) if truth.len().min(room) > limit => Some("strace-string-limit"),
+                    _ => None,
+                };
+                assert_eq!(
+                    (cause.as_deref(), *length),
+                    (expected, truth.len().min(room)),
+                    "{args:?} {direction}"
+                );
+                assert!(
+                    expected.is_some() || payload[..] == truth[..*length],
+                    "{args:?} {direction}: {payload:?}"
+                );
+            }
+        }
+        let peeked = events.iter().filter(|event| event["peek"] == true);
+        assert_eq!(peeked.map(|event| &event["length"]).collect::<Vec<_>>(), [10], "{args:?}");
+    }
+}
+
+/// The table of -C behind the calls is no call, and a log that is nothing else is refused by name.
+#[test]
+fn tables_of_counts_are_no_calls() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |option: &str| {
+        let log = folder.path().join(option);
+        let mut strace = Command::new("strace");
+        strace.arg(option).args(["-f", "-ttt", "-yy", "-s", "1000", "-o"]).arg(&log);
+        let (listener, port) = listen();
+        strace.args([
+            "python3",
+            "-c",
+            "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1]))).send(b'hello')",
+        ]);
+        let strace = Watcher::start(strace.arg(port.to_string()));
+        let mut received = Vec::new();
+        listener.accept().unwrap().0.read_to_end(&mut received).unwrap();
+        assert_eq!(received, b"hello");
+        assert!(strace.end().status.success());
+        let output = Watcher::sockdbg(&["events", "-r", log.to_str().unwrap()]).end();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (status, both) = said("-C");
+    assert_eq!(
+        (status, both.contains("5 bytes sent"), both.contains("not understood")),
+        (Some(0), true, false),
+        "{both}"
+    );
+    let (status, counts) = said("-c");
+    assert_eq!((status, counts.contains("is the table of strace -c")), (Some(2), true), "{counts}");
+}
