@@ -162,7 +162,7 @@ impl Pair {
                 }
                 ends == [own, other] && packets[at].bytes() == data.payload
             };
-            let at = free.iter().position(|at| is_it(at)).expect("each datagram is in the capture");
+            let at = free.iter().position(is_it).expect("each datagram is in the capture");
             packets[free.remove(at)].event = number;
         }
         assert!(free.is_empty() && !packets.is_empty(), "{name}: {} datagrams of nobody", free.len());
@@ -231,8 +231,10 @@ pub struct Case<'a> {
     pub log: Vec<&'static str>,
 }
 
+type Fault = fn(&mut Case<'_>, &mut Random) -> bool;
+
 /// Each fault, with its name. False where a case has nothing that this can happen to.
-pub const FAULTS: &[(&str, fn(&mut Case<'_>, &mut Random) -> bool)] = &[
+pub const FAULTS: &[(&str, Fault)] = &[
     ("drop event", |case, random| case.at_process(random, |_, _| Fate::Gone(Cause::UntracedSyscall))),
     ("ring full", |case, random| case.at_process(random, |_, _| Fate::Gone(Cause::RingFull))),
     ("cut payload", |case, random| {
