@@ -10,6 +10,7 @@ use common::report::Report;
 use common::trace::require_bpf;
 use common::watcher::Watcher;
 use serde_json::{Value, json};
+use std::fs;
 use std::net::UdpSocket;
 
 /// Summary and status of each record, sorted: sockets of datagrams have no order among each other.
@@ -96,7 +97,7 @@ fn what_was_cut_of_datagrams_is_named_by_the_capture() {
     let folder = tempfile::tempdir().expect("room for files");
     let file = |name: &str| folder.path().join(name).to_str().expect("a UTF-8 path").to_owned();
     let named = Named::start();
-    let verify = Watcher::verify(named.child.id(), &["-s", "20", "--bundle", &file("b")]);
+    let verify = Watcher::verify(named.pid(), &["-s", "20", "--bundle", &file("b")]);
     named.dig(&["+nocookie", "www.example.test"], "192.0.2.7");
     named.dig(&["+nocookie", "nope.example.test"], "NXDOMAIN");
     named.end();

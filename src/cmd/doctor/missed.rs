@@ -84,7 +84,12 @@ impl Subject {
                 add(Some(Cause::OtherProcess), format!("{what}; trace all: -p {all}"));
             } else {
                 // Nothing counts it, and hooks on calls see those of the traced processes only.
-                add(None, format!("{what}, before Linux 6.3 not even counted where functions can't be hooked; trace all: -p {all}"));
+                add(
+                    None,
+                    format!(
+                        "{what}, before Linux 6.3 not even counted where functions can't be hooked; trace all: -p {all}"
+                    ),
+                );
             }
         }
         if let Some(calls) = self.transfers() {

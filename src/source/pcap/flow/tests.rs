@@ -123,6 +123,7 @@ fn a_connection_is_told_of_with_both_numbers_of_its_handshake() {
             seq: 700,
             ack: 101,
             flags: if answer == "SA" { SYN_ACK } else { flag::RST | flag::ACK },
+            header: 20,
             length: 0,
             payload: b"",
         };
