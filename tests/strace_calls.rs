@@ -88,15 +88,16 @@ def ring(*_):
     if rung == 3: print("rung", flush=True)
 signal.signal(signal.SIGALRM, ring)
 def chatter():
-    for _ in range(20):
+    for count in range(20):
+        while rung < count:
+            time.sleep(0.001)
         other.sendall(b"[of the other thread] ")
-        time.sleep(0.005)
 thread = threading.Thread(target=chatter); thread.start()
 signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
 got = b""
 while len(got) < AWAITED: got += s.recv(AWAITED - len(got), socket.MSG_WAITALL)
-signal.setitimer(signal.ITIMER_REAL, 0)
 thread.join()
+signal.setitimer(signal.ITIMER_REAL, 0)
 
 lists = [[text(b"a data"), text(b"gram")], [text(b"")], [text(b"\xff\xfe third \"one\"")], [text(b"d" * 300)]]
 assert check(libc.sendmmsg(u.fileno(), messages(lists), 4, 0)) == 4
