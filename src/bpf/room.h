@@ -15,6 +15,27 @@ enum {
 	SCRATCHES
 };
 
+const volatile bool cfg_preemptible = false; /* set by user space: see UNDISTURBED */
+
+extern void bpf_preempt_disable(void) __ksym __weak;
+extern void bpf_preempt_enable(void) __ksym __weak;
+
+/*
+ * What a program on a tracepoint does while no other task's may come between. Up to Linux 6.19 the kernel itself sees to
+ * it; from 7.0 on programs on tracepoints may be preempted as those on functions are.
+ */
+#define UNDISTURBED(work)                                                     \
+	({                                                                    \
+		bool held_ = cfg_preemptible && bpf_ksym_exists(bpf_preempt_disable); \
+		int code_;                                                    \
+		if (held_)                                                    \
+			bpf_preempt_disable();                                \
+		code_ = (work);                                               \
+		if (held_)                                                    \
+			bpf_preempt_enable();                                 \
+		code_;                                                        \
+	})
+
 /*
  * Programs on functions of the kernel, unlike those on tracepoints, run with preemption on: another task's program may come
  * between, on the same processor. So they share nothing with those on tracepoints, and of them one at a time has room on

@@ -128,8 +128,7 @@ static __always_inline int on_messages(struct sock *sk, struct pt_regs *regs, co
 	return 0;
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
+static __always_inline int on_exit(struct pt_regs *regs, s64 result)
 {
 	struct task_struct *task = current_task();
 	struct call call = {};
@@ -154,6 +153,12 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	if (!opens(&call))
 		return on_data(sk, regs, &call, result, fd);
 	return on_opening(sk, regs, call.number, result, fd);
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
+{
+	return UNDISTURBED(on_exit(regs, result));
 }
 
 /* The descriptor refers to this socket. */
@@ -256,13 +261,13 @@ static __always_inline int on_traffic(struct sock *sk, s64 result, u32 direction
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(on_send, struct sock *sk, int result)
 {
-	return on_traffic(sk, result, SD_SEND, 0);
+	return UNDISTURBED(on_traffic(sk, result, SD_SEND, 0));
 }
 
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(on_receive, struct sock *sk, int result, int flags)
 {
-	return on_traffic(sk, result, SD_RECV, flags);
+	return UNDISTURBED(on_traffic(sk, result, SD_RECV, flags));
 }
 
 /* Bytes were read from the socket into a pipe, of which sock_recv_length does not tell. */
@@ -295,7 +300,7 @@ int BPF_PROG(on_read, struct sock *sk)
 	regs = registers_of(task);
 	if (call_number(regs) != NR_splice || is_compat(task) || !is_tcp(sk) || !is_connected(sk))
 		return 0;
-	return on_splice(sk, task, regs);
+	return UNDISTURBED(on_splice(sk, task, regs));
 }
 
 /* The descriptor is gone when the call returns, so it is looked at before. */
@@ -337,7 +342,7 @@ static __noinline int on_close(u32 fd)
 SEC("tracepoint/syscalls/sys_enter_close")
 int on_sys_enter_close(struct trace_event_raw_sys_enter *ctx)
 {
-	return is_traced(current_task()) ? on_close(ctx->args[0]) : 0;
+	return is_traced(current_task()) ? UNDISTURBED(on_close(ctx->args[0])) : 0;
 }
 
 /* The same where tracefs is not mounted, at a cost for every call of the machine. */
@@ -348,7 +353,7 @@ int BPF_PROG(on_sys_enter, struct pt_regs *regs, long number)
 
 	if (number != NR_close || !is_traced(task) || is_compat(task))
 		return 0;
-	return on_close(call_argument(regs, 0));
+	return UNDISTURBED(on_close(call_argument(regs, 0)));
 }
 
 /* The last descriptor is gone: the socket's file is being released. */
@@ -456,13 +461,13 @@ static __always_inline int change(struct sock *sk, int old, int new, u32 slot)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(on_set_state, struct sock *sk, int old, int new)
 {
-	return change(sk, old, new, SCRATCH_CHANGE);
+	return UNDISTURBED(change(sk, old, new, SCRATCH_CHANGE));
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(on_set_state_nested, struct sock *sk, int old, int new)
 {
-	return change(sk, old, new, SCRATCH_NESTED_CHANGE);
+	return UNDISTURBED(change(sk, old, new, SCRATCH_NESTED_CHANGE));
 }
 
 /* Every TCP socket passes here before its memory is freed, which is another one's next. */
@@ -489,13 +494,13 @@ static __always_inline int destroy(struct sock *sk)
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(on_destroy, struct sock *sk)
 {
-	return destroy(sk);
+	return UNDISTURBED(destroy(sk));
 }
 
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(on_destroy_nested, struct sock *sk)
 {
-	return destroy(sk);
+	return UNDISTURBED(destroy(sk));
 }
 
 /* Set by user space: list the descriptors that --fd leaves out, too. Those it names must come first, for a socket

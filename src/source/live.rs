@@ -513,6 +513,7 @@ fn select_hooks(open: &mut skeleton::OpenSocketSkel<'_>, traffic: bool) {
     let returns = uring::select_hooks(&mut open.progs, traffic);
     if let Some(settings) = open.maps.rodata_data.as_deref_mut() {
         (settings.cfg_traffic, settings.cfg_returns) = (traffic, returns);
+        settings.cfg_preemptible = offered::tracepoints_are_preemptible();
     }
     let progs = &mut open.progs;
     for program in [&mut progs.on_send, &mut progs.on_receive, &mut progs.on_read] {

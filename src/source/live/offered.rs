@@ -24,6 +24,14 @@ pub fn sockets_tell_of_traffic() -> bool {
     has_tracepoint("sock_send_length") && has_tracepoint("sock_recv_length")
 }
 
+/// True where a program on a tracepoint may be preempted by another task's: from Linux 7.0 on. Nothing but the release tells.
+pub(super) fn tracepoints_are_preemptible() -> bool {
+    let release = nix::sys::utsname::uname();
+    let release = release.as_ref().ok().and_then(|name| name.release().to_str());
+    let major = release.and_then(|release| release.split('.').next()?.parse::<u32>().ok());
+    major.is_some_and(|major| major >= 7)
+}
+
 /// True where the kernel has this tracepoint.
 pub(super) fn has_tracepoint(name: &str) -> bool {
     let of =
