@@ -596,7 +596,11 @@ fn json_cut_anywhere_gives_the_same_events_up_to_there() {
             let (events, summary) = lines(&scratch.file("x.json", &json[..length])).unwrap();
             let same = events.iter().zip(&whole).take_while(|(cut, whole)| cut == whole).count();
             let ends = |event: &String| event.contains("kind: Close") || event.contains("kind: Loss");
-            assert!(events[same..].iter().all(ends), "{form:?} cut at {length}");
+            // A SYN whose answer is cut off: what the answer would have told is not known.
+            let unanswered = |event: &String| event.contains("kind: Open") && event.contains("seq: None");
+            let rest = &events[same..];
+            let rest = if rest.first().is_some_and(unanswered) { &rest[1..] } else { rest };
+            assert!(rest.iter().all(ends), "{form:?} cut at {length}: {rest:?}");
             // Lines that follow each other end properly after each of them.
             let complete = form == Form::EkBytes && json[..length].trim_ascii_end().ends_with(b"}}");
             assert!(summary.cut.is_some() || complete, "{form:?} cut at {length}");
