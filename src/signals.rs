@@ -8,7 +8,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sig
 use nix::unistd::Pid;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -37,21 +37,16 @@ pub fn stop_flag() -> io::Result<Arc<AtomicBool>> {
 /// # Errors
 /// No descriptor or thread is left.
 pub fn on_interrupt(tidy: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    if INTERRUPT.load(Ordering::Relaxed) >= 0 {
-        return Ok(());
-    }
-    let (listen, ring) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-    let wait = move || {
+    let wait = |mut listen: File| {
         let mut number = [0];
-        if File::from(listen).read_exact(&mut number).is_ok() {
+        if listen.read_exact(&mut number).is_ok() {
             tidy();
             Signal::try_from(i32::from(number[0])).into_iter().for_each(end_by);
         }
     };
-    thread::Builder::new().name("interrupt".into()).spawn(wait)?;
-    INTERRUPT.store(ring.as_raw_fd(), Ordering::Relaxed);
-    // The handler may use the descriptor until the process ends.
-    std::mem::forget(ring);
+    if !listen(&INTERRUPT, "interrupt", wait)? {
+        return Ok(());
+    }
     handle(Signal::SIGINT, on_first)?;
     handle(Signal::SIGTERM, on_first)
 }
@@ -62,23 +57,37 @@ pub fn on_interrupt(tidy: impl FnOnce() + Send + 'static) -> io::Result<()> {
 /// # Errors
 /// No descriptor or thread is left.
 pub fn on_summary(report: impl Fn() + Send + 'static) -> io::Result<()> {
-    if BELL.load(Ordering::Relaxed) >= 0 {
+    let wait = move |mut listen: File| {
+        let mut byte = [0];
+        while listen.read_exact(&mut byte).is_ok() {
+            report();
+        }
+    };
+    if !listen(&BELL, "sigusr1", wait)? {
         return Ok(());
     }
-    let (listen, ring) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-    thread::Builder::new().name("sigusr1".into()).spawn(move || listen_for_bell(listen, report))?;
-    BELL.store(ring.as_raw_fd(), Ordering::Relaxed);
-    // The handler may use the descriptor until the process ends.
-    std::mem::forget(ring);
     handle(Signal::SIGUSR1, on_bell)
 }
 
-fn listen_for_bell(listen: OwnedFd, report: impl Fn()) {
-    let mut listen = File::from(listen);
-    let mut byte = [0];
-    while listen.read_exact(&mut byte).is_ok() {
-        report();
+/// Begins a thread that waits for what a handler writes, by [`ring`]. False where one does already.
+fn listen(bell: &AtomicI32, name: &str, wait: impl FnOnce(File) + Send + 'static) -> io::Result<bool> {
+    if bell.load(Ordering::Relaxed) >= 0 {
+        return Ok(false);
     }
+    let (listen, ring) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    thread::Builder::new().name(name.into()).spawn(move || wait(File::from(listen)))?;
+    bell.store(ring.as_raw_fd(), Ordering::Relaxed);
+    // The handler may use the descriptor until the process ends.
+    std::mem::forget(ring);
+    Ok(true)
+}
+
+/// Writes one byte, from a handler.
+fn ring(bell: &AtomicI32, byte: u8) {
+    let descriptor = bell.load(Ordering::Relaxed);
+    // SAFETY: the descriptor is never closed once it is there, which is before the handler is.
+    let descriptor = unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) };
+    let _ = nix::unistd::write(descriptor, &[byte]);
 }
 
 /// Without SA_RESTART: a call that waits returns, so that its loop sees the flag.
@@ -113,15 +122,9 @@ fn be_default(signal: Signal) {
 
 extern "C" fn on_first(number: i32) {
     [Signal::SIGINT, Signal::SIGTERM].into_iter().for_each(be_default);
-    let descriptor = INTERRUPT.load(Ordering::Relaxed);
-    // SAFETY: the descriptor is never closed once it is in INTERRUPT.
-    let descriptor = unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) };
-    let _ = nix::unistd::write(descriptor, &[number as u8]);
+    ring(&INTERRUPT, number as u8);
 }
 
 extern "C" fn on_bell(_: i32) {
-    let bell = BELL.load(Ordering::Relaxed);
-    // SAFETY: the descriptor is never closed once it is in BELL.
-    let bell = unsafe { std::os::fd::BorrowedFd::borrow_raw(bell) };
-    let _ = nix::unistd::write(bell, b"!");
+    ring(&BELL, b'!');
 }

@@ -24,22 +24,22 @@ extern void bpf_preempt_enable(void) __ksym __weak;
  * What a program on a tracepoint does while no other task's may come between. Up to Linux 6.19 the kernel itself sees to
  * it; from 7.0 on programs on tracepoints may be preempted as those on functions are.
  */
-#define UNDISTURBED(work)                                                     \
-	({                                                                    \
+#define UNDISTURBED(work)                                                             \
+	({                                                                            \
 		bool held_ = cfg_preemptible && bpf_ksym_exists(bpf_preempt_disable); \
-		int code_;                                                    \
-		if (held_)                                                    \
-			bpf_preempt_disable();                                \
-		code_ = (work);                                               \
-		if (held_)                                                    \
-			bpf_preempt_enable();                                 \
-		code_;                                                        \
+		int code_;                                                            \
+		if (held_)                                                            \
+			bpf_preempt_disable();                                        \
+		code_ = (work);                                                       \
+		if (held_)                                                            \
+			bpf_preempt_enable();                                         \
+		code_;                                                                \
 	})
 
 /*
- * Programs on functions of the kernel, unlike those on tracepoints, run with preemption on: another task's program may come
- * between, on the same processor. So they share nothing with those on tracepoints, and of them one at a time has room on
- * each processor: the thread named here; 0: none.
+ * Programs on functions of the kernel, unlike the work of those on tracepoints, run with preemption on: another task's
+ * program may come between, on the same processor. So they share nothing with those on tracepoints, and of them one at a
+ * time has room on each processor: the thread named here; 0: none.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

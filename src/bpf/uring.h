@@ -2,8 +2,8 @@
 /*
  * Bytes that io_uring moves. No call names them; but on its way to the socket's protocol the kernel's own description of
  * the message (struct msghdr) passes a hook, which keeps where its bytes are until the socket tells how many have moved;
- * where sockets do not tell (before 6.3), the functions of their protocols do when they return (returns.h). The work is done in the
- * process's own memory, whichever task does it.
+ * where sockets do not tell (before 6.3), the functions of their protocols do when they return (returns.h). The work is
+ * done in the process's own memory, whichever task does it.
  *
  * Buffers that were registered (IORING_REGISTER_BUFFERS) are pages to the kernel, not addresses: out of reach.
  */

@@ -43,6 +43,8 @@ const CAPTURE_JSON: &str = "capture.json";
 const OTHER_RECORDING: &str = "recording-other.pcapng";
 /// Either side, if it is a log.
 const LOG: &str = "strace.log";
+/// Comes last, and says that the bundle is complete.
+const README: &str = "README.txt";
 
 /// A folder that is being filled.
 pub struct Bundle {
@@ -91,9 +93,6 @@ impl State {
         })
     }
 }
-
-/// What says that the bundle is complete.
-const README: &str = "README.txt";
 
 impl Bundle {
     /// A bundle in a folder that is not there yet, or empty; absent where the user wants none.

@@ -189,10 +189,7 @@ impl Comparison {
 
     /// Turns its times, which are the capture's, into the process's.
     fn set_clock(&mut self, clock: Clock) {
-        let info = &mut self.info;
-        for time in [&mut info.first, &mut info.last, &mut info.active] {
-            *time = clock.to_process(*time);
-        }
+        self.info.map_times(|time| clock.to_process(time));
         for finding in &mut self.findings {
             finding.times = finding.times.map(|times| times.map(|time| clock.to_process(time)));
         }
@@ -206,8 +203,13 @@ impl Comparison {
 
     /// True where something is missing or unexplained.
     pub fn differs(&self) -> bool {
+        self.residual() > 0 || self.faults().next().is_some()
+    }
+
+    /// Findings of what is missing or different.
+    fn faults(&self) -> impl Iterator<Item = &Finding> {
         let transport = self.info.open.transport;
-        self.residual() > 0 || self.findings.iter().any(|finding| !finding.is_note(transport))
+        self.findings.iter().filter(move |finding| !finding.is_note(transport))
     }
 }
 
@@ -288,6 +290,12 @@ impl Report {
             (.., true) => Verdict::Complete,
             _ => Verdict::NothingToCompare,
         }
+    }
+
+    /// Bytes of the process's connections that are missing somewhere, or are not the same.
+    pub fn missing(&self) -> u64 {
+        let ours = self.connections.iter().filter(|one| one.of_process);
+        ours.flat_map(Comparison::faults).map(|finding| finding.range.len()).sum()
     }
 
     /// Totals by cause, in pipeline order.

@@ -176,22 +176,14 @@ impl<'a> Pairing<'a> {
             });
             findings.extend(conflicts);
         }
-        findings.sort_by_key(|finding| (finding.direction, finding.cause.stage(), finding.range));
-        findings.iter_mut().for_each(|finding| finding.place_in_time(process));
         Comparison {
-            info: process.info.clone(),
             flow: alignment.map(|alignment| self.wire.ledgers[alignment.flow].info.id),
-            of_process: true,
             translated: translated.and_then(|alignment| self.ends(alignment)),
-            lanes: Vec::new(),
-            balances,
-            findings,
-            records: process.records,
             alignment,
-            placed: Vec::new(),
             suspects: alignment.map_or(Vec::new(), |alignment| {
                 contents::suspects(process, &self.wire.ledgers[alignment.flow], alignment)
             }),
+            ..Comparison::of(process, true, balances, findings)
         }
     }
 
@@ -254,9 +246,7 @@ impl<'a> Pairing<'a> {
         let flow = &self.wire.ledgers[index];
         let ours = |time: Timestamp| self.clock.unwrap_or_default().to_process(time);
         let mut info = flow.info.clone();
-        for time in [&mut info.first, &mut info.last, &mut info.active] {
-            *time = ours(*time);
-        }
+        info.map_times(ours);
         let (cause, detail) = match self.seen_elsewhere(index) {
             Some(detail) => (Cause::WireAddressTranslated, detail),
             None => {

@@ -2,9 +2,9 @@
 //! address of a service, the mapped port of a container), or on the other side of a proxy that passes bytes on.
 //!
 //! A translation leaves sequence numbers alone: where both vantages know those of the first byte in both directions,
-//! 64 bits tell the connection; where the capture has nothing but a SYN, its 32 do, and an end that is the same. Where one began late, content has to agree at the place that they foretell. A proxy
-//! opens connections of its own, of which content alone tells: all that can be compared has to agree, and what fits
-//! several flows, or several connections, is told apart by time (both live at once) or is ambiguous. A proxy is itself the
+//! 64 bits tell the connection; where the capture has nothing but a SYN, its 32 do, and an end that is the same. Where
+//! one began late, content has to agree at the place that they foretell. A proxy opens connections of its own, of which
+//! content alone tells: all that can be compared has to agree, and what fits several flows, or several connections, is told apart by time (both live at once) or is ambiguous. A proxy is itself the
 //! server of the one connection and the client of the other, so where the two have their server or their client in common
 //! they are two connections that carried the same, or one behind a firewall that renumbers: ambiguous. Nothing is aligned
 //! by a guess.
@@ -50,19 +50,16 @@ impl Firsts {
     pub fn new(flows: &[Ledger]) -> Firsts {
         let mut both: FxHashMap<First, Vec<(usize, bool)>> = FxHashMap::default();
         let mut one: FxHashMap<u32, Vec<(usize, Direction)>> = FxHashMap::default();
-        for (index, [send, recv]) in
-            flows.iter().enumerate().filter_map(|(index, flow)| Some((index, first(flow)?)))
-        {
-            both.entry([send, recv]).or_default().push((index, false));
-            both.entry([recv, send]).or_default().push((index, true));
-        }
         for (index, flow) in flows.iter().enumerate() {
-            let (number, direction) = match known_first(flow) {
-                [Some(send), None] => (send, Direction::Send),
-                [None, Some(recv)] => (recv, Direction::Recv),
-                _ => continue,
-            };
-            one.entry(number).or_default().push((index, direction));
+            match known_first(flow) {
+                [Some(send), Some(recv)] => {
+                    both.entry([send, recv]).or_default().push((index, false));
+                    both.entry([recv, send]).or_default().push((index, true));
+                }
+                [Some(send), None] => one.entry(send).or_default().push((index, Direction::Send)),
+                [None, Some(recv)] => one.entry(recv).or_default().push((index, Direction::Recv)),
+                [None, None] => {}
+            }
         }
         Firsts { both, one }
     }

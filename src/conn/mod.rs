@@ -49,6 +49,15 @@ pub struct Info {
     pub protocol_from: [u64; 2],
 }
 
+impl Info {
+    /// Tells its times by another clock.
+    pub fn map_times(&mut self, to: impl Fn(Timestamp) -> Timestamp) {
+        for time in [&mut self.first, &mut self.last, &mut self.active] {
+            *time = to(*time);
+        }
+    }
+}
+
 /// What became of bytes of one direction. Ranges of one kind never overlap.
 #[derive(Clone, Copy, Debug)]
 pub enum Entry<'a> {

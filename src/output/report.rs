@@ -5,7 +5,6 @@ use super::escape::escape;
 use super::head::Head;
 use super::paint::Paint;
 use super::remedy;
-use super::report_json::missing;
 use super::text::gap;
 use super::time::Clock;
 use crate::compare::{Balance, Comparison, Finding, Missing, Report, Verdict};
@@ -89,7 +88,7 @@ impl TextReport {
                 "{}: {differing} of {connections} connections differ, by {}, each with its cause below ({bytes} bytes seen \
                  at the calls, {records}); residual 0",
                 self.paint.alarm(word),
-                count(missing(report), "byte")
+                count(report.missing(), "byte")
             ),
             Verdict::Unexplained => writeln!(
                 out,

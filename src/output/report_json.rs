@@ -202,16 +202,6 @@ struct Remedy {
     command: Option<String>,
 }
 
-/// Bytes of the process's connections that are missing somewhere, or are not the same.
-pub(super) fn missing(report: &Report) -> u64 {
-    let ours = report.connections.iter().filter(|one| one.of_process);
-    let findings = ours.flat_map(|one| {
-        let transport = one.info.open.transport;
-        one.findings.iter().filter(move |finding| !finding.is_note(transport))
-    });
-    findings.map(|finding| finding.range.len()).sum()
-}
-
 impl SummaryLine {
     pub(super) fn new(report: &Report, time: Timestamp) -> SummaryLine {
         let causes = report.causes();
@@ -226,7 +216,7 @@ impl SummaryLine {
             connections: ours.len() as u64,
             records: ours.iter().map(|one| one.records).sum(),
             bytes: ours.iter().flat_map(|one| one.balances).map(|balance| balance.syscall).sum(),
-            missing: missing(report),
+            missing: report.missing(),
             residual: ours.iter().map(|one| one.residual()).sum(),
             causes: causes
                 .iter()

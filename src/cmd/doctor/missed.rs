@@ -79,18 +79,12 @@ impl Subject {
             add(Some(Cause::OtherProcess), what);
         }
         if let Some((who, all)) = self.others(&self.counted(), traced) {
-            let what = format!("payload on shared UDP and Unix sockets that {who} may move");
-            if sockets_tell_of_traffic() || UringReach::of_kernel() == UringReach::Everything {
-                add(Some(Cause::OtherProcess), format!("{what}; trace all: -p {all}"));
-            } else {
-                // Nothing counts it, and hooks on calls see those of the traced processes only.
-                add(
-                    None,
-                    format!(
-                        "{what}, before Linux 6.3 not even counted where functions can't be hooked; trace all: -p {all}"
-                    ),
-                );
-            }
+            // Hooks on calls see those of the traced processes only.
+            let told = sockets_tell_of_traffic() || UringReach::of_kernel() == UringReach::Everything;
+            let untold =
+                if told { "" } else { ", before Linux 6.3 not even counted where functions can't be hooked" };
+            let what = format!("payload on shared UDP and Unix sockets that {who} may move{untold}");
+            add(told.then_some(Cause::OtherProcess), format!("{what}; trace all: -p {all}"));
         }
         if let Some(calls) = self.transfers() {
             let what = format!("payload that goes through {calls}, which its program imports");

@@ -104,13 +104,13 @@ impl Fields {
     pub(super) fn text(&self, name: &str) -> Cow<'_, str> {
         match self.pseudo(name) {
             Some(value) => String::from_utf8_lossy(value),
-            None => Cow::Borrowed(if self.may_hide(true) { "(unknown)" } else { "(none)" }),
+            None => Cow::Borrowed(if self.may_hide() { "(unknown)" } else { "(none)" }),
         }
     }
 
     /// True where a field that is absent may be one of those that are not known.
-    pub(super) fn may_hide(&self, is_absent: bool) -> bool {
-        (self.unnamed > 0 || self.cut) && is_absent
+    pub(super) fn may_hide(&self) -> bool {
+        self.unnamed > 0 || self.cut
     }
 
     /// How many are not known, as the value of a field; none where all are.
@@ -134,7 +134,7 @@ impl Fields {
 
     /// The fields as a record has them.
     pub(super) fn into_record(mut self, is_request: bool) -> Vec<Field> {
-        let (may_hide, unknown) = (self.may_hide(true), self.unknown_count());
+        let (may_hide, unknown) = (self.may_hide(), self.unknown_count());
         let mut fields = Vec::with_capacity(10);
         for (at, (_, name)) in PSEUDO.iter().enumerate() {
             match self.pseudo[at].take() {

@@ -22,6 +22,32 @@ pub(super) enum Payload {
 }
 
 impl Payload {
+    /// Takes bytes, once it is decided what they are.
+    pub(super) fn push(&mut self, data: &[u8]) {
+        match self {
+            Payload::Empty | Payload::Undecided(_) => {}
+            Payload::Plain(body) => body.push(data),
+            Payload::Grpc(messages, _) => messages.push(data),
+            Payload::Likely(messages, body) => {
+                messages.push(data);
+                body.push(data);
+            }
+        }
+    }
+
+    /// Counts bytes that are missing, likewise.
+    pub(super) fn miss(&mut self, length: u64) {
+        match self {
+            Payload::Empty | Payload::Undecided(_) => {}
+            Payload::Plain(body) => body.miss(length),
+            Payload::Grpc(messages, _) => messages.miss(length),
+            Payload::Likely(messages, body) => {
+                messages.miss(length);
+                body.miss(length);
+            }
+        }
+    }
+
     /// Decides for or against gRPC where the first bytes left that open: its messages add up, and nothing that is known
     /// of the stream speaks against it (`may_be`).
     pub(super) fn decide(&mut self, may_be: bool, ended: bool) {
@@ -43,12 +69,16 @@ pub(super) enum Evidence {
 }
 
 pub(super) fn plain_payload(fields: Option<&Fields>, options: &Options) -> Payload {
-    let codings = fields.map_or(&[][..], |fields| &fields.codings);
-    Payload::Plain(Box::new(Body::new(codings, options.max_field)))
+    Payload::Plain(body(fields, options))
 }
 
 pub(super) fn grpc_payload(fields: Option<&Fields>, options: &Options) -> Payload {
     Payload::Grpc(messages(fields, options), Evidence::Said)
+}
+
+fn body(fields: Option<&Fields>, options: &Options) -> Box<Body> {
+    let codings = fields.map_or(&[][..], |fields| &fields.codings);
+    Box::new(Body::new(codings, options.max_field))
 }
 
 fn messages(fields: Option<&Fields>, options: &Options) -> Box<Messages> {
@@ -62,8 +92,7 @@ fn messages(fields: Option<&Fields>, options: &Options) -> Box<Messages> {
 
 /// A payload that can be gRPC's by its first bytes.
 pub(super) fn likely_grpc(fields: Option<&Fields>, options: &Options) -> Payload {
-    let codings = fields.map_or(&[][..], |fields| &fields.codings);
-    Payload::Likely(messages(fields, options), Box::new(Body::new(codings, options.max_field)))
+    Payload::Likely(messages(fields, options), body(fields, options))
 }
 
 /// Adds what is shown of a payload. `coded`: it is not known whether it is compressed.

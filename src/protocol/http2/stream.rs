@@ -108,32 +108,15 @@ impl Draft {
         if matches!(self.payload, Payload::Empty) {
             self.payload = self.begin_payload(asks, options);
         }
-        match &mut self.payload {
-            Payload::Empty => {}
-            Payload::Plain(body) => body.push(data),
-            Payload::Grpc(messages, _) => messages.push(data),
-            Payload::Likely(messages, body) => {
-                messages.push(data);
-                body.push(data);
-            }
-            Payload::Undecided(first) => {
-                first.extend_from_slice(data);
-                let Some(is_grpc) = grpc::begins(first) else { return };
-                let first = std::mem::take(first);
-                self.payload = match is_grpc {
-                    true => likely_grpc(self.fields.as_ref(), options),
-                    false => plain_payload(self.fields.as_ref(), options),
-                };
-                match &mut self.payload {
-                    Payload::Plain(body) => body.push(&first),
-                    Payload::Likely(messages, body) => {
-                        messages.push(&first);
-                        body.push(&first);
-                    }
-                    _ => {}
-                }
-            }
-        }
+        let Payload::Undecided(first) = &mut self.payload else { return self.payload.push(data) };
+        first.extend_from_slice(data);
+        let Some(is_grpc) = grpc::begins(first) else { return };
+        let first = std::mem::take(first);
+        self.payload = match is_grpc {
+            true => likely_grpc(self.fields.as_ref(), options),
+            false => plain_payload(self.fields.as_ref(), options),
+        };
+        self.payload.push(&first);
     }
 
     /// `asks`: the other direction speaks gRPC.
@@ -143,7 +126,7 @@ impl Draft {
             Some(content) if grpc::is_content_type(content) => grpc_payload(fields, options),
             Some(_) => plain_payload(fields, options),
             None if asks => likely_grpc(fields, options),
-            None if fields.is_none_or(|fields| fields.may_hide(true)) => Payload::Undecided(Vec::new()),
+            None if fields.is_none_or(Fields::may_hide) => Payload::Undecided(Vec::new()),
             None => plain_payload(fields, options),
         }
     }
@@ -154,22 +137,12 @@ impl Draft {
         if matches!(self.payload, Payload::Empty) {
             self.payload = self.begin_payload(false, options);
         }
-        if let Payload::Undecided(first) = &self.payload {
-            let mut payload = plain_payload(self.fields.as_ref(), options);
-            if let Payload::Plain(body) = &mut payload {
-                body.push(first);
-            }
-            self.payload = payload;
+        if let Payload::Undecided(first) = &mut self.payload {
+            let first = std::mem::take(first);
+            self.payload = plain_payload(self.fields.as_ref(), options);
+            self.payload.push(&first);
         }
-        match &mut self.payload {
-            Payload::Plain(body) => body.miss(length),
-            Payload::Grpc(messages, _) => messages.miss(length),
-            Payload::Likely(messages, body) => {
-                messages.miss(length);
-                body.miss(length);
-            }
-            Payload::Empty | Payload::Undecided(_) => {}
-        }
+        self.payload.miss(length);
     }
 
     fn is_grpc(&self) -> bool {
@@ -197,7 +170,7 @@ impl Draft {
     fn hides_status(&self, is_grpc: bool) -> bool {
         let last = self.trailers.as_ref().filter(|_| is_grpc).or(self.fields.as_ref());
         match last {
-            Some(fields) => fields.may_hide(true),
+            Some(fields) => fields.may_hide(),
             None => self.lacks_headers(false),
         }
     }
@@ -218,7 +191,7 @@ impl Draft {
         let is_grpc = self.is_grpc();
         let is_status_unknown = is_grpc && !is_request && status.is_none() && self.hides_status(true);
         let is_coding_unknown = match &self.fields {
-            Some(fields) => fields.may_hide(fields.codings.is_empty()),
+            Some(fields) => fields.codings.is_empty() && fields.may_hide(),
             None => self.upgraded.is_empty(),
         };
         match self.fields.take() {
