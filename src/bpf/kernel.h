@@ -319,6 +319,16 @@ struct trace_event_raw_sys_enter {
 	unsigned long args[6];
 };
 
+struct trace_event_raw_sock_msg_length {
+	const void *sk;
+	int ret;
+	int flags;
+};
+
+struct trace_event_raw_tcp_event_sk {
+	const void *skaddr;
+};
+
 #pragma clang attribute pop
 
 /* Context of the programs at cgroup/recvmsg4 and the like: fixed (include/uapi/linux/bpf.h). */

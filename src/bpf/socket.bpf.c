@@ -270,6 +270,22 @@ int BPF_PROG(on_receive, struct sock *sk, int result, int flags)
 	return UNDISTURBED(on_traffic(sk, result, SD_RECV, flags));
 }
 
+/*
+ * The same by way of perf, which keeps preemption off around the whole of them: see UNDISTURBED, which does not. Only the
+ * words of tasks come this way, of which none comes between: the kernel runs one program of perf's on a processor at a time.
+ */
+SEC("tracepoint/sock/sock_send_length")
+int on_send_perf(struct trace_event_raw_sock_msg_length *ctx)
+{
+	return on_traffic((struct sock *)ctx->sk, ctx->ret, SD_SEND, 0);
+}
+
+SEC("tracepoint/sock/sock_recv_length")
+int on_receive_perf(struct trace_event_raw_sock_msg_length *ctx)
+{
+	return on_traffic((struct sock *)ctx->sk, ctx->ret, SD_RECV, ctx->flags);
+}
+
 /* Bytes were read from the socket into a pipe, of which sock_recv_length does not tell. */
 static __noinline int on_splice(struct sock *sk, struct task_struct *task, struct pt_regs *regs)
 {
@@ -289,8 +305,7 @@ static __noinline int on_splice(struct sock *sk, struct task_struct *task, struc
 	return bytes > 0 ? on_unreachable(sk, &call, bytes, fd, SD_IN_KERNEL_TRANSFER) : 0;
 }
 
-SEC("tp_btf/tcp_rcv_space_adjust")
-int BPF_PROG(on_read, struct sock *sk)
+static __always_inline int read(struct sock *sk)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs;
@@ -300,7 +315,19 @@ int BPF_PROG(on_read, struct sock *sk)
 	regs = registers_of(task);
 	if (call_number(regs) != NR_splice || is_compat(task) || !is_tcp(sk) || !is_connected(sk))
 		return 0;
-	return UNDISTURBED(on_splice(sk, task, regs));
+	return on_splice(sk, task, regs);
+}
+
+SEC("tp_btf/tcp_rcv_space_adjust")
+int BPF_PROG(on_read, struct sock *sk)
+{
+	return UNDISTURBED(read(sk));
+}
+
+SEC("tracepoint/tcp/tcp_rcv_space_adjust")
+int on_read_perf(struct trace_event_raw_tcp_event_sk *ctx)
+{
+	return read((struct sock *)ctx->skaddr);
 }
 
 /* The descriptor is gone when the call returns, so it is looked at before. */

@@ -215,11 +215,11 @@ static __noinline void consider(struct task_struct *leader, const char *name)
 }
 
 /* The child exists and has not run yet. */
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
+static __always_inline int fork(struct task_struct *parent, struct task_struct *child)
 {
 	u32 parent_tgid = READ(parent, tgid);
 	u32 tgid = READ(child, tgid);
+	struct target *known;
 	bool inherits = false;
 	u32 reasons;
 
@@ -231,15 +231,17 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 		reasons |= BY_FORK;
 	if (!reasons)
 		return 0;
+	known = bpf_map_lookup_elem(&targets, &tgid);
+	if (known && known->began == READ(child, start_time))
+		return 0; /* the other program was here */
 	enlist(child, tgid, reasons);
 	/* The sockets of a target are known already, and it has no others. */
 	__sync_fetch_and_add(inherits ? &followed : &joined, 1);
 	return 0;
 }
 
-/* By exec or by itself. The name of a process is that of its first thread, which an exec leaves as the only one. */
-SEC("tp_btf/task_rename")
-int BPF_PROG(on_rename, struct task_struct *task, const char *name)
+/* A thread's own name is not its process's, which is that of its first thread. */
+static __always_inline int rename(struct task_struct *task, const char *name)
 {
 	if (READ(task, pid) == READ(task, tgid))
 		consider(task, name);
@@ -247,13 +249,54 @@ int BPF_PROG(on_rename, struct task_struct *task, const char *name)
 }
 
 /* Where a process is moved as a whole, `task` is its first thread; where a thread is moved, only that one counts. */
-SEC("tp_btf/cgroup_attach_task")
-int BPF_PROG(on_move, struct cgroup *to, const char *path, struct task_struct *task)
+static __always_inline int move(struct task_struct *task)
 {
 	struct task_struct *leader = READ(task, group_leader);
 
 	consider(leader, name_of(leader));
 	return 0;
+}
+
+/*
+ * Each of these has two programs, of which the second is loaded where programs on tracepoints may be preempted (7.0 on):
+ * the kernel leaves out a run of the one that another task has not finished, and the other stands in. Where both run, the
+ * second finds nothing to do.
+ */
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
+{
+	return fork(parent, child);
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(on_fork_again, struct task_struct *parent, struct task_struct *child)
+{
+	return fork(parent, child);
+}
+
+/* By exec or by itself; an exec leaves the first thread as the only one. */
+SEC("tp_btf/task_rename")
+int BPF_PROG(on_rename, struct task_struct *task, const char *name)
+{
+	return rename(task, name);
+}
+
+SEC("tp_btf/task_rename")
+int BPF_PROG(on_rename_again, struct task_struct *task, const char *name)
+{
+	return rename(task, name);
+}
+
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(on_move, struct cgroup *to, const char *path, struct task_struct *task)
+{
+	return move(task);
+}
+
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(on_move_again, struct cgroup *to, const char *path, struct task_struct *task)
+{
+	return move(task);
 }
 
 /* The last that is heard of a task. Its end would be too early: its sockets are closed after that. */

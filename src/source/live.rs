@@ -15,7 +15,7 @@ use crate::process::cgroup::Cgroup;
 use crate::source::decode::{self, Decoder};
 use crate::source::filter::Filter;
 use crate::source::roles::Roles;
-use crate::source::{Error, Sink, Source, Summary, cgroup, hooks, now, raw, tracepoint, unsupported};
+use crate::source::{Error, Sink, Source, Summary, cgroup, hooks, now, raw, unsupported};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{ErrorKind, IterOpts, Link, MapCore, MapFlags, ProgramMut};
 use listings::Listings;
@@ -27,13 +27,13 @@ use std::cell::RefCell;
 use std::io::Read;
 use std::mem::{MaybeUninit, offset_of, size_of};
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, IntoRawFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-pub use offered::sockets_tell_of_traffic;
+pub use offered::{sockets_tell_of_traffic, tracepoints_are_preemptible, traffic_comes_by_perf};
 pub use uring::UringReach;
 
 /// Size of the ring buffer where the user gives none: room for the bursts of a fast server.
@@ -161,6 +161,11 @@ impl Live {
         }
         live.list_sockets()?;
         Ok(live)
+    }
+
+    /// The sockets tell of their traffic, and no call is hooked.
+    pub fn is_in_sockets(&self) -> bool {
+        is_in_sockets(&self.skel.progs)
     }
 
     /// What the kernel has counted of each program in use.
@@ -516,8 +521,12 @@ fn select_hooks(open: &mut skeleton::OpenSocketSkel<'_>, traffic: bool) {
         settings.cfg_preemptible = offered::tracepoints_are_preemptible();
     }
     let progs = &mut open.progs;
+    let by_perf = traffic && offered::traffic_comes_by_perf();
     for program in [&mut progs.on_send, &mut progs.on_receive, &mut progs.on_read] {
-        program.set_autoload(traffic);
+        program.set_autoload(traffic && !by_perf);
+    }
+    for program in [&mut progs.on_send_perf, &mut progs.on_receive_perf, &mut progs.on_read_perf] {
+        program.set_autoload(by_perf);
     }
     offered::select_connects(progs, traffic);
     let peers = traffic && cgroup::know_their_task();
@@ -540,10 +549,8 @@ fn attach_probes(skel: &SocketSkel<'_>) -> Result<Vec<Link>, Error> {
         attach(&progs.on_set_state_nested)?,
     ];
     links.extend(uring::attach_probes(progs)?);
-    if progs.on_send.autoload() {
-        links.push(attach(&progs.on_send)?);
-        links.push(attach(&progs.on_receive)?);
-        links.push(attach(&progs.on_read)?);
+    if is_in_sockets(progs) {
+        links.extend(offered::attach_traffic(progs)?);
         links.extend(offered::attach_connects(progs)?);
     } else {
         links.push(match attach_to_close(&progs.on_sys_enter_close) {
@@ -555,6 +562,11 @@ fn attach_probes(skel: &SocketSkel<'_>) -> Result<Vec<Link>, Error> {
     Ok(links)
 }
 
+/// The programs that were loaded hook sockets, and no calls.
+fn is_in_sockets(progs: &skeleton::SocketProgs<'_>) -> bool {
+    progs.on_send.autoload() || progs.on_send_perf.autoload()
+}
+
 /// Puts a program where its section says.
 fn attach(program: &ProgramMut<'_>) -> Result<Link, Error> {
     program.attach().map_err(|error| refused(&program.section().to_string_lossy(), &error))
@@ -563,7 +575,7 @@ fn attach(program: &ProgramMut<'_>) -> Result<Link, Error> {
 /// Who sent a datagram is asked of the control groups; where calls are hooked, they tell. Says why it can't be asked.
 fn attach_to_peers(skel: &SocketSkel<'_>, links: &mut Vec<Link>) -> Result<(), String> {
     let progs = &skel.progs;
-    if !progs.on_send.autoload() {
+    if !is_in_sockets(progs) {
         return Ok(());
     }
     if !progs.on_receive_ipv4.autoload() {
@@ -581,11 +593,8 @@ fn attach_to_peers(skel: &SocketSkel<'_>, links: &mut Vec<Link>) -> Result<(), S
 /// The tracepoint of close(2) alone costs the other calls of the machine less. `None` where the kernel or its
 /// tracefs can't be brought to grant it.
 fn attach_to_close(program: &ProgramMut<'_>) -> Option<Link> {
-    let event = tracepoint::open("syscalls/sys_enter_close")
-        .inspect_err(|error| log::debug!("no tracepoint of close: {error}"))
-        .ok()?;
-    // The link owns the descriptor from here on.
-    program.attach_perf_event(event.into_raw_fd()).ok()
+    let link = offered::attach_by_perf(program);
+    link.inspect_err(|error| log::debug!("no tracepoint of close: {error}")).ok()
 }
 
 fn add(map: &impl MapCore, key: &[u8]) -> Result<(), Error> {

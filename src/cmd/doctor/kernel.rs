@@ -2,7 +2,7 @@
 
 use super::check::{Check, Printer, State};
 use crate::exit::Outcome;
-use crate::source::live::{DEFAULT_RING_SIZE, Live, Options};
+use crate::source::live::{self, DEFAULT_RING_SIZE, Live, Options};
 use crate::source::{Error, hooks, tracepoint};
 use anyhow::Context;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
@@ -45,8 +45,7 @@ pub fn run(printer: &mut Printer) -> anyhow::Result<Outcome> {
 /// The kernel refuses.
 pub fn can_trace() -> Result<&'static str, Error> {
     let live = Live::attach(Options { pids: vec![std::process::id()], ..Options::default() })?;
-    let in_sockets = live.runs().iter().any(|runs| runs.hook == SEND);
-    Ok(if in_sockets {
+    Ok(if live.is_in_sockets() {
         "sockets tell of their traffic; no system call is hooked, other processes pay next to nothing"
     } else {
         "at the exit of every system call of the machine, each of which gets 0.1 to 0.25 us slower meanwhile"
@@ -334,7 +333,7 @@ impl Hooks {
 }
 
 fn settings(hooks: &Hooks) -> Vec<Check> {
-    vec![ring_buffer(hooks), memory(hooks), close_tracepoint(hooks), unprivileged(), jit()]
+    vec![ring_buffer(hooks), memory(hooks), tracefs(hooks), unprivileged(), jit()]
 }
 
 fn ring_buffer(hooks: &Hooks) -> Check {
@@ -363,20 +362,32 @@ fn memory(hooks: &Hooks) -> Check {
     Check::new("settings", "RLIMIT_MEMLOCK", state, detail)
 }
 
-/// The tracepoint of close(2) is used where sockets don't tell, and found through tracefs.
-fn close_tracepoint(hooks: &Hooks) -> Check {
-    let found = tracepoint::number("syscalls/sys_enter_close");
-    let (state, detail) = match found {
-        Ok(_) if hooks.in_sockets() => {
-            (State::Ok, "to be had; not needed, as no system call is hooked".into())
+/// Tracefs leads to the tracepoints of perf's: that of close(2), used where sockets don't tell, and those of the sockets'
+/// traffic, used where programs on other hooks may be preempted.
+fn tracefs(hooks: &Hooks) -> Check {
+    let (state, detail) = if hooks.refusals.is_none() {
+        (State::Unknown, "not permitted to try".to_owned())
+    } else if hooks.in_sockets() && live::tracepoints_are_preemptible() {
+        match live::traffic_comes_by_perf() {
+            true => (State::Ok, "sockets tell by way of perf, whose programs are not preempted".to_owned()),
+            false => {
+                let lost = "what threads that share a processor move may go unseen, then named \
+                            untraced-syscall: give access to tracefs and to perf (CAP_PERFMON)";
+                (State::Fallback, lost.to_owned())
+            }
         }
-        Ok(_) => (State::Ok, "the tracepoint of close is to be had".into()),
-        Err(error) if hooks.in_sockets() => {
-            (State::Absent, format!("not needed, as no system call is hooked ({error})"))
-        }
-        Err(_) if hooks.refusals.is_none() => (State::Unknown, "not permitted to try".into()),
-        Err(error) => {
-            (State::Fallback, format!("tp_btf/sys_enter is used, which costs every call ({error})"))
+    } else {
+        match tracepoint::number("syscalls/sys_enter_close") {
+            Ok(_) if hooks.in_sockets() => {
+                (State::Ok, "to be had; not needed, as no system call is hooked".to_owned())
+            }
+            Ok(_) => (State::Ok, "the tracepoint of close is to be had".to_owned()),
+            Err(error) if hooks.in_sockets() => {
+                (State::Absent, format!("not needed, as no system call is hooked ({error})"))
+            }
+            Err(error) => {
+                (State::Fallback, format!("tp_btf/sys_enter is used, which costs every call ({error})"))
+            }
         }
     };
     Check::new("settings", "tracefs", state, detail)

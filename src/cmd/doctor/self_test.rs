@@ -122,12 +122,11 @@ impl Test {
             ControlFlow::Continue(())
         })?;
         let runs: Vec<(String, u64)> = live.runs().into_iter().map(|runs| (runs.hook, runs.count)).collect();
-        let in_sockets = runs.iter().any(|(hook, _)| hook == "tp_btf/sock_send_length");
         let runs = counting.is_some().then_some(runs);
         let conversation =
             conversation.join().map_err(|_| anyhow::anyhow!("the self-test's conversation failed"))?;
         let (said, _workload) = conversation.context("the traced process")?;
-        Ok(Test { open, said, seen, reach: live.uring_reach(), in_sockets, runs })
+        Ok(Test { open, said, seen, reach: live.uring_reach(), in_sockets: live.is_in_sockets(), runs })
     }
 
     /// A line for each call on each transport.

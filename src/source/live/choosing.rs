@@ -1,7 +1,7 @@
 //! Whom the probes trace, and what they leave out: settings, tables and hooks of `src/bpf/targets.h` and
 //! `src/bpf/filter.h`.
 
-use super::offered::attach_loaded;
+use super::offered::{attach_loaded, tracepoints_are_preemptible};
 use super::skeleton::{OpenSocketSkel, SocketSkel, types};
 use super::{Options, add, cannot_load, refused, run_iterator};
 use crate::event::Direction;
@@ -49,11 +49,17 @@ pub(super) fn configure(open: &mut OpenSocketSkel<'_>, options: &Options) {
         filter(settings, &options.filter);
     }
     let progs = &mut open.progs;
-    for program in [&mut progs.on_fork, &mut progs.on_free] {
-        program.set_autoload(options.is_dynamic());
+    progs.on_free.set_autoload(options.is_dynamic());
+    let again = tracepoints_are_preemptible();
+    let pairs = [
+        (options.is_dynamic(), &mut progs.on_fork, &mut progs.on_fork_again),
+        (!options.names.is_empty(), &mut progs.on_rename, &mut progs.on_rename_again),
+        (!options.cgroups.is_empty(), &mut progs.on_move, &mut progs.on_move_again),
+    ];
+    for (wanted, first, second) in pairs {
+        first.set_autoload(wanted);
+        second.set_autoload(wanted && again);
     }
-    progs.on_rename.set_autoload(!options.names.is_empty());
-    progs.on_move.set_autoload(!options.cgroups.is_empty());
     progs.list_targets.set_autoload(options.finds());
 }
 
@@ -133,7 +139,15 @@ fn put(map: &impl MapCore, key: &[u8], value: &[u8]) -> Result<(), Error> {
 pub(super) fn attach_probes(skel: &SocketSkel<'_>, options: &Options) -> Result<Vec<Link>, Error> {
     let progs = &skel.progs;
     // The end first: who is entered must be seen to go.
-    let links = attach_loaded([&progs.on_free, &progs.on_fork, &progs.on_rename, &progs.on_move])?;
+    let links = attach_loaded([
+        &progs.on_free,
+        &progs.on_fork,
+        &progs.on_fork_again,
+        &progs.on_rename,
+        &progs.on_rename_again,
+        &progs.on_move,
+        &progs.on_move_again,
+    ])?;
     if options.finds() {
         let listing = progs.list_targets.attach_iter_with_opts(IterOpts::None);
         run_iterator(&listing.map_err(|error| refused("iter/task", &error))?)?;

@@ -1,10 +1,11 @@
 //! Which of its hooks the running kernel offers a trace, and those that are used only where it does.
 
 use super::skeleton::{OpenSocketProgs, SocketProgs};
-use super::{Hooks, attach};
-use crate::source::{Error, hooks};
+use super::{Hooks, attach, refused};
+use crate::source::{Error, hooks, tracepoint};
 use libbpf_rs::btf::{self, Btf};
 use libbpf_rs::{Link, OpenProgramMut, ProgramMut};
+use std::os::fd::IntoRawFd;
 
 /// True where the hooks are to be in the sockets.
 pub(super) fn in_sockets(hooks: Hooks) -> Result<bool, Error> {
@@ -25,12 +26,24 @@ pub fn sockets_tell_of_traffic() -> bool {
 }
 
 /// True where a program on a tracepoint may be preempted by another task's: from Linux 7.0 on. Nothing but the release tells.
-pub(super) fn tracepoints_are_preemptible() -> bool {
+pub fn tracepoints_are_preemptible() -> bool {
     let release = nix::sys::utsname::uname();
     let release = release.as_ref().ok().and_then(|name| name.release().to_str());
     let major = release.and_then(|release| release.split('.').next()?.parse::<u32>().ok());
     major.is_some_and(|major| major >= 7)
 }
+
+/// True where the words of sockets on their traffic are heard by way of perf, which keeps preemption off around programs:
+/// where they may be preempted otherwise, and perf has those tracepoints (it takes tracefs and the right to ask).
+pub fn traffic_comes_by_perf() -> bool {
+    tracepoints_are_preemptible()
+        && BY_PERF.iter().all(|name| {
+            let opened = tracepoint::open(name);
+            opened.inspect_err(|error| log::debug!("no tracepoint {name} of perf's: {error}")).is_ok()
+        })
+}
+
+const BY_PERF: [&str; 3] = ["sock/sock_send_length", "sock/sock_recv_length", "tcp/tcp_rcv_space_adjust"];
 
 /// True where the kernel has this tracepoint.
 pub(super) fn has_tracepoint(name: &str) -> bool {
@@ -72,6 +85,27 @@ pub(super) fn select_returns<'a, 'o: 'a>(
         let has = |btf: &Btf<'_>| section.strip_prefix("fexit/").is_some_and(|name| has_function(btf, name));
         program.set_autoload(btf.as_ref().is_some_and(has));
     }
+}
+
+/// Attaches those that hear of the sockets' traffic.
+pub(super) fn attach_traffic(progs: &SocketProgs<'_>) -> Result<Vec<Link>, Error> {
+    if !progs.on_send_perf.autoload() {
+        return attach_loaded([&progs.on_send, &progs.on_receive, &progs.on_read]);
+    }
+    let programs = [&progs.on_send_perf, &progs.on_receive_perf, &progs.on_read_perf];
+    let by_perf = |program: &ProgramMut<'_>| {
+        attach_by_perf(program).map_err(|error| refused(&program.section().to_string_lossy(), &error))
+    };
+    programs.into_iter().map(by_perf).collect()
+}
+
+/// Puts a program on the tracepoint of perf's that its section names (`tracepoint/category/event`).
+pub(super) fn attach_by_perf(program: &ProgramMut<'_>) -> libbpf_rs::Result<Link> {
+    let section = program.section().to_string_lossy();
+    let name = section.strip_prefix("tracepoint/").unwrap_or(&section);
+    let event = tracepoint::open(name).map_err(libbpf_rs::Error::from)?;
+    // The link owns the descriptor from here on.
+    program.attach_perf_event(event.into_raw_fd())
 }
 
 /// Attaches those that were loaded.
