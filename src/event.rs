@@ -392,6 +392,9 @@ pub struct Data<'a> {
     pub cause: Option<Cause>,
     /// MSG_PEEK: the bytes were looked at and will be read again.
     pub peek: bool,
+    /// The kernel handed the bytes from one TCP socket of the machine to another (BPF sockmap): no packet has them, and
+    /// they have no sequence numbers.
+    pub past_tcp: bool,
     /// `errno` of a failed call (positive).
     pub error: Option<i32>,
 }

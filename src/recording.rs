@@ -150,6 +150,8 @@ mod flag {
     pub const FILTERED: u8 = 32;
     /// Data: has a peer of its own.
     pub const PEER: u8 = 32;
+    /// Data: handed from socket to socket, past TCP.
+    pub const PAST_TCP: u8 = 64;
     /// Open: found, not fresh.
     pub const FOUND: u8 = 64;
     /// Per direction: the seq of an open, the end of a close.
@@ -272,6 +274,7 @@ fn encode_data(data: &Data<'_>, out: &mut Encoded) {
     out.put_if(flag::ERROR, 24, data.error.map(i32::to_le_bytes));
     out.put_if(flag::TCP_SEQ, 28, data.tcp_seq.map(u32::to_le_bytes));
     out.set(flag::PEEK, data.peek);
+    out.set(flag::PAST_TCP, data.past_tcp);
     out.append(&data.offset.to_le_bytes());
     out.append(&data.length.to_le_bytes());
     out.append(&(payload_of(data).len() as u64).to_le_bytes());
@@ -433,6 +436,7 @@ fn decode_data(input: Input<'_>, flags: u8) -> Result<(Data<'static>, u64), &'st
         call: input.call()?.ok_or("has data without a call")?,
         cause: input.cause()?,
         peek: flags & flag::PEEK != 0,
+        past_tcp: flags & flag::PAST_TCP != 0,
         error: input.i32_if(flags & flag::ERROR, 24)?,
     };
     Ok((data, payload))

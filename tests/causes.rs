@@ -6,7 +6,7 @@ use common::peer::eventually;
 use common::puppet::Puppet;
 use common::report::{Report, findings_of};
 use common::trace::require_bpf;
-use common::watcher::Watcher;
+use common::watcher::{Watcher, program};
 use common::wire::Wire;
 use nix::sys::signal::Signal;
 use std::fs;
@@ -547,6 +547,30 @@ fn no_request() {
     let expected =
         [format!("send 0 {sent} record no-request"), format!("recv 0 {received} syscall before-attach")];
     assert_eq!(report.findings(), expected);
+}
+
+/// What goes through a BPF sockmap is on no wire, however well that is captured.
+#[test]
+fn past_tcp_no_packet_has_the_bytes() {
+    if !require_bpf() {
+        return;
+    }
+    let truth = tempfile::tempdir().unwrap();
+    let (workload, folder) = (program("workload"), truth.path().to_str().unwrap());
+    let command = ["run", "--truth", folder, "kernel/sockmap-ingress"];
+    let verify = ["verify", "-i", "lo", "--format", "json", "--", workload.to_str().unwrap()];
+    let report = Report::of(&Watcher::sockdbg(&[&verify[..], &command].concat()).end());
+    assert_eq!(report.summary["residual"], 0, "{:#?}", report.connections);
+    let ours = report.connections.iter().filter(|one| one["of_process"] == true);
+    let mut found: Vec<_> = ours.map(findings_of).collect();
+    found.sort();
+    let expected = ["recv", "send"].map(|direction| {
+        [
+            format!("{direction} 1000 26000 wire wire-no-vantage"),
+            format!("{direction} 0 26000 frame protocol-unknown"),
+        ]
+    });
+    assert_eq!(found, expected);
 }
 
 #[test]

@@ -32,6 +32,7 @@ fn ledger(transport: Transport, payloads: &[&[u8]]) -> Ledger {
                 call: Call::Sendto,
                 cause: None,
                 peek: false,
+                past_tcp: false,
                 error: None,
             }));
         }
@@ -145,6 +146,7 @@ fn observed<O: Observer>(vantage: Vantage, connections: &[(&str, &str, &[Moved<'
                         call: Call::Packet,
                         cause,
                         peek: false,
+                        past_tcp: false,
                         error: None,
                     }),
                 },

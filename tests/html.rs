@@ -54,6 +54,7 @@ fn feed(tracker: &mut Tracker<Book>, vantage: Vantage, number: u64, also: &mut d
         call: Call::Packet,
         cause: None,
         peek: false,
+        past_tcp: false,
         error: None,
     };
     let mut kinds = vec![Kind::Open(open)];

@@ -268,6 +268,7 @@ fn track(direction: Direction, bytes: &[u8]) -> Told {
         call: Call::Read,
         cause: None,
         peek: false,
+        past_tcp: false,
         error: None,
     })));
     tracker.finish()

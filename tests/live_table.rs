@@ -65,6 +65,11 @@ fn uring() {
 }
 
 #[test]
+fn kernel() {
+    check("kernel");
+}
+
+#[test]
 fn two_at_once() {
     if !require_bpf() {
         return;
@@ -88,7 +93,7 @@ fn check(subject: &str) {
 
 #[test]
 fn every_subject_has_a_test() {
-    let subjects = ["calls", "flags", "iovecs", "udp", "unix", "sharing", "life", "many", "uring"];
+    let subjects = ["calls", "flags", "iovecs", "udp", "unix", "sharing", "life", "many", "uring", "kernel"];
     let tested: Vec<Mode> = subjects.into_iter().flat_map(modes).collect();
     assert_eq!(tested.len(), modes("").len(), "a subject has no test");
 }
@@ -122,7 +127,8 @@ fn listed() -> Vec<Mode> {
     modes.collect()
 }
 
-/// Only what came with a later release may be lacking, and what this kernel's own release brought may not.
+/// Only what came with a later release may be lacking, and what this kernel's own release brought may not. TLS is a module
+/// that a kernel may be built without.
 #[test]
 fn no_mode_is_left_out_but_for_the_kernel() {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
@@ -137,6 +143,10 @@ fn no_mode_is_left_out_but_for_the_kernel() {
         (Some(6), Some(0)) => &["uring/sendmsg-zc"],
         _ => &[],
     };
+    let modules = Path::new("/lib/modules").join(release.trim());
+    let builtin = std::fs::read_to_string(modules.join("modules.builtin")).unwrap_or_default();
+    let has_tls = builtin.contains("/tls.ko") || modules.join("kernel/net/tls").exists();
+    let expected = [expected, if has_tls { &[] } else { &["kernel/tls-send", "kernel/tls-recv"] }].concat();
     let listed = listed();
     let lacking: Vec<&str> =
         listed.iter().filter(|mode| mode.lacks.is_some()).map(|mode| mode.name.as_str()).collect();
@@ -161,6 +171,9 @@ fn run(turns: &[Vec<Vec<Mode>>]) {
     let children = children.collect();
     let (seen, mut wrong) =
         if hooks() == Hooks::Calls { traced_here(children) } else { recorded(children, folder.path()) };
+    let past_tcp = turns.iter().flatten().flatten().any(|mode| mode.name.starts_with("kernel/sockmap"));
+    let warned = wrong.extract_if(.., |line| line.contains("no packet has them")).count();
+    assert_eq!(warned, usize::from(past_tcp), "warnings of bytes past TCP");
     let mut told = Told::new(&seen);
     for (turn, processes) in turns.iter().enumerate() {
         for (process, modes) in processes.iter().enumerate() {

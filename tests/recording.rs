@@ -136,12 +136,23 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
 fn data() -> impl Strategy<Value = (Kind<'static>, Vec<u8>)> {
     let more = prop_oneof![Just(0u64), 0..100u64, any::<u32>().prop_map(u64::from)];
     let position = (0..u64::MAX / 2, any::<Option<u32>>());
-    let rest = (call(), proptest::option::of(cause()), any::<bool>(), any::<Option<i32>>(), address());
+    let rest = (call(), proptest::option::of(cause()), any::<[bool; 2]>(), any::<Option<i32>>(), address());
     (direction(), position, more, payload(), rest).prop_map(
-        |(direction, (offset, tcp_seq), more, bytes, (call, cause, peek, error, peer))| {
+        |(direction, (offset, tcp_seq), more, bytes, (call, cause, [peek, past_tcp], error, peer))| {
             let length = bytes.len() as u64 + more;
-            let data =
-                Data { direction, offset, length, payload: &[], tcp_seq, peer, call, cause, peek, error };
+            let data = Data {
+                direction,
+                offset,
+                length,
+                payload: &[],
+                tcp_seq,
+                peer,
+                call,
+                cause,
+                peek,
+                past_tcp,
+                error,
+            };
             (Kind::Data(data), bytes)
         },
     )
@@ -295,6 +306,7 @@ impl Client {
             call,
             cause,
             peek: false,
+            past_tcp: false,
             error: None,
         };
         self.add(Kind::Data(data), payload.to_vec());

@@ -103,6 +103,7 @@ impl Flow {
                     call,
                     cause: None,
                     peek: false,
+                    past_tcp: false,
                     error: None,
                 };
                 self.events.push((time, Kind::Data(data)));

@@ -49,7 +49,7 @@ struct conn {
 	u8 fin_queued; /* our FIN took a sequence number, or is about to */
 	u8 gone;       /* TCP destroyed the socket before its end could be reported */
 	u8 connecting; /* a handshake of ours is on its way; `open` lacks what only its end tells */
-	u8 uring;      /* a task that uses io_uring has used it: where no hook tells of what io_uring moves */
+	u8 elsewhere;  /* why bytes move without a hook that tells of it, a cause: io_uring, the kernel itself; 0: not known */
 	u32 reason;    /* of an end that the ring refused; 0: none */
 	u32 listed;    /* counted sockets: the last listing that found it, or that was under way when it was used */
 	u32 telling;   /* calls that are being told of now: no end may come between their chunks */
@@ -404,6 +404,11 @@ static __noinline void note(struct conn *conn, u32 direction, u64 from, u64 to, 
 	account->pending = count + 1;
 }
 
+static __always_inline u32 cause_of_untold(const struct conn *conn)
+{
+	return conn->elsewhere ? conn->elsewhere : SD_UNTRACED_SYSCALL;
+}
+
 /*
  * Brings the account up to the anchor `seq`, `bytes` of which a traced call moved just now. What lies between
  * the account and those bytes moved by a path that is not traced. Returns how many of the call's bytes the
@@ -421,8 +426,7 @@ static __noinline u64 advance(struct conn *conn, u32 direction, u32 seq, u64 byt
 	if (known && account->next - known >= conn->open.start[direction & 1].offset)
 		count(misplaced, 1);
 	if (jump > 0)
-		note(conn, direction, account->next, account->next + jump,
-		     conn->uring ? SD_THROUGH_IO_URING : SD_UNTRACED_SYSCALL);
+		note(conn, direction, account->next, account->next + jump, cause_of_untold(conn));
 	account->moved += bytes - known;
 	if (jump + (s64)bytes > 0) {
 		account->next += jump + bytes;
@@ -496,7 +500,33 @@ static __always_inline u32 held(struct sock *sk, u32 direction, u32 seq)
 static __always_inline void note_io_uring(struct conn *conn, struct task_struct *task)
 {
 	if (!cfg_traffic && uses_io_uring(task))
-		conn->uring = 1;
+		conn->elsewhere = SD_THROUGH_IO_URING;
+}
+
+/*
+ * The kernel itself may move bytes of the socket, past all calls: it is in a BPF sockmap, carries a disk, or the like. The
+ * lowest bits are flags (include/net/sock.h).
+ */
+static __always_inline bool is_used_by_kernel(struct sock *sk)
+{
+	return (u64)READ(sk, sk_user_data) & ~7ULL;
+}
+
+/* Has to be asked while it is: the socket is taken from the kernel's hands before it is closed. */
+static __always_inline void note_kernel(struct sock *sk, struct conn *conn)
+{
+	if (is_used_by_kernel(sk))
+		conn->elsewhere = SD_IN_KERNEL_TRANSFER;
+}
+
+/*
+ * A program redirects what is sent on one socket to the receivers of another one of the machine, or what is received: TCP,
+ * whose numbers the anchors are, has no part in it. True: as much was moved so, which has no place on the wire.
+ */
+static __always_inline bool is_past_tcp(const struct conn *conn, u32 direction, u32 seq, u64 bytes)
+{
+	return conn->elsewhere == SD_IN_KERNEL_TRANSFER &&
+	       (s32)(seq - conn->account[direction & 1].seq - (u32)bytes) < 0;
 }
 
 /* A call is about to be told of. False: the trace is over, and it does not count. */
@@ -536,6 +566,7 @@ static __always_inline void settle(struct sock *sk, struct conn *conn, u32 direc
 	u32 seq = anchor(sk, conn, direction);
 
 	learn(sk, conn, direction, seq);
+	note_kernel(sk, conn);
 	if (conn->account[direction & 1].known)
 		advance(conn, direction, seq, 0);
 }

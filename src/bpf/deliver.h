@@ -40,7 +40,15 @@ static __always_inline void account_for(struct sock *sk, struct conn *conn, stru
 			return;
 	}
 	describe(conn, walk);
-	if (conn->account[direction].known) {
+	note_kernel(sk, conn);
+	if (conn->account[direction].known && is_past_tcp(conn, direction, seq, moved)) {
+		count(past_tcp, 1);
+		data->head.flags |= SD_PAST_TCP;
+		conn->account[direction].next += moved;
+		conn->account[direction].moved += moved;
+		if ((s32)(seq - conn->account[direction].seq) > 0)
+			conn->account[direction].seq = seq;
+	} else if (conn->account[direction].known) {
 		walk->skip = advance(conn, direction, seq, moved);
 		if (moved && walk->skip >= moved)
 			return;

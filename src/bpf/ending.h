@@ -182,7 +182,7 @@ static __always_inline void conclude(struct conn *conn, u32 direction)
 	if (!total->known)
 		return;
 	if (account->next < total->end) {
-		note(conn, direction, account->next, total->end, SD_UNTRACED_SYSCALL);
+		note(conn, direction, account->next, total->end, cause_of_untold(conn));
 		return;
 	}
 	since = account->next - total->end;

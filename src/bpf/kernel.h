@@ -157,6 +157,7 @@ struct sock {
 	struct sock_common __sk_common;
 	int sk_err;
 	struct socket *sk_socket;
+	void *sk_user_data;
 	struct pid *sk_peer_pid;
 	u16 sk_type;
 	u16 sk_protocol;

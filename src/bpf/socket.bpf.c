@@ -221,6 +221,8 @@ static __noinline int on_foreign_traffic(struct sock *sk, s64 result, u32 direct
 	struct call call = { .number = SD_OTHER };
 	s32 fd = call_argument(regs, 0);
 
+	u32 cause = READ(task, flags) & PF_KTHREAD ? SD_IN_KERNEL_TRANSFER : SD_OTHER_PROCESS;
+
 	if (result <= 0)
 		return 0;
 	if (!is_tcp(sk) && !is_shared(sk, direction))
@@ -228,7 +230,7 @@ static __noinline int on_foreign_traffic(struct sock *sk, s64 result, u32 direct
 	classify(&call, call_number(regs));
 	call.direction = direction;
 	call.flags = message_flags(flags);
-	return on_unreachable(sk, &call, result, is_fd_of(task, fd, sk) ? fd : -1, SD_OTHER_PROCESS);
+	return on_unreachable(sk, &call, result, is_fd_of(task, fd, sk) ? fd : -1, cause);
 }
 
 /* Asked of all that others do on the machine. */
@@ -470,6 +472,7 @@ static __always_inline int change(struct sock *sk, int old, int new, u32 slot)
 	conn = conn_of_change(sk, old, new, slot);
 	if (!conn)
 		return 0;
+	note_kernel(sk, conn);
 	/* A connection that was found may have been past its FIN already. */
 	if (is_after_fin(new) || is_after_fin(old))
 		conn->fin_queued = 1;

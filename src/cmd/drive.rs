@@ -148,6 +148,7 @@ mod tests {
             call: Call::Write,
             cause: None,
             peek: false,
+            past_tcp: false,
             error: None,
         };
         let time = Timestamp(1_000_000_000 * (100 + second));

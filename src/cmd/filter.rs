@@ -131,6 +131,7 @@ mod tests {
             call,
             cause,
             peek,
+            past_tcp: false,
             error,
             peer: None,
         })

@@ -154,7 +154,8 @@ impl Direct<'_> {
     /// Bytes that the capture does not have. Returns how many nothing explains.
     fn missing_on_wire(&self, everything: &RangeSet, findings: &mut Vec<Finding>) -> u64 {
         let Some((flow, wire)) = &self.wire else {
-            for range in everything.iter() {
+            let without_packet = |range| self.past_tcp(range, findings);
+            for range in everything.iter().flat_map(without_packet).collect::<Vec<_>>() {
                 let (cause, detail) =
                     self.ambiguous.map_or_else(|| self.no_flow(), |detail| (Cause::WireAmbiguous, detail));
                 self.find(range, cause, detail, findings);
@@ -174,7 +175,8 @@ impl Direct<'_> {
         let began = self.wire_began(flow, &known);
         let end = wire.end();
         let mut unexplained = 0;
-        for range in everything.iter().flat_map(|range| known.missing_in(range)) {
+        let missing = everything.iter().flat_map(|range| known.missing_in(range));
+        for range in missing.flat_map(|range| self.past_tcp(range, findings)).collect::<Vec<_>>() {
             let (before, after) = split(range, began);
             let (cause, detail) = match self.other.vantage.is_process() {
                 true => (Cause::BeforeAttach, "moved before the other vantage began"),
@@ -304,6 +306,19 @@ impl Direct<'_> {
                 (Cause::OtherProcess, "the other vantage lacks this process; strace -f follows children")
             }
         }
+    }
+
+    /// Names what no capture can have. The rest of the range.
+    fn past_tcp(&self, range: Range, findings: &mut Vec<Finding>) -> Vec<Range> {
+        if self.other.vantage.is_process() {
+            return vec![range];
+        }
+        let past = &self.account().past_tcp;
+        for part in past.within(range) {
+            let detail = "the kernel handed them from socket to socket (BPF sockmap)";
+            self.find(part, Cause::WireNoVantage, detail, findings);
+        }
+        past.missing_in(range)
     }
 
     /// Why the capture lacks the end of what the process moved.
@@ -492,6 +507,19 @@ mod tests {
     fn what_both_have_is_no_finding() {
         let whole = ledger(&account(&[(0, 100)], &[]), None, Some((CloseReason::Closed, 0)));
         check(Direction::Send, &whole, Some(&whole), 0, &[], 0);
+    }
+
+    #[test]
+    fn what_went_past_tcp_no_capture_can_have() {
+        let closed = Some((CloseReason::Closed, 0));
+        let mut process = ledger(&account(&[(0, 100)], &[]), None, closed);
+        process.accounts[0].past_tcp.insert(Range::new(40, 90));
+        let wire = ledger(&account(&[(0, 40)], &[]), None, closed);
+        let expected = [(Cause::WireNoVantage, 40, 90), (Cause::WireNotCaptured, 90, 100)];
+        check(Direction::Send, &process, Some(&wire), 0, &expected, 0);
+        let expected =
+            [(Cause::WireNoVantage, 40, 90), (Cause::WireNoVantage, 0, 40), (Cause::WireNoVantage, 90, 100)];
+        check(Direction::Send, &process, None, 0, &expected, 0);
     }
 
     #[test]

@@ -77,6 +77,10 @@ impl Connection {
             return self.datagram(data, time, observer);
         }
         self.learn_anchor(data);
+        if data.past_tcp {
+            let mut cx = context(&mut self.info, &mut self.losses, observer, time);
+            cx.account(direction, Entry::PastTcp(data.range()));
+        }
         let captured = data.payload.len() as u64;
         self.insert(direction, data.offset, Piece::Bytes(data.payload), time, observer);
         if captured < length {

@@ -65,6 +65,8 @@ pub enum Entry<'a> {
     Delivered(Range),
     /// They moved, but their payload never arrived.
     Lost(Range, Cause),
+    /// They moved without a packet, see [`Data::past_tcp`].
+    PastTcp(Range),
     /// A frame was cut from the range; lost bytes may lie inside.
     Framed(Range),
     /// They arrived, and belong to no frame. With the reason.

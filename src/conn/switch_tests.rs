@@ -39,7 +39,7 @@ impl Observer for Seen {
 
     fn account(&mut self, _: &Info, direction: Direction, entry: Entry<'_>) {
         let range = match entry {
-            Entry::Delivered(_) => return,
+            Entry::Delivered(_) | Entry::PastTcp(_) => return,
             Entry::Lost(range, _) | Entry::Framed(range) => range,
             Entry::Skipped(range, cause, _) => {
                 self.skipped.push((direction, range, cause));

@@ -205,6 +205,7 @@ impl Observer for Notes {
                     assert_eq!(causes[0].replace(cause), None, "lost twice");
                 }
             }
+            Entry::PastTcp(_) => {}
             Entry::Framed(range) => {
                 for framed in Notes::cover(&mut self.framed[index], range) {
                     assert!(!std::mem::replace(framed, true), "framed twice");
@@ -237,7 +238,19 @@ fn check(vantage: Vantage, steps: &[Step], lengths: [usize; 2]) -> Notes {
 pub(super) fn data(direction: Direction, offset: u64, payload: &[u8]) -> Data<'_> {
     let length = payload.len() as u64;
     let (tcp_seq, peer, cause, error) = Default::default();
-    Data { direction, offset, length, payload, tcp_seq, peer, call: Call::Packet, cause, peek: false, error }
+    Data {
+        direction,
+        offset,
+        length,
+        payload,
+        tcp_seq,
+        peer,
+        call: Call::Packet,
+        cause,
+        peek: false,
+        past_tcp: false,
+        error,
+    }
 }
 
 fn check_with(

@@ -106,10 +106,12 @@ fn text(cause: Cause) -> Text {
             command: Some("tcpdump -U -i IFACE -w FILE"),
         },
         Cause::WireNoVantage => Text {
-            meaning: "The connection does not cross the captured interface: nothing of it is in the capture. A Unix \
-                      socket crosses none.",
+            meaning: "The bytes do not cross the captured interface: nothing of the connection is in the capture. A \
+                      Unix socket crosses none, nor does what the kernel hands from one TCP socket of the machine to \
+                      another (BPF sockmap).",
             detection: "Not one packet has the connection's addresses and ports, although bytes moved while the \
-                        capture ran.",
+                        capture ran; or calls moved bytes on a socket in a sockmap, and its sequence counters stood \
+                        still.",
             remedy: "Capture on the interface that the route takes, inside the network namespace of the process; \
                      `any` covers all of them.",
             command: Some("nsenter --net --target PID tcpdump -i any -w FILE"),
@@ -215,10 +217,11 @@ fn text(cause: Cause) -> Text {
             command: Some("sysctl kernel.io_uring_disabled=2"),
         },
         Cause::InKernelTransfer => Text {
-            meaning: "These bytes went from one descriptor to another inside the kernel (sendfile, splice), were \
-                      made there (kernel TLS) or thrown away there (recv with MSG_TRUNC): their payload never was in \
-                      the memory of the process.",
-            detection: "The call that moved them was seen, and its result is their number.",
+            meaning: "These bytes went from one descriptor to another inside the kernel (sendfile, splice, BPF \
+                      sockmap), were made there (kernel TLS) or thrown away there (recv with MSG_TRUNC): their payload \
+                      never was in the memory of the process.",
+            detection: "The call that moved them was seen, and its result is their number; of a socket that the \
+                        kernel itself uses, its sequence counters moved without a call.",
             remedy: "Switch the path off while you look (nginx: `sendfile off;`), or look at the wire.",
             command: Some("strace -f -y -e trace=sendfile,splice -p PID"),
         },

@@ -50,6 +50,8 @@ pub struct Account {
     pub recorded: RangeSet,
     /// Framed bytes whose record lacks its other half.
     pub unpaired: Vec<Stopped>,
+    /// Bytes that moved without a packet, see [`crate::event::Data::past_tcp`].
+    pub past_tcp: RangeSet,
     /// When its bytes moved.
     pub timeline: Timeline,
     /// Of the delivered bytes, by their offsets.
@@ -253,6 +255,7 @@ impl Observer for Book {
                 account.timeline.note(range.to, info.last);
                 account.lose(range, cause);
             }
+            Entry::PastTcp(range) => account.past_tcp.insert(range),
             Entry::Framed(range) => account.frame(range),
             Entry::Skipped(range, cause, reason) => {
                 extend(&mut account.skipped, range, cause, &reason.to_string());

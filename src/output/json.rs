@@ -171,6 +171,8 @@ struct Line<'a> {
     filtered: bool,
     #[serde(skip_serializing_if = "is_false")]
     peek: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    past_tcp: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -246,6 +248,7 @@ impl<'a> Line<'a> {
             stage: data.cause.map(|cause| cause.stage().name()),
             cause: data.cause.map(|cause| cause.slug()),
             peek: data.peek,
+            past_tcp: data.past_tcp,
             error: data.error.map(errno_name),
             ..self
         }
@@ -388,6 +391,7 @@ mod tests {
                 call: Call::Recvmsg,
                 cause: Some(Cause::Snaplen),
                 peek: true,
+                past_tcp: false,
                 error: None,
             }),
             json!({"type": "data", "direction": "recv", "syscall": "recvmsg", "vantage": "syscall",

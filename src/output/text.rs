@@ -130,7 +130,7 @@ struct DataLine<'a> {
 
 impl fmt::Display for DataLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Data { direction, offset, length, call, peer, peek, error, .. } = self.data;
+        let Data { direction, offset, length, call, peer, peek, past_tcp, error, .. } = self.data;
         match direction {
             Direction::Send => write!(f, "{}", self.paint.send(call.name()))?,
             Direction::Recv => write!(f, "{}", self.paint.recv(call.name()))?,
@@ -150,6 +150,9 @@ impl fmt::Display for DataLine<'_> {
         }
         if *peek {
             write!(f, ", peek")?;
+        }
+        if *past_tcp {
+            write!(f, ", past TCP")?;
         }
         if *length == 0 && *direction == Direction::Recv && self.is_stream {
             write!(f, ", end of stream")?;
@@ -237,6 +240,7 @@ mod tests {
             call,
             cause: None,
             peek: false,
+            past_tcp: false,
             error: None,
         }
     }

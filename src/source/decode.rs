@@ -36,8 +36,9 @@ const FLAG_LIMIT: u8 = 8;
 const FLAG_FOUND: u8 = 16;
 const FLAG_NOT_SENT: u8 = 32;
 const FLAG_INEXACT: u8 = 64;
-/// Of data, as the next one.
+/// Of data, as the next ones.
 const FLAG_WITH_PEER: u8 = 16;
+const FLAG_PAST_TCP: u8 = 64;
 const FLAG_TRUNCATED: u8 = 32;
 
 /// Calls remembered as cut, and peers whose datagram has not come: each thread has at most one on its way.
@@ -335,6 +336,7 @@ impl Decoder {
             call,
             cause: missing_because(raw, payload.len() as u64),
             peek,
+            past_tcp: raw.head.flags & FLAG_PAST_TCP != 0,
             error: (raw.error != 0).then_some(raw.error),
         };
         emit(self.event(&raw.head, Kind::Data(data)))

@@ -325,6 +325,10 @@ impl Live {
         );
         warn(counters.lost_ends, "connections whose end a full ring refused (ring-full): totals unknown");
         warn(counters.misplaced, "calls made on one socket at the same instant: their order is not known");
+        warn(
+            counters.past_tcp,
+            "calls whose bytes the kernel handed from socket to socket (BPF sockmap): no packet has them",
+        );
         let hooks: Vec<&str> =
             runs.iter().filter(|program| program.missed > 0).map(|program| program.hook.as_str()).collect();
         warn(

@@ -103,6 +103,7 @@ impl Observer for Seen {
                 lost.push(range);
                 self.lossy.insert(info.id);
             }
+            Entry::PastTcp(_) => {}
         }
     }
 

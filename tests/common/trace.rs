@@ -100,6 +100,7 @@ pub struct Data {
     pub call: Call,
     pub cause: Option<Cause>,
     pub peek: bool,
+    pub past_tcp: bool,
     pub error: Option<i32>,
 }
 
@@ -120,6 +121,7 @@ impl Seen {
                 call: data.call,
                 cause: data.cause,
                 peek: data.peek,
+                past_tcp: data.past_tcp,
                 error: data.error,
             }),
         };
@@ -140,6 +142,7 @@ impl Seen {
                 call: data.call,
                 cause: data.cause,
                 peek: data.peek,
+                past_tcp: data.past_tcp,
                 error: data.error,
             }),
         };

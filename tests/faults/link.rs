@@ -224,6 +224,7 @@ fn data<'a>(talk: &'a Conversation, side: usize, range: Range, direction: Direct
         call,
         cause: None,
         peek: false,
+        past_tcp: false,
         error: None,
     }
 }

@@ -126,6 +126,7 @@ impl Pair {
                     call,
                     cause: None,
                     peek: false,
+                    past_tcp: false,
                     error: None,
                 }),
             ));

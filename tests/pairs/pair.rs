@@ -248,6 +248,7 @@ fn data(conn: &Conn, side: usize, range: Range, payload: &'static [u8]) -> Data<
         call: if direction == Direction::Send { Call::Write } else { Call::Read },
         cause: None,
         peek: false,
+        past_tcp: false,
         error: None,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::sys;
 use io_uring::{IoUring, Probe, opcode};
+use std::net::{TcpListener, TcpStream};
 
 /// What the kernel lacks that the mode needs, and the release that brought it.
 pub fn missing(mode: &str) -> Option<&'static str> {
@@ -13,10 +14,20 @@ pub fn missing(mode: &str) -> Option<&'static str> {
         "calls/zerocopy-receive" if !sys::zerocopy_receives_copy() => {
             return Some("TCP_ZEROCOPY_RECEIVE that copies (5.11)");
         }
+        "kernel/tls-send" | "kernel/tls-recv" if !kernel_has_tls() => {
+            return Some("TLS within the kernel (CONFIG_TLS)");
+        }
         _ => return None,
     };
     let mut probe = Probe::new();
     let ring = IoUring::new(1).expect("a kernel with io_uring");
     ring.submitter().register_probe(&mut probe).expect("a kernel that tells of its operations (5.6)");
     (!probe.is_supported(operation)).then_some(lacks)
+}
+
+/// Asked of a connection, for it can be put on no other socket.
+fn kernel_has_tls() -> bool {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let stream = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+    sys::has_tls(&stream)
 }

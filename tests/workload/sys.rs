@@ -290,6 +290,40 @@ pub fn set_option(fd: &impl AsRawFd, level: c_int, name: c_int, value: c_int) {
     assert_eq!(outcome(set as isize), Ok(0));
 }
 
+/// Has the kernel make TLS of what goes one way (`TLS_TX`, `TLS_RX`): records of TLS 1.2, encrypted with AES-128-GCM by a key
+/// that both ends know. See tls(7) of the kernel's documentation (networking/tls.rst).
+pub fn tls(fd: &impl AsRawFd, way: c_int) {
+    assert!(has_tls(fd), "a kernel with TLS");
+    let secrets = libc::tls12_crypto_info_aes_gcm_128 {
+        info: libc::tls_crypto_info {
+            version: libc::TLS_1_2_VERSION,
+            cipher_type: libc::TLS_CIPHER_AES_GCM_128,
+        },
+        iv: [1; 8],
+        key: [2; 16],
+        salt: [3; 4],
+        rec_seq: [0; 8],
+    };
+    let (at, length) = ((&raw const secrets).cast(), size_of_val(&secrets) as u32);
+    // SAFETY: the value is as long as it says.
+    let set = unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_TLS, way, at, length) };
+    assert_eq!(outcome(set as isize), Ok(0));
+}
+
+/// Puts TLS above TCP on a connection, unless it is there already. False: this kernel was built without.
+pub fn has_tls(fd: &impl AsRawFd) -> bool {
+    let name = c"tls";
+    // SAFETY: the value is as long as it says.
+    let set = unsafe {
+        libc::setsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_ULP, name.as_ptr().cast(), 4)
+    };
+    match outcome(set as isize) {
+        Ok(_) | Err(libc::EEXIST) => true,
+        Err(libc::ENOENT) => false,
+        Err(errno) => panic!("TLS on a socket: {errno}"),
+    }
+}
+
 /// Has close(2) reset the connection.
 pub fn reset_on_close(fd: &impl AsRawFd) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };

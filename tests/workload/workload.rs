@@ -10,12 +10,14 @@ mod exec;
 mod features;
 mod flags;
 mod iovecs;
+mod kernel;
 mod life;
 mod many;
 #[path = "../common/noise.rs"]
 mod noise;
 mod peer;
 mod sharing;
+mod sockmap;
 mod sys;
 mod truth;
 mod udp;
@@ -29,7 +31,7 @@ use truth::Truth;
 /// A name, of the form `SUBJECT/MODE`, and what it does.
 pub type Mode = (&'static str, fn(&mut Truth));
 
-const SUBJECTS: [&[Mode]; 9] = [
+const SUBJECTS: [&[Mode]; 10] = [
     calls::MODES,
     flags::MODES,
     iovecs::MODES,
@@ -39,6 +41,7 @@ const SUBJECTS: [&[Mode]; 9] = [
     life::MODES,
     many::MODES,
     uring::MODES,
+    kernel::MODES,
 ];
 
 fn modes() -> impl Iterator<Item = &'static Mode> {

@@ -61,6 +61,7 @@ fn data(direction: Direction, offset: u64, bytes: &[u8], shown: usize) -> Kind<'
         call: Call::Write,
         cause,
         peek: false,
+        past_tcp: false,
         error: None,
     })
 }

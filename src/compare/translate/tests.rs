@@ -69,6 +69,7 @@ fn events<'a>(vantage: Vantage, seen: Seen<'a>) -> Vec<Event<'a>> {
             call: if of_process { Call::Write } else { Call::Packet },
             cause: None,
             peek: false,
+            past_tcp: false,
             error: None,
         };
         events.push(event(seen.begin + 1000 * (1 + direction.index() as u64), Kind::Data(data)));

@@ -221,6 +221,7 @@ impl Flow {
             call: Call::Packet,
             cause: (!complete).then_some(Cause::WireSnaplen),
             peek: false,
+            past_tcp: false,
             error: None,
         };
         self.emit(time, Kind::Data(data), sink)

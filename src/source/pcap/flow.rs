@@ -469,6 +469,7 @@ impl Flow {
                 call: Call::Packet,
                 cause: (!complete).then_some(Cause::WireSnaplen),
                 peek: false,
+                past_tcp: false,
                 error: None,
             }),
         )
@@ -496,6 +497,7 @@ impl Flow {
                 call: Call::Packet,
                 cause: None,
                 peek: false,
+                past_tcp: false,
                 error: None,
             }),
         )

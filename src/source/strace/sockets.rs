@@ -360,6 +360,7 @@ impl Sockets {
                 call: moved.call,
                 cause: part.cause,
                 peek: moved.peek,
+                past_tcp: false,
                 error: moved.error,
             };
             offset = offset.saturating_add(part.length);
