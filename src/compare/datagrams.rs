@@ -5,6 +5,7 @@
 //! known on one side, the first in order that can be it is. What no addresses lead to may be there under others
 //! ([`translate`]). What is left over at either side is missing at the other.
 
+mod joined;
 mod translate;
 
 use super::balance::{Direct, Other};
@@ -45,6 +46,11 @@ pub struct Datagrams<'a> {
     found: Vec<[Vec<[bool; 2]>; 2]>,
     /// For each socket of the process and direction, the datagram of the capture that each of its own is.
     matched: FxHashMap<usize, [Vec<Option<Place>>; 2]>,
+    /// Where in the datagram of the capture one of the process begins, where that has several as one: by socket, direction and
+    /// number.
+    begins: FxHashMap<(usize, Direction, usize), u64>,
+    /// Each of these whole, in the offsets of the socket.
+    joined: FxHashMap<(usize, Direction), Vec<(Range, Place)>>,
     /// Addresses of the process's host, as far as its datagrams tell.
     own: FxHashSet<IpAddr>,
     /// What was found under other addresses.
@@ -92,7 +98,7 @@ impl<'a> Datagrams<'a> {
         let found =
             wire.iter().map(|flow| flow.prints.lists.each_ref().map(|list| vec![[false; 2]; list.len()]));
         let found = found.collect();
-        let (matched, own, translated) = Default::default();
+        let (matched, begins, joined, own, translated) = Default::default();
         let sockets = sockets_by_port;
         let mut all = Datagrams {
             process,
@@ -103,6 +109,8 @@ impl<'a> Datagrams<'a> {
             by_port,
             found,
             matched,
+            begins,
+            joined,
             own,
             translated,
         };
@@ -117,6 +125,7 @@ impl<'a> Datagrams<'a> {
                 Direction::BOTH.into_iter().for_each(|way| all.look_for(number, socket, way, by_content));
             }
         }
+        all.look_for_joined();
         all
     }
 
@@ -258,8 +267,13 @@ impl<'a> Datagrams<'a> {
                 account.lost.push(stopped(print.range, cause, detail));
                 continue;
             };
-            self.note(seen, way, print.range.from, &[place], !has_payload);
-            let at = print.range.from + self.print(place).captured.min(print.range.len());
+            let begin = self.begins.get(&(number, way, index)).copied().unwrap_or(0);
+            seen.flows.insert(place.0);
+            if !has_payload {
+                self.place(seen, way, print.range, (place, begin));
+            }
+            let captured = self.print(place).captured.saturating_sub(begin);
+            let at = print.range.from + captured.min(print.range.len());
             account.delivered.insert(Range::new(print.range.from, at));
             if at < print.range.to {
                 account.lost.push(stopped(Range::new(at, print.range.to), self.why_cut(place), ""));
@@ -267,7 +281,15 @@ impl<'a> Datagrams<'a> {
         }
         // Datagrams of which the process's side knows nothing but that they were lost.
         let own = &socket.accounts[way.index()];
-        let known = prints.iter().map(|print| print.range).collect::<crate::ledger::RangeSet>();
+        let mut known = prints.iter().map(|print| print.range).collect::<crate::ledger::RangeSet>();
+        for &(whole, place) in self.joined.get(&(number, way)).into_iter().flatten() {
+            let at = whole.from + self.print(place).captured.min(whole.len());
+            account.delivered.insert(Range::new(whole.from, at));
+            for cut in known.missing_in(Range::new(at, whole.to)) {
+                account.lost.push(stopped(cut, self.why_cut(place), ""));
+            }
+            known.insert(whole);
+        }
         for lost in &own.lost {
             for range in known.missing_in(lost.range) {
                 let taken = self.take_any(number, way, range.len());
@@ -290,13 +312,20 @@ impl<'a> Datagrams<'a> {
             seen.flows.insert(place.0);
             let print = self.print(place);
             let range = Range::new(from, from + print.range.len());
-            if wanted && !range.is_empty() {
-                let flow = self.wire[place.0 as usize].info.id;
-                let (flow_direction, at) = (place.1, print.range.from);
-                seen.placed.push(Placed { direction, range, flow, flow_direction, at });
+            if wanted {
+                self.place(seen, direction, range, (place, 0));
             }
             range.to
         })
+    }
+
+    /// Notes that a range of a socket is in a datagram of the capture, from there on.
+    fn place(&self, seen: &mut Seen, direction: Direction, range: Range, (place, begin): (Place, u64)) {
+        if !range.is_empty() {
+            let flow = self.wire[place.0 as usize].info.id;
+            let (flow_direction, at) = (place.1, self.print(place).range.from + begin);
+            seen.placed.push(Placed { direction, range, flow, flow_direction, at });
+        }
     }
 
     /// Why the capture has not all of a datagram.

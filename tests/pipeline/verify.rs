@@ -109,3 +109,50 @@ fn a_command_that_is_a_client() {
     assert_eq!((&connection["role"], &connection["records"]), (&json!("client"), &json!(1)));
     assert_bytes(connection, request, head + body);
 }
+
+/// What one call sends is one datagram on this wire and several at the receiver (UDP_SEGMENT), or one there, too (UDP_GRO); what
+/// two calls send is one (UDP_CORK). The numbers of the options are those of include/uapi/linux/udp.h.
+const SPLIT_AND_JOINED: &str = "
+import os, socket, struct
+CORK, SEGMENT, GRO = 1, 103, 104
+def receiver():
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind(('127.0.0.1', 0))
+    return s
+plain, whole, sender = receiver(), receiver(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+whole.setsockopt(socket.IPPROTO_UDP, GRO, 1)
+data = os.urandom(4500)
+for to in plain, whole:
+    sender.sendmsg([data], [(socket.IPPROTO_UDP, SEGMENT, struct.pack('H', 1200))], 0, to.getsockname())
+received = [plain.recv(9000) for _ in range(4)]
+assert [len(one) for one in received] == [1200, 1200, 1200, 900] and b''.join(received) == data
+assert whole.recv(9000) == data
+corked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+corked.connect(plain.getsockname())
+corked.setsockopt(socket.IPPROTO_UDP, CORK, 1)
+corked.send(b'first half, ')
+corked.send(b'second half')
+corked.setsockopt(socket.IPPROTO_UDP, CORK, 0)
+assert plain.recv(9000) == b'first half, second half'
+";
+
+#[test]
+fn datagrams_that_the_kernel_splits_and_joins() {
+    if !require_bpf() {
+        return;
+    }
+    let args = ["verify", "-i", "lo", "--format", "json", "--", "python3", "-c", SPLIT_AND_JOINED];
+    let output = Watcher::sockdbg(&args).end();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report = Report::of(&output);
+    report.assert_complete();
+    let ours = report.connections.iter().filter(|one| one["of_process"] == true);
+    let mut moved: Vec<_> = ours
+        .map(|one| {
+            ["send", "recv"].map(|way| ["wire", "syscall", "captured"].map(|stage| one[way][stage].clone()))
+        })
+        .collect();
+    moved.sort_by_key(|sides| sides.clone().map(|side| side[0].as_u64()));
+    let all = |sent: u64, received: u64| [sent, received].map(|bytes| [(); 3].map(|()| json!(bytes)));
+    assert_eq!(moved, [all(0, 4500), all(0, 4523), all(23, 0), all(9000, 0)]);
+}

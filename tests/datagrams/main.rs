@@ -1,6 +1,8 @@
 //! Datagrams above the sources: what no capture is compared with is in the ledger, and nothing is said of it per datagram;
 //! UDP is compared with captures datagram by datagram.
 
+mod parts;
+
 use sockdbg::compare::{Collector, Coverage, Report, Side, Verdict};
 use sockdbg::conn::{Observer, Options, Tracker};
 use sockdbg::event::{
@@ -190,6 +192,23 @@ fn check(
 
 const SEND: Direction = Direction::Send;
 const RECV: Direction = Direction::Recv;
+
+const VIP: &str = "10.96.0.10:53";
+const OUTSIDE: &str = "198.51.100.9:61000";
+const POD: &str = "10.244.0.7:1053";
+const OTHER_OUTSIDE: &str = "198.51.100.9:61001";
+
+/// Two questions and their answers, as the client sees them.
+fn asked(time: u64, peer: &str) -> [Moved<'_>; 4] {
+    [
+        sent(time, peer, b"question one"),
+        got(time + 1, peer, b"answer one"),
+        sent(time + 2, peer, b"question two"),
+        got(time + 3, peer, b"answer two"),
+    ]
+}
+
+const TRANSLATED: Cause = Cause::WireAddressTranslated;
 
 #[test]
 fn datagrams_in_another_order_are_the_same() {
@@ -410,42 +429,6 @@ fn missing_datagrams_are_named_by_what_was_in_them() {
     ];
     assert_eq!(found, expected);
 }
-
-#[test]
-fn what_one_call_moves_may_be_several_datagrams_on_the_wire() {
-    check(
-        &[(ANY, ONE, &[sent(1100, "", b"0123456789abcdef"), got(1200, "", b"uvwxyz")])],
-        &[(
-            RESOLVER,
-            ONE,
-            &[
-                sent(1100, "", b"01234567"),
-                sent(1100, "", b"89abcdef"),
-                got(1199, "", b"uvw"),
-                got(1199, "", b"xyz"),
-            ],
-        )],
-        &[],
-        Verdict::Complete,
-    );
-}
-
-const VIP: &str = "10.96.0.10:53";
-const OUTSIDE: &str = "198.51.100.9:61000";
-const POD: &str = "10.244.0.7:1053";
-const OTHER_OUTSIDE: &str = "198.51.100.9:61001";
-
-/// Two questions and their answers, as the client sees them.
-fn asked(time: u64, peer: &str) -> [Moved<'_>; 4] {
-    [
-        sent(time, peer, b"question one"),
-        got(time + 1, peer, b"answer one"),
-        sent(time + 2, peer, b"question two"),
-        got(time + 3, peer, b"answer two"),
-    ]
-}
-
-const TRANSLATED: Cause = Cause::WireAddressTranslated;
 
 #[test]
 fn a_translated_talk_is_told_by_its_contents() {
