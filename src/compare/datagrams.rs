@@ -51,6 +51,8 @@ pub struct Datagrams<'a> {
     begins: FxHashMap<(usize, Direction, usize), u64>,
     /// Each of these whole, in the offsets of the socket.
     joined: FxHashMap<(usize, Direction), Vec<(Range, Place)>>,
+    /// Those of the capture that the process's began and did not end: how many bytes it has, and why no more.
+    left_over: FxHashMap<Place, (u64, Cause)>,
     /// Addresses of the process's host, as far as its datagrams tell.
     own: FxHashSet<IpAddr>,
     /// What was found under other addresses.
@@ -98,7 +100,7 @@ impl<'a> Datagrams<'a> {
         let found =
             wire.iter().map(|flow| flow.prints.lists.each_ref().map(|list| vec![[false; 2]; list.len()]));
         let found = found.collect();
-        let (matched, begins, joined, own, translated) = Default::default();
+        let (matched, begins, joined, left_over, own, translated) = Default::default();
         let sockets = sockets_by_port;
         let mut all = Datagrams {
             process,
@@ -111,6 +113,7 @@ impl<'a> Datagrams<'a> {
             matched,
             begins,
             joined,
+            left_over,
             own,
             translated,
         };
@@ -433,9 +436,15 @@ impl<'a> Datagrams<'a> {
         for direction in Direction::BOTH {
             let prints =
                 flow.prints.lists[direction.index()].iter().zip(&self.found[number][direction.index()]);
-            for (print, found) in prints {
+            for (index, (print, found)) in (0u32..).zip(prints) {
                 ours |= found.contains(&true);
                 let time = clock.to_process(print.time);
+                let left_over = self.left_over.get(&(number as u32, direction, index));
+                if let Some(&(taken, cause)) = left_over {
+                    let rest = Range::new(print.range.from + taken, print.range.to);
+                    extend(&mut findings, direction, rest, cause, LEFT_OVER);
+                    left[direction.index()] += rest.len();
+                }
                 for way in Direction::BOTH.into_iter().filter(|way| !found[way.index()]) {
                     let Some(ends) = ends(flow, direction) else { continue };
                     let [end, other] = [ends[way.index()], ends[way.reverse().index()]];
@@ -532,6 +541,9 @@ fn absent(time: Timestamp, capture: &Coverage) -> (Cause, &'static str) {
     }
     (Cause::WireNotCaptured, "the process moved them, the capture lacks them")
 }
+
+/// Of the end of a datagram.
+const LEFT_OVER: &str = "the process read its beginning alone";
 
 /// Why the process's side lacks what was on the wire at `time`.
 fn unseen(way: Direction, time: Timestamp, process: &Coverage) -> (Cause, &'static str) {

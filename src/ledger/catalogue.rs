@@ -251,7 +251,8 @@ fn text(cause: Cause) -> Text {
             meaning: "The datagram was longer than the buffers that the process gave for it; the kernel threw the \
                       rest away.",
             detection: "The process asked for the datagram's true length (MSG_TRUNC), and it is larger than the \
-                        buffers. Of calls that do not ask, only what fitted is known.",
+                        buffers. Of calls that do not ask, only what fitted is known, and what a capture has \
+                        beyond that.",
             remedy: "Look at the application: receive with a buffer that holds the largest datagram.",
             command: None,
         },

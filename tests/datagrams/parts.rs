@@ -1,6 +1,6 @@
 //! Datagrams that the kernel splits and joins.
 
-use super::{ANY, Moved, ONE, RECV, RESOLVER, check, got, sent};
+use super::{ANY, Moved, ONE, RECV, RESOLVER, SEND, check, got, sent};
 use sockdbg::compare::Verdict;
 use sockdbg::event::Cause;
 
@@ -56,6 +56,32 @@ fn one_datagram_of_the_capture_may_be_several_calls() {
             (true, RECV, Cause::WireNotCaptured, 5, 9),
             (true, RECV, Cause::Unread, 1, 9),
         ],
+        Verdict::Incomplete,
+    );
+}
+
+#[test]
+fn what_is_left_of_a_datagram_that_was_begun_is_missing_at_the_process() {
+    // A buffer that was too small for one.
+    check(
+        &[(ANY, ONE, &[got(1100, "", b"0123456789"), got(1101, "", b"x")])],
+        &[(RESOLVER, ONE, &[got(1100, "", b"0123456789abcdef"), got(1101, "", b"x")])],
+        &[(true, RECV, Cause::DatagramTruncated, 10, 16)],
+        Verdict::Incomplete,
+    );
+    // No room in the socket for the last parts of one that was split.
+    let parts = [b"aaaa", b"bbbb", b"cccc"].map(|part| got(1100, "", part));
+    check(
+        &[(ANY, ONE, &parts)],
+        &[(RESOLVER, ONE, &[got(1100, "", b"aaaabbbbccccdddde")])],
+        &[(true, RECV, Cause::Unread, 12, 17)],
+        Verdict::Incomplete,
+    );
+    // Of what is sent nothing is left.
+    check(
+        &[(ANY, ONE, &[sent(1100, "", b"0123456789"), sent(1101, "", b"x")])],
+        &[(RESOLVER, ONE, &[sent(1100, "", b"0123456789abcdef"), sent(1101, "", b"x")])],
+        &[(true, SEND, Cause::WireNotCaptured, 0, 10), (true, SEND, Cause::UntracedSyscall, 0, 16)],
         Verdict::Incomplete,
     );
 }

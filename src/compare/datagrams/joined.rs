@@ -1,58 +1,77 @@
 //! Datagrams that the capture has as one and the process as several: the kernel splits what was sent with UDP_SEGMENT after a
-//! capture has seen it, and puts together what calls gave it with UDP_CORK or MSG_MORE before.
+//! capture has seen it, and puts together what calls gave it with UDP_CORK or MSG_MORE before. And those of which a process has
+//! the beginning alone: its buffer was too small, or its socket had no room for the last parts.
 
 use super::{Datagrams, LOOK_MAX, Place, is_udp, peer, port};
-use crate::event::{Direction, Range};
+use crate::event::{Cause, Direction, Range};
 
 impl Datagrams<'_> {
-    /// Looks for what no datagram of the capture is alone.
+    /// Looks for what no datagram of the capture is alone: first for those that are one together, then for those that one
+    /// begins with.
     pub(super) fn look_for_joined(&mut self) {
         let process = self.process;
-        for (number, socket) in process.iter().enumerate().filter(|(_, ledger)| is_udp(ledger)) {
-            for way in Direction::BOTH {
-                let mut index = 0;
-                while index < socket.prints.lists[way.index()].len() {
-                    index += self.take_joined(number, way, index).max(1);
+        for whole in [true, false] {
+            for (number, socket) in process.iter().enumerate().filter(|(_, ledger)| is_udp(ledger)) {
+                for way in Direction::BOTH.into_iter().filter(|&way| whole || way == Direction::Recv) {
+                    let mut index = 0;
+                    while index < socket.prints.lists[way.index()].len() {
+                        index += self.take_joined(number, way, index, whole).max(1);
+                    }
                 }
             }
         }
     }
 
-    /// Takes the datagram of the capture that some of the process are together, from one on. Gives their count; 0: there is
-    /// none.
-    fn take_joined(&mut self, number: usize, way: Direction, index: usize) -> usize {
+    /// Takes the datagram of the capture that some of the process, from one on, are together; or, where it need not be `whole`,
+    /// that they begin. Gives their count; 0: there is none.
+    fn take_joined(&mut self, number: usize, way: Direction, index: usize, whole: bool) -> usize {
         let socket = &self.process[number];
         let matched = &self.matched[&number][way.index()];
         let first = &socket.prints.lists[way.index()][index];
         let other = peer(socket, first);
         let rest = socket.prints.lists[way.index()][index..].iter().zip(&matched[index..]);
-        // They follow on one another, between the same ends.
-        let rest = rest.take_while(|(print, place)| place.is_none() && peer(socket, print) == other);
+        // They follow on one another, between the same ends; those that are split have one length.
+        let rest = rest.take_while(|(print, place)| {
+            let is_like = whole || print.range.len() == first.range.len();
+            place.is_none() && is_like && peer(socket, print) == other
+        });
         // By their offsets: what was lost between them belongs to it.
-        let parts: Vec<Range> = rest.take(PARTS_MAX).map(|(print, _)| print.range).collect();
+        let mut parts: Vec<Range> = rest.take(PARTS_MAX).map(|(print, _)| print.range).collect();
         let from = first.range.from;
         let ends: Vec<u64> = parts.iter().map(|part| part.to - from).collect();
-        let Some(place) = self.is_joined(number, way, index, &ends) else { return 0 };
-        let whole = self.print(place).range.len();
-        let count = ends.iter().take_while(|&&end| end <= whole).count();
+        let fits = |length: u64| match whole {
+            true => ends.len() > 1 && ends.binary_search(&length).is_ok(),
+            false => !ends.is_empty(),
+        };
+        let Some(place) = self.first_that_begins(number, way, index, fits) else { return 0 };
+        let length = self.print(place).range.len();
+        parts.truncate(ends.iter().take_while(|&&end| end <= length).count());
         let lists = self.matched.entry(number).or_default();
-        for (part, range) in parts.iter().take(count).enumerate() {
+        for (part, range) in parts.iter().enumerate() {
             lists[way.index()][index + part] = Some(place);
             self.begins.insert((number, way, index + part), range.from - from);
         }
-        self.joined.entry((number, way)).or_default().push((Range::new(from, from + whole), place));
+        let taken = parts.last().map_or(0, |last| last.to - from);
+        self.joined.entry((number, way)).or_default().push((Range::new(from, from + taken), place));
+        if taken < length {
+            let cause = if parts.len() == 1 { Cause::DatagramTruncated } else { Cause::Unread };
+            self.left_over.insert(place, (taken, cause));
+        }
         *self.is_found(place, way) = true;
-        count
+        parts.len()
     }
 
-    /// The first in order that begins as the process's datagram does, and is as long as some from there on.
-    fn is_joined(&mut self, number: usize, way: Direction, index: usize, ends: &[u64]) -> Option<Place> {
+    /// The first datagram of the capture in order that begins as one of the process does, and whose length fits.
+    fn first_that_begins(
+        &mut self,
+        number: usize,
+        way: Direction,
+        index: usize,
+        fits: impl Fn(u64) -> bool,
+    ) -> Option<Place> {
         let socket = &self.process[number];
         let first = &socket.prints.lists[way.index()][index];
         let other = peer(socket, first);
-        if ends.len() < 2 {
-            return None;
-        }
         let mut queue = self.by_port.remove(&(port(socket), way))?;
         while queue.front().is_some_and(|&place| *self.is_found(place, way)) {
             queue.pop_front();
@@ -61,7 +80,7 @@ impl Datagrams<'_> {
             let print = self.print(place);
             !*self.is_found(place, way)
                 && first.begins(print)
-                && ends.binary_search(&print.range.len()).is_ok()
+                && fits(print.range.len())
                 && self.is_between(place, socket, way, other)
         });
         self.by_port.insert((port(socket), way), queue);
