@@ -1,8 +1,8 @@
 //! HTTP/1.0 and HTTP/1.1 (RFC 9110, RFC 9112): from bytes to request/response records.
 //!
 //! This file leads one connection through its messages. What start lines, heads and bodies look like
-//! is told by [`start_line`], [`head`] and [`body`]; which response answers which request by [`pairing`]; what comes after
-//! HTTP by [`switch`].
+//! is told by [`start_line`], [`head`] and [`body`]; which response answers which request by [`pairing`]; what becomes of
+//! messages that lack bytes by [`loss`]; what comes after HTTP by [`switch`].
 //!
 //! Left out: HTTP/0.9, whose messages have nothing to be recognised by. A `br` or `zstd` body is shown as
 //! it is and marked [`Cause::Unsupported`].
@@ -96,6 +96,8 @@ struct Side {
     /// Go on once without the other direction.
     unblocked: bool,
     finished: bool,
+    /// What was found behind a loss is no HTTP: a request for a tunnel is among what is lost.
+    tunnelled: bool,
     /// Offset after the last byte taken.
     position: u64,
     /// Offset after the last message.
@@ -114,6 +116,8 @@ struct Search {
     searched: usize,
     /// The start line is whole, and says whether this is a request.
     is_request: Option<bool>,
+    /// And that it ends HTTP, whatever its request was.
+    switches: bool,
 }
 
 /// Where in its messages a direction is.
@@ -217,6 +221,16 @@ impl Parser for Http1 {
         }
         side.state = State::Head;
         side.head = Search::default();
+        if at_event && known == Some(direction) {
+            match switch::begins_tls(data) {
+                Some(true) => {
+                    side.tunnelled = true;
+                    return Resync::Found(0);
+                }
+                None => return Resync::Skip(0),
+                Some(false) => {}
+            }
+        }
         let fits = |line: &StartLine<'_>| known.is_none_or(|known| is_request(line) == (known == direction));
         start_line::find_boundary(data, at_event, &fits)
     }
@@ -295,6 +309,9 @@ impl Http1 {
     }
 
     fn step_head(&mut self, input: Input<'_>, out: &mut dyn Output) -> Step {
+        if self.sides[input.direction.index()].tunnelled {
+            return Step::stop(self.tunnel_found(input.direction, out));
+        }
         let lead = head::empty_lines(input.data);
         let rest = &input.data[lead..];
         if rest.is_empty() || rest == b"\r" {
@@ -339,7 +356,9 @@ impl Http1 {
         let (length, reason) = match start_line::judge(rest, search.searched.saturating_sub(lead)) {
             Judgement::Partial => return None,
             Judgement::Line(line) if self.fits(input.direction, &line) => {
-                self.side(input.direction).head.is_request = Some(is_request(&line));
+                let head = &mut self.side(input.direction).head;
+                head.is_request = Some(is_request(&line));
+                head.switches = switch::is_said_by(&line);
                 return None;
             }
             Judgement::Line(_) => {
@@ -405,8 +424,14 @@ impl Http1 {
     /// True where a response can't be read before its request is.
     fn must_wait(&self, direction: Direction) -> bool {
         let side = &self.sides[direction.index()];
-        let requests_over = self.sides[direction.reverse().index()].finished;
-        side.interim.is_none() && !side.unblocked && !requests_over && !self.pairing.knows_next()
+        let requests = &self.sides[direction.reverse().index()];
+        // What comes behind a lost request is passed over as long as nobody knows that it is not HTTP.
+        let asked_is_lost = side.head.switches && requests.searching;
+        side.interim.is_none()
+            && !side.unblocked
+            && !requests.finished
+            && !asked_is_lost
+            && !self.pairing.knows_next()
     }
 
     /// The response that goes on, or begins at `start`, with the request it answers.
