@@ -119,6 +119,8 @@ struct Lane {
     offset: u64,
     /// When the newest byte came. Bytes that waited for the other direction keep their own time.
     arrived: Timestamp,
+    /// The first of them is also the first of an event.
+    at_event: bool,
     /// Searching the next boundary.
     resyncing: bool,
     /// Since when it waits for the other direction.
@@ -454,7 +456,9 @@ impl Reader {
         let lane = &mut self.lanes[direction.index()];
         if lane.unread.is_empty() {
             let taken = self.run(direction, data, true, cx);
-            self.lanes[direction.index()].unread.extend_from_slice(&data[taken..]);
+            let lane = &mut self.lanes[direction.index()];
+            lane.at_event = taken == 0;
+            lane.unread.extend_from_slice(&data[taken..]);
         } else {
             lane.unread.extend_from_slice(data);
             if waited || lane.unread.len() > BLOCK_LIMIT {
@@ -503,11 +507,14 @@ impl Reader {
 
     /// Offers again what was not taken.
     fn resume(&mut self, direction: Direction, cx: &mut Context<'_>) {
-        let mut unread = std::mem::take(&mut self.lanes[direction.index()].unread);
-        let taken = self.run(direction, &unread, false, cx);
+        let lane = &mut self.lanes[direction.index()];
+        let mut unread = std::mem::take(&mut lane.unread);
+        let at_event = lane.at_event;
+        let taken = self.run(direction, &unread, at_event, cx);
         unread.drain(..taken);
         // Where what follows was found to be another protocol, its parser may have left some already.
         let lane = &mut self.lanes[direction.index()];
+        lane.at_event = at_event && taken == 0;
         unread.append(&mut lane.unread);
         lane.unread = unread;
     }

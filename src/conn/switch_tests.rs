@@ -218,6 +218,16 @@ fn a_lost_answer_to_connect_does_not_hide_the_tunnel() {
     assert_eq!(seen.skipped, []);
 }
 
+#[test]
+fn a_lost_connect_does_not_hide_tls_in_the_tunnel() {
+    let hellos = hellos();
+    let seen = run(&with_tls(vec![LostSent(CONNECT.len()), Received(CONNECTED)], &hellos));
+    let lines = seen.lines();
+    assert_eq!(lines[0], "http1: 200 (request not seen) 0 B [no-request]");
+    assert!(lines[1].starts_with("tls: ") && lines[1].contains("inner.example"), "{lines:?}");
+    assert_eq!(seen.skipped, []);
+}
+
 /// Frames of a client (masked with zeros) and of a server, as RFC 6455, section 5.2 has them.
 fn frame(from_client: bool, text: &str) -> Vec<u8> {
     let length = text.len() as u8;
@@ -255,6 +265,29 @@ fn frames_behind_a_lost_101_are_websocket_with_unknown_extensions() {
         let extension = seen.records[3].response.as_ref().and_then(|message| message.field("extension"));
         assert_eq!(extension, Some(&Value::Text("unknown".into())), "{:?}", seen.records[3]);
     }
+}
+
+#[test]
+fn frames_behind_a_lost_request_to_upgrade_are_not_passed_over() {
+    let (ask, answer) = (frame(true, "question"), frame(false, "answer"));
+    // The client goes on once it has the answer.
+    let steps = [LostSent(UPGRADE.len()), Received(SWITCHING), Sent(&ask), Received(&answer)];
+    let seen = run(&steps);
+    let expected = [
+        "http1: 101 (request not seen) 0 B [no-request]",
+        "websocket: text 8 bytes",
+        "websocket: text 6 bytes",
+    ];
+    assert_eq!((seen.lines(), &seen.skipped[..]), (expected.map(str::to_owned).to_vec(), &[][..]));
+}
+
+#[test]
+fn a_frame_in_several_pieces_behind_a_gap_is_one_where_it_began_with_an_event() {
+    let (lost, whole) = (frame(true, "lost"), [&[0x82, 0x80 | 40, 1, 2, 3, 4][..], &[0xa5; 40]].concat());
+    let mut steps = vec![Sent(UPGRADE), Received(SWITCHING), LostSent(lost.len())];
+    steps.extend(whole.chunks(15).map(Sent));
+    let seen = run_cut(&steps, usize::MAX);
+    assert_eq!((seen.lines()[1].as_str(), &seen.skipped[..]), ("websocket: binary 40 bytes", &[][..]));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! HTTP/1.0 and HTTP/1.1 (RFC 9110, RFC 9112): from bytes to request/response records.
 //!
 //! This file leads one connection through its messages. What start lines, heads and bodies look like
-//! is told by [`start_line`], [`head`] and [`body`]; which response answers which request by [`pairing`]; what comes after
-//! HTTP by [`switch`].
+//! is told by [`start_line`], [`head`] and [`body`]; which response answers which request by [`pairing`]; what becomes of
+//! messages that lack bytes by [`loss`]; what comes after HTTP by [`switch`].
 //!
 //! Left out: HTTP/0.9, whose messages have nothing to be recognised by. A `br` or `zstd` body is shown as
 //! it is and marked [`Cause::Unsupported`].
@@ -12,6 +12,7 @@
 mod arrivals;
 pub(super) mod body;
 pub(super) mod head;
+mod loss;
 mod message;
 pub(super) mod pairing;
 mod start_line;
@@ -28,6 +29,7 @@ use crate::record::Record;
 use arrivals::{Arrival, Arrivals};
 use body::{Advance, Extent};
 use head::{Head, MAX_HEAD};
+use loss::Loss;
 use message::{Draft, Framed, Interim};
 use pairing::{Asked, Lost, Match, Pairing};
 use start_line::{Judgement, StartLine};
@@ -94,6 +96,8 @@ struct Side {
     /// Go on once without the other direction.
     unblocked: bool,
     finished: bool,
+    /// What was found behind a loss is no HTTP: a request for a tunnel is among what is lost.
+    tunnelled: bool,
     /// Offset after the last byte taken.
     position: u64,
     /// Offset after the last message.
@@ -112,6 +116,8 @@ struct Search {
     searched: usize,
     /// The start line is whole, and says whether this is a request.
     is_request: Option<bool>,
+    /// And that it ends HTTP, whatever its request was.
+    switches: bool,
 }
 
 /// Where in its messages a direction is.
@@ -123,15 +129,6 @@ enum State {
     Body(Box<Draft>),
     /// Behind a head that does not tell where its message ends.
     Astray(&'static str),
-}
-
-/// An unknown number of messages is lost.
-#[derive(Clone, Copy)]
-struct Loss {
-    cause: Cause,
-    /// The first byte of the next message is among what is lost.
-    first_hit: bool,
-    lost: Lost,
 }
 
 /// What one step of [`Parser::feed`] did.
@@ -224,6 +221,16 @@ impl Parser for Http1 {
         }
         side.state = State::Head;
         side.head = Search::default();
+        if at_event && known == Some(direction) {
+            match switch::begins_tls(data) {
+                Some(true) => {
+                    side.tunnelled = true;
+                    return Resync::Found(0);
+                }
+                None => return Resync::Skip(0),
+                Some(false) => {}
+            }
+        }
         let fits = |line: &StartLine<'_>| known.is_none_or(|known| is_request(line) == (known == direction));
         start_line::find_boundary(data, at_event, &fits)
     }
@@ -302,6 +309,9 @@ impl Http1 {
     }
 
     fn step_head(&mut self, input: Input<'_>, out: &mut dyn Output) -> Step {
+        if self.sides[input.direction.index()].tunnelled {
+            return Step::stop(self.tunnel_found(input.direction, out));
+        }
         let lead = head::empty_lines(input.data);
         let rest = &input.data[lead..];
         if rest.is_empty() || rest == b"\r" {
@@ -346,7 +356,9 @@ impl Http1 {
         let (length, reason) = match start_line::judge(rest, search.searched.saturating_sub(lead)) {
             Judgement::Partial => return None,
             Judgement::Line(line) if self.fits(input.direction, &line) => {
-                self.side(input.direction).head.is_request = Some(is_request(&line));
+                let head = &mut self.side(input.direction).head;
+                head.is_request = Some(is_request(&line));
+                head.switches = switch::is_said_by(&line);
                 return None;
             }
             Judgement::Line(_) => {
@@ -412,8 +424,14 @@ impl Http1 {
     /// True where a response can't be read before its request is.
     fn must_wait(&self, direction: Direction) -> bool {
         let side = &self.sides[direction.index()];
-        let requests_over = self.sides[direction.reverse().index()].finished;
-        side.interim.is_none() && !side.unblocked && !requests_over && !self.pairing.knows_next()
+        let requests = &self.sides[direction.reverse().index()];
+        // What comes behind a lost request is passed over as long as nobody knows that it is not HTTP.
+        let asked_is_lost = side.head.switches && requests.searching;
+        side.interim.is_none()
+            && !side.unblocked
+            && !requests.finished
+            && !asked_is_lost
+            && !self.pairing.knows_next()
     }
 
     /// The response that goes on, or begins at `start`, with the request it answers.
@@ -508,136 +526,6 @@ impl Http1 {
         match id {
             Some(id) if is_request => self.pairing.end_request(id, half, out),
             id => self.pairing.end_response(id, half, out),
-        }
-    }
-
-    /// Interim responses whose final response will not come.
-    fn end_interim(&mut self, direction: Direction, to: u64, cause: Cause, out: &mut dyn Output) -> bool {
-        let Some(interim) = self.side(direction).interim.take() else { return false };
-        let started = self.side(direction).arrivals.at(interim.start).time;
-        let mut draft = Draft::only_interim(interim, started);
-        draft.truncate(cause);
-        self.end_message(direction, draft, to, out);
-        self.pairing.final_response_unsure();
-        true
-    }
-
-    /// A gap at or behind the current place of a body. `Ok`: the bytes after it can be read. `Err`: they
-    /// can't; tells whether the first byte of the next message is in the gap.
-    fn gap_in_body(
-        &mut self,
-        mut draft: Box<Draft>,
-        gap: &Gap<'_>,
-        out: &mut dyn Output,
-    ) -> Result<(), bool> {
-        draft.truncate(gap.cause);
-        let known = draft.extent.known_ahead();
-        let missing = gap.range.len().min(known);
-        draft.miss(missing);
-        let is_whole = matches!(draft.extent, Extent::Length(0));
-        if !is_whole && known > 0 && missing == gap.range.len() {
-            self.side(gap.direction).state = State::Body(draft);
-            return Ok(());
-        }
-        let to = if is_whole { gap.range.from + missing } else { gap.range.from };
-        self.end_message(gap.direction, draft, to, out);
-        if is_whole && missing == gap.range.len() { Ok(()) } else { Err(is_whole) }
-    }
-
-    /// A gap in front of a message or in its head. A head whose start line is known makes a message.
-    /// Returns whether the first byte of the next message is in the gap, or before it and lost with it.
-    fn gap_in_head(&mut self, unread: Input<'_>, cause: Cause, out: &mut dyn Output) -> bool {
-        let lead = head::empty_lines(unread.data);
-        let rest = &unread.data[lead..];
-        match start_line::judge(rest, 0) {
-            Judgement::Line(line)
-                if self.fits(unread.direction, &line) && !self.is_held(unread.direction) =>
-            {
-                self.learn(unread.direction, &line, out);
-                self.cut_head(unread, lead, cause, out);
-                false
-            }
-            _ => {
-                let hit = !self.end_interim(unread.direction, unread.offset, cause, out);
-                self.skip_rest(unread, Cause::Incomplete, "a gap cuts the head", out);
-                hit
-            }
-        }
-    }
-
-    /// Makes a message of the whole lines of a head that are there.
-    fn cut_head(&mut self, unread: Input<'_>, lead: usize, cause: Cause, out: &mut dyn Output) {
-        let Input { direction, offset, data, .. } = unread;
-        let lines = memchr::memrchr(b'\n', data).map_or(data.len(), |at| at + 1);
-        let Ok(head) = head::parse(&data[lead..lines], self.options.show_secrets) else {
-            return self.skip_rest(unread, Cause::Incomplete, "a gap cuts the head", out);
-        };
-        let to = offset + data.len() as u64;
-        match self.begin_message(direction, offset, [lead, lines], head, out) {
-            Some(Ok(mut draft) | Err((mut draft, _))) => {
-                draft.cut(cause);
-                self.end_message(direction, draft, to, out);
-            }
-            None => {
-                self.end_interim(direction, to, cause, out);
-            }
-        }
-    }
-
-    /// Reads what was held back, now that it can't wait any longer; returns what is left.
-    fn drain<'a>(&mut self, input: Input<'a>, out: &mut dyn Output) -> Input<'a> {
-        if let State::Body(draft) = &mut self.side(input.direction).state {
-            draft.may_lack_body = false;
-        }
-        let mut taken = 0;
-        while taken < input.data.len() && !self.side(input.direction).searching {
-            self.side(input.direction).unblocked = true;
-            let step = self.step(advanced(input, taken), out);
-            taken += step.taken;
-            if step.then.is_some() {
-                break;
-            }
-        }
-        advanced(input, taken)
-    }
-
-    /// Accounts for bytes that belong to no message.
-    fn skip_rest(&mut self, rest: Input<'_>, cause: Cause, reason: &str, out: &mut dyn Output) {
-        self.side(rest.direction).head = Search::default();
-        if !rest.data.is_empty() {
-            let range = Range::new(rest.offset, rest.offset + rest.data.len() as u64);
-            out.skip(rest.direction, range, cause, format_args!("{reason}"));
-        }
-    }
-
-    fn malformed(&mut self, input: Input<'_>, length: usize, reason: String, out: &mut dyn Output) -> Step {
-        let hit = !self.end_interim(input.direction, input.offset, Cause::ParseError, out);
-        self.lose(
-            input.direction,
-            Loss { cause: Cause::ParseError, first_hit: hit, lost: Lost::Messages },
-            out,
-        );
-        Step::stop(Then::Malformed { length: length.clamp(1, input.data.len()), reason })
-    }
-
-    /// An unknown number of messages is lost, and the next boundary has to be searched.
-    fn lose(&mut self, direction: Direction, loss: Loss, out: &mut dyn Output) {
-        let (order, side) = (self.order, self.side(direction));
-        side.searching = true;
-        side.head = Search::default();
-        side.loss = Some((loss, order));
-        if let Some(requests) = self.requests {
-            self.tell_loss(direction, requests, out);
-        }
-    }
-
-    fn tell_loss(&mut self, direction: Direction, requests: Direction, out: &mut dyn Output) {
-        let Some((loss, order)) = self.side(direction).loss.take() else { return };
-        if direction == requests {
-            self.pairing.requests_lost(loss.lost, self.now);
-        } else if loss.lost != Lost::BeforeStart {
-            // Responses from before the start answer requests from before it.
-            self.pairing.responses_lost(loss.first_hit, loss.cause, order, out);
         }
     }
 

@@ -221,6 +221,8 @@ impl Framed for Http2 {
     fn begin_inside(&mut self, direction: Direction) {
         let lane = self.lane(direction);
         lane.lossy = true;
+        // Streams that were open then may have begun before.
+        lane.lost = Some(Cause::BeforeAttach);
         lane.hpack.forget();
     }
 

@@ -28,6 +28,9 @@ const NAME: &str = "nats";
 /// How many bytes of headers are looked at.
 const HEADERS_MAX: u64 = 64 << 10;
 
+/// The least bytes of a message that the server confirms: `SUB a 1`, `UNSUB 1`.
+const CONFIRMED_MIN: u64 = 9;
+
 /// The table's row.
 pub static PROTOCOL: Protocol = Protocol {
     name: NAME,
@@ -58,6 +61,8 @@ fn parser(options: Options) -> Box<dyn Parser + Send> {
         pings: [Pending::new(NAME), Pending::new(NAME)],
         confirmed: Pending::new(NAME),
         uncounted: None,
+        turns: Turns::default(),
+        lost: [None; 2],
         greeted: false,
         spoken: false,
     }))
@@ -78,10 +83,31 @@ struct Nats {
     confirmed: Pending<()>,
     /// Messages of the client are lost, and with them the count of those that wait: why. A PONG is behind them all.
     uncounted: Option<Cause>,
+    turns: Turns,
+    /// Why messages of a direction are lost, and with them perhaps questions.
+    lost: [Option<Cause>; 2],
     /// INFO was seen, or lost, and no more of the client yet: TLS can begin.
     greeted: bool,
     /// The client has said something.
     spoken: bool,
+}
+
+/// Whether the client waits for each confirmation before it goes on, as people do who type.
+#[derive(Default)]
+struct Turns {
+    /// It was seen to send while only a part of what it had sent was confirmed.
+    overlaps: bool,
+    /// A part of what waits was confirmed.
+    answering: bool,
+    /// A confirmation came since messages of the client were lost.
+    answered: bool,
+    /// The count is believed for the turns alone.
+    assumed: Option<Cause>,
+    /// Bytes of the client are lost that may be too few for a message that is confirmed: nothing waited, and everything
+    /// before was seen.
+    short: bool,
+    /// Offset after the client's last message.
+    end: u64,
 }
 
 impl Framed for Nats {
@@ -142,7 +168,9 @@ impl Framed for Nats {
     }
 
     fn lost(&mut self, direction: Direction, cause: Cause, out: &mut dyn Output) {
+        let waiting = self.confirmed.len();
         // What is paired by order can't be any more. Inboxes tell by themselves.
+        self.lost[direction.index()] = Some(cause);
         Direction::BOTH.iter().for_each(|way| self.pings[way.index()].give_up(Some(cause), out));
         self.confirmed.give_up(Some(cause), out);
         if self.client != Some(direction.reverse()) {
@@ -150,10 +178,14 @@ impl Framed for Nats {
             if !self.spoken {
                 self.verbose = None;
             }
-            self.uncounted = Some(cause);
+            self.turns.short = waiting == 0 && self.uncounted.is_none();
+            self.uncount(cause);
         } else if !self.spoken {
             // What was lost is the INFO that asks for TLS, as the first bytes of the client show.
             self.greeted = true;
+        } else if waiting > 1 || waiting == 1 && self.turns.overlaps {
+            // How many of their confirmations are lost is not known. Of one that was waited for it does not matter.
+            self.uncount(cause);
         }
     }
 
@@ -191,19 +223,26 @@ impl Nats {
         let from_client = self.client == Some(direction);
         self.greeted = line.op == Op::Info || self.greeted && !from_client;
         self.spoken |= from_client;
+        if from_client {
+            let missing = frame.range.from.saturating_sub(self.turns.end);
+            self.turns.end = frame.range.to;
+            if std::mem::take(&mut self.turns.short) && missing < CONFIRMED_MIN {
+                self.uncounted = None;
+            }
+        }
         let half = show::half(line, frame, self.options);
         match line.op {
             Op::Ping => self.pings[direction.index()].push((), half, out),
             Op::Pong => match self.pings[direction.reverse().index()].take(&()) {
                 Some(ping) => {
                     if !from_client {
-                        self.uncounted = None;
+                        (self.uncounted, self.turns.assumed) = (None, None);
                     }
                     exchange::pair(NAME, ping, half, out);
                 }
                 None => exchange::unasked(NAME, half, out),
             },
-            Op::Ok => match self.confirmed.take(&()) {
+            Op::Ok => match self.take_confirmed(line.op) {
                 // Nothing else is said so: where the CONNECT was not seen, this tells.
                 None if self.verbose.is_none() => {
                     self.verbose = Some(true);
@@ -214,7 +253,7 @@ impl Nats {
                 None => exchange::lone(NAME, half, false, out),
             },
             // The server refuses instead of confirming; unasked, it tells why it closes the connection.
-            Op::Err => match self.confirmed.take(&()) {
+            Op::Err => match self.take_confirmed(line.op) {
                 Some(request) => exchange::pair(NAME, request, half, out),
                 None => exchange::lone(NAME, half, false, out),
             },
@@ -229,8 +268,42 @@ impl Nats {
         }
     }
 
+    /// What a confirmation that comes now belongs to is not known.
+    fn uncount(&mut self, cause: Cause) {
+        self.uncounted = Some(cause);
+        (self.turns.answered, self.turns.answering) = (false, false);
+    }
+
+    /// What the next confirmation belongs to.
+    fn take_confirmed(&mut self, op: Op) -> Option<Half> {
+        let request = self.confirmed.take(&());
+        self.turns.answering = !self.confirmed.is_empty();
+        // Errors also come unasked.
+        self.turns.answered |= op == Op::Ok;
+        request
+    }
+
+    /// A message comes that will be confirmed: whether the client takes turns. One that does sends only when all before is
+    /// confirmed, so that the count starts anew behind a confirmation.
+    fn next_turn(&mut self, out: &mut dyn Output) {
+        if let Some(cause) = self.uncounted.filter(|_| self.turns.answered && !self.turns.overlaps) {
+            out.step("pairing-restarts", format_args!("all before is confirmed"));
+            (self.uncounted, self.turns.assumed) = (None, Some(cause));
+        } else if self.turns.answering {
+            self.turns.overlaps = true;
+            if let Some(cause) = self.turns.assumed.take() {
+                out.step("pairing-lost", format_args!("the client does not take turns"));
+                self.confirmed.give_up(Some(cause), out);
+                (self.uncounted, self.turns.answering) = (Some(cause), false);
+            }
+        }
+    }
+
     /// A message of the client that the server confirms in verbose mode.
     fn confirm_or_tell(&mut self, mut half: Half, out: &mut dyn Output) {
+        if self.verbose == Some(true) {
+            self.next_turn(out);
+        }
         if self.verbose.is_none() {
             half.message.fields.push(Field::new("verbose", Value::Text("unknown".into())));
         }
@@ -241,7 +314,7 @@ impl Nats {
         }
     }
 
-    fn published(&mut self, line: &Line<'_>, half: Half, from_client: bool, out: &mut dyn Output) {
+    fn published(&mut self, line: &Line<'_>, mut half: Half, from_client: bool, out: &mut dyn Output) {
         let direction = half.message.direction;
         let subject = line.words.subject.unwrap_or_default();
         let asked = self.requests[direction.reverse().index()].take(&subject.to_vec());
@@ -249,6 +322,9 @@ impl Nats {
             // In verbose mode its +OK comes as well, and is told by itself.
             return exchange::pair(NAME, request, half, out);
         }
+        // It may be the answer to a question that is lost.
+        let lost = self.lost[direction.reverse().index()].filter(|_| is_inbox(subject));
+        lost.into_iter().for_each(|cause| half.add_cause(cause));
         match line.words.reply.filter(|reply| is_inbox(reply)) {
             Some(inbox) => self.requests[direction.index()].push(inbox.to_vec(), half, out),
             None if from_client => self.confirm_or_tell(half, out),

@@ -273,3 +273,60 @@ fn whether_the_server_confirms_is_unknown_where_connect_is_lost_until_it_does() 
     let unknown = Some(Value::Text("unknown".into()));
     assert_eq!(verbose.collect::<Vec<_>>(), [None, unknown, None, None]);
 }
+
+#[test]
+fn a_client_that_waits_for_each_confirmation_is_counted_again_behind_a_loss() {
+    let turn = |subject: &str| [send(format!("SUB {subject} 1\r\n")), recv("+OK\r\n")];
+    let lost = |length| Step::Gap(Direction::Send, length, Cause::RingFull);
+    let begin = [recv(INFO), send("CONNECT {}\r\n"), recv("+OK\r\n")];
+    let steps = [&begin[..], &[lost(40), recv("+OK\r\n")], &turn("a"), &turn("b")].concat();
+    let expected = [
+        "INFO demo 2.10.7",
+        "CONNECT -> +OK",
+        "+OK [no-request]",
+        "SUB a sid 1 -> +OK",
+        "SUB b sid 1 -> +OK",
+    ];
+    assert_eq!(run(&PROTOCOL, &steps, setup()).summaries(), expected);
+
+    // What was lost is too short for anything that is confirmed.
+    let steps = [&begin[..], &[recv("PING\r\n"), lost(6)], &turn("a")].concat();
+    let expected = ["INFO demo 2.10.7", "CONNECT -> +OK", "SUB a sid 1 -> +OK", "PING [no-response]"];
+    let mut found = run(&PROTOCOL, &steps, setup()).summaries();
+    found.sort_by_key(|line| line.starts_with("PING"));
+    assert_eq!(found, expected);
+
+    // Who sends while something is owed has perhaps done so before.
+    let ahead =
+        [send("SUB a 1\r\nSUB b 1\r\n"), recv("+OK\r\n"), send("SUB c 1\r\n"), recv("+OK\r\n+OK\r\n")];
+    let steps = [&begin[..], &[lost(40), recv("+OK\r\n")], &ahead].concat();
+    let outcome = run(&PROTOCOL, &steps, setup());
+    let pairs: Vec<_> = outcome.summaries().into_iter().filter(|line| line.contains("->")).collect();
+    assert_eq!(pairs, ["CONNECT -> +OK", "SUB a sid 1 -> +OK"]);
+}
+
+#[test]
+fn an_answer_to_a_question_that_may_be_lost_is_not_complete() {
+    let lost = Step::Gap(Direction::Recv, 40, Cause::RingFull);
+    let steps = [recv(INFO), send(CONNECT), lost, send(format!("PUB {INBOX} 1\r\n2\r\n"))];
+    let expected = ["INFO demo 2.10.7", "CONNECT go 1.25.0", "PUB _INBOX.abc.1 1 bytes [truncated]"];
+    assert_eq!(run(&PROTOCOL, &steps, setup()).summaries(), expected);
+}
+
+#[test]
+fn behind_lost_confirmations_of_several_messages_none_is_given_to_a_later_one() {
+    let steps = [
+        recv(INFO),
+        send("CONNECT {}\r\n"),
+        recv("+OK\r\n"),
+        send("SUB a 1\r\nSUB b 1\r\n"),
+        Step::Gap(Direction::Recv, 5, Cause::RingFull),
+        send("SUB c 1\r\n"),
+        recv("+OK\r\n+OK\r\n"),
+        send("SUB d 1\r\n"),
+        recv("+OK\r\n"),
+    ];
+    let outcome = run(&PROTOCOL, &steps, setup());
+    let pairs: Vec<_> = outcome.summaries().into_iter().filter(|line| line.contains("->")).collect();
+    assert_eq!(pairs, ["CONNECT -> +OK", "SUB d sid 1 -> +OK"]);
+}

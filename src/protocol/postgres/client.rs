@@ -251,6 +251,8 @@ impl Postgres {
         }
         if !self.streams {
             request.half.message.fields.push(text("statement", "unknown"));
+            // Nobody knows how much of its data is missing, too.
+            request.half.add_cause(Cause::Incomplete);
         }
         self.pairing.push(request, out);
     }

@@ -72,6 +72,7 @@ fn parser(options: Options) -> Box<dyn Parser + Send> {
         streams: false,
         switched: None,
         unblocked: [false; 2],
+        answered: false,
     }))
 }
 
@@ -106,6 +107,8 @@ struct Postgres {
     switched: Option<&'static str>,
     /// Go on once without the other direction.
     unblocked: [bool; 2],
+    /// The server has said something, or it is not known whether it has.
+    answered: bool,
 }
 
 impl Framed for Postgres {
@@ -121,6 +124,7 @@ impl Framed for Postgres {
     }
 
     fn frame(&mut self, frame: &Frame<'_>, out: &mut dyn Output) -> Result<(), String> {
+        self.answered |= self.client != Some(frame.direction);
         if self.client == Some(frame.direction) {
             self.unblocked[frame.direction.reverse().index()] = false;
             if std::mem::take(&mut self.untyped) {
@@ -139,6 +143,7 @@ impl Framed for Postgres {
 
     fn begin_inside(&mut self, _: Direction) {
         self.phase = Phase::Unknown;
+        self.answered = true;
         self.pairing.started_late();
     }
 
@@ -155,6 +160,7 @@ impl Framed for Postgres {
     fn lost(&mut self, direction: Direction, cause: Cause, out: &mut dyn Output) {
         match self.client {
             Some(client) if client != direction => {
+                self.answered = true;
                 self.asked = None;
                 if self.phase == Phase::Negotiation {
                     // The answer to the request to encrypt is lost. What the client says next tells what it was.
@@ -267,7 +273,11 @@ impl Postgres {
         if self.phase == Phase::Packet && !unblocked {
             return Head::Other("the first packet of the client");
         }
-        if is_letter && self.phase != Phase::Messages && message::shape(Side::Server, data) == Shape::No {
+        // A server says nothing that begins with one of these letters before it has asked who the client is.
+        let is_first = !self.answered;
+        let is_no_message =
+            || self.phase != Phase::Messages && message::shape(Side::Server, data) == Shape::No;
+        if is_letter && (is_first || is_no_message()) {
             return Head::Frame { length: 1, keep: 1 };
         }
         // What comes unasked need not wait.
@@ -330,8 +340,8 @@ impl Postgres {
     fn comes_alone(&mut self, kind: u8, body: &[u8], frame: &Frame<'_>) -> bool {
         match kind {
             b'A' => !self.pairing.is_answering(),
-            b'N' | b'S' => self.pairing.is_idle(),
-            b'E' => self.pairing.is_idle() && !self.pairing.is_uncertain(),
+            b'S' => self.pairing.is_idle(),
+            b'N' | b'E' => self.pairing.is_idle() && !self.pairing.is_uncertain(),
             b'd' => {
                 let length = frame.length - HEADER as u64;
                 let begins =

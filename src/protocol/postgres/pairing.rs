@@ -36,6 +36,10 @@ pub struct Pairing {
     uncertain: bool,
     /// The count is believed because the client takes turns, not because nothing was missed.
     assumed: bool,
+    /// Only answers were lost since the count was believed.
+    asked_all: bool,
+    /// The server has let the client in, and was not ready since.
+    admitted: bool,
     /// The client was seen to send while answers to earlier cycles were due.
     pipelines: bool,
     /// The server passes over messages up to a Sync that has not come.
@@ -66,6 +70,8 @@ impl Pairing {
             held: 0,
             uncertain: false,
             assumed: false,
+            asked_all: true,
+            admitted: false,
             pipelines: false,
             discarding: false,
             copy_failed: false,
@@ -79,7 +85,7 @@ impl Pairing {
 
     /// The connection was open before the first byte that is seen.
     pub fn started_late(&mut self) {
-        self.uncertain = true;
+        (self.uncertain, self.asked_all) = (true, false);
     }
 
     /// True where nothing waits and nothing is under way.
@@ -196,11 +202,15 @@ impl Pairing {
     }
 
     fn restart(&mut self, out: &mut dyn Output) {
+        // Who logs in can't send ahead.
+        let is_login = |request: &Request| matches!(request.ops.front(), Some(Op::Login));
+        let logs_in = self.asked_all && !self.queue.is_empty() && self.queue.iter().all(is_login);
         self.end_answer(None, out);
         while let Some(request) = self.pop() {
             self.unanswered(request, None, out);
         }
-        (self.uncertain, self.assumed, self.discarding) = (false, true, false);
+        (self.uncertain, self.assumed, self.discarding) = (false, !logs_in, false);
+        self.asked_all = true;
         out.step("pairing-restarts", format_args!("all before is answered"));
     }
 
@@ -210,13 +220,14 @@ impl Pairing {
         while let Some(request) = self.pop() {
             self.unanswered(request, cause, out);
         }
-        (self.uncertain, self.discarding) = (true, false);
+        (self.uncertain, self.discarding, self.asked_all) = (true, false, false);
     }
 
     /// Messages of the server were lost. A client that takes turns waits for one cycle only, the last, and what
     /// still comes answers that.
     pub fn lost_answers(&mut self, cause: Cause, out: &mut dyn Output) {
-        self.ready = false;
+        // The end of a login may be among them.
+        (self.ready, self.admitted) = (false, false);
         if self.pipelines {
             return self.lose_all(Some(cause), out);
         }
@@ -255,7 +266,7 @@ impl Pairing {
                 last.half.add_cause(cause);
             }
         }
-        (self.uncertain, self.discarding) = (true, false);
+        (self.uncertain, self.discarding, self.asked_all) = (true, false, false);
     }
 
     /// Data of a COPY came from the client: CopyData, CopyDone or CopyFail. False: it belongs to no request.
@@ -303,6 +314,15 @@ impl Pairing {
     pub fn answer(&mut self, kind: u8, frame: &Frame<'_>, tables: &mut Tables, out: &mut dyn Output) {
         self.last = self.last.max(frame.times[1]);
         self.ready = kind == b'Z';
+        self.admitted |= kind == b'R' && super::startup::admits(frame);
+        self.answer_to(kind, frame, tables, out);
+        // What was sent before the end of the login was a part of it, lost or not.
+        if kind == b'Z' && std::mem::take(&mut self.admitted) && self.queue.is_empty() {
+            (self.uncertain, self.assumed, self.asked_all) = (false, false, true);
+        }
+    }
+
+    fn answer_to(&mut self, kind: u8, frame: &Frame<'_>, tables: &mut Tables, out: &mut dyn Output) {
         let answerable = self.queue.front().is_some_and(|request| !request.orphan);
         if !answerable || self.stray {
             return self.stray_answer(kind, frame, out);

@@ -134,6 +134,11 @@ pub fn awaits_client(frame: &Frame<'_>) -> bool {
     code(frame.data).is_some_and(|code| !matches!(code, 0 | 12))
 }
 
+/// AuthenticationOk: what follows, up to ReadyForQuery, is the end of the login.
+pub fn admits(frame: &Frame<'_>) -> bool {
+    code(frame.data) == Some(0)
+}
+
 fn code(data: &[u8]) -> Option<u32> {
     Cursor::new(data.get(HEADER..)?).u32()
 }

@@ -195,6 +195,18 @@ fn inline_commands(data: &[u8]) -> usize {
     count
 }
 
+/// A line that nothing but a client of Redis sends.
+fn is_own_inline(line: &[u8]) -> bool {
+    let mut words = line.trim_ascii().split(u8::is_ascii_whitespace);
+    let is = |word: Option<&[u8]>, names: &[&str]| {
+        word.is_some_and(|word| names.iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes())))
+    };
+    is(words.next(), &["CLIENT"])
+        && is(words.next(), &["REPLY"])
+        && is(words.next(), &["ON", "OFF", "SKIP"])
+        && words.next().is_none()
+}
+
 /// Lines of other protocols whose first word is also a command of Redis: an HTTP request, and the NATS
 /// server's INFO.
 fn is_foreign(line: &[u8]) -> bool {
@@ -217,10 +229,18 @@ const OWN_ERRORS: [&str; 7] = [
     "-DENIED Redis is running in protected mode",
 ];
 
+/// One of them, behind nothing but replies of one word: POP3 greets with several.
+fn has_own_error(data: &[u8]) -> bool {
+    let mut lines = data[..data.len().min(WINDOW)].split_inclusive(|&byte| byte == b'\n');
+    let is_word = |line: &&[u8]| matches!(line, [b'+' | b':', ..]) && !line.contains(&b' ');
+    let first = lines.find(|line| !is_word(line)).unwrap_or_default();
+    OWN_ERRORS.iter().any(|error| first.starts_with(error.as_bytes()))
+}
+
 /// Judges it with the commands in one direction.
 fn assign(sample: &Sample<'_>, direction: Direction) -> Verdict {
     let (ours, theirs) = (direction.index(), direction.reverse().index());
-    if OWN_ERRORS.iter().any(|error| sample.data[theirs].starts_with(error.as_bytes())) {
+    if has_own_error(sample.data[theirs]) {
         return Verdict::Match(90);
     }
     let sent = match judge_commands(sample.data[ours], sample.from_start[ours]) {
@@ -295,6 +315,7 @@ fn judge_commands(data: &[u8], from_start: bool) -> Result<Sent, &'static str> {
         {
             0 if is_begun_inline(data) => Ok(Sent::Partial),
             0 => Err("a line that is no command"),
+            _ if data.split(|&byte| byte == b'\n').any(is_own_inline) => Ok(Sent::Known),
             count => Ok(Sent::Inline(count)),
         },
         Some(_) => Err("neither an array nor a line of text"),

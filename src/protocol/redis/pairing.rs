@@ -11,7 +11,7 @@ use super::element::Kind;
 use super::reply::{Reply, Shape};
 use crate::event::{Cause, Timestamp};
 use crate::protocol::Output;
-use crate::record::{Message, Record, Status};
+use crate::record::{Message, Record, Status, Value};
 use std::collections::VecDeque;
 
 /// How many commands may wait for their reply. Later ones are counted, so that pairing stays right, but not
@@ -69,6 +69,28 @@ struct Owed {
     summary: String,
     effect: Effect,
     truncated: bool,
+}
+
+impl Owed {
+    /// No other command is answered so, but one that is the same.
+    fn is_named_by(&self, reply: &Reply) -> bool {
+        let has_channel = || match (self.message.field("channel"), &reply.channel) {
+            (Some(Value::Bytes(own)), Some(channel)) => own == channel,
+            _ => false,
+        };
+        match (reply.shape, self.effect) {
+            (Shape::Confirmation { class, ends: false, .. }, Effect::Subscribe(of, _)) => {
+                class == of && has_channel()
+            }
+            (Shape::Confirmation { class, ends: true, .. }, Effect::Unsubscribe(of, 1..)) => {
+                class == of && has_channel()
+            }
+            (Shape::Plain, Effect::Reset) => {
+                reply.kind == Some(Kind::SimpleString) && reply.summary == "RESET"
+            }
+            _ => false,
+        }
+    }
 }
 
 /// What is owed, in order.
@@ -223,6 +245,7 @@ impl Pairing {
     /// A reply was read.
     pub fn reply(&mut self, message: Message, reply: Reply, truncated: bool, out: &mut dyn Output) {
         self.flush(out);
+        self.anchor(&reply, out);
         match self.place(&reply) {
             Place::OutOfBand => return lone(message, reply.summary, None, truncated, out),
             Place::Orphan => {
@@ -368,6 +391,30 @@ impl Pairing {
         for owed in self.given_up.drain(..) {
             unanswered(owed, Some(Cause::NoResponse), out);
         }
+    }
+
+    /// Behind a loss, finds the command that a reply names: a confirmation has its channel, and RESET alone is answered by
+    /// its name. What was sent before it is answered, so the count goes on from there. Several that are alike tell nothing.
+    fn anchor(&mut self, reply: &Reply, out: &mut dyn Output) {
+        let Some(hole) = self.owed.iter().position(|slot| matches!(slot, Slot::Hole(_))) else { return };
+        let mut named = self.owed.iter().enumerate().filter(|(_, slot)| match slot {
+            Slot::Command(owed) => owed.is_named_by(reply),
+            _ => false,
+        });
+        let (Some((at, _)), None) = (named.next(), named.next()) else { return };
+        if at < hole {
+            return;
+        }
+        let cause = self.hole_cause();
+        for slot in self.owed.drain(..at) {
+            if let Slot::Command(mut owed) = slot {
+                self.kept -= 1;
+                add(&mut owed.message.causes, cause);
+                self.given_up.push(*owed);
+            }
+        }
+        out.step("pairing-restarts", format_args!("a reply names its command"));
+        self.flush(out);
     }
 
     /// Follows CLIENT REPLY.

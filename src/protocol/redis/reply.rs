@@ -39,6 +39,8 @@ pub struct Reply {
     pub kind: Option<Kind>,
     /// Bytes of the value were left out.
     pub cut: bool,
+    /// The channel that a confirmation names, as much of it as commands keep.
+    pub channel: Option<Vec<u8>>,
 }
 
 impl Reply {
@@ -55,6 +57,8 @@ impl Reply {
             fields.push(Field::new("attributes", attributes));
         }
         let summary = summary(element, shape);
+        let is_confirmation = matches!(shape, Shape::Confirmation { .. });
+        let channel = element.piece(1).filter(|_| is_confirmation).map(|piece| piece.bytes().to_vec());
         let error = matches!(element.kind, Some(Kind::Error | Kind::BulkError));
         let value = element.take_value().or_else(|| scalar(element));
         if error {
@@ -62,7 +66,7 @@ impl Reply {
         } else if let Some(value) = value {
             fields.push(Field::new("value", value));
         }
-        Reply { fields, summary, shape, kind: element.kind, cut: element.cut }
+        Reply { fields, summary, shape, kind: element.kind, cut: element.cut, channel }
     }
 
     /// Masks the secrets that a server shows in the reply to CONFIG GET.

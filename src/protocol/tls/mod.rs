@@ -45,6 +45,15 @@ const NAME: &str = "tls";
 /// How many certificates of one chain are read. The others are counted.
 const CHAIN_MAX: usize = 16;
 
+/// The least bytes of a record with Finished: a header, and a message of 4 and 12 bytes, or of a hash, under protection.
+const FINISHED_MIN: u64 = HEADER as u64 + 16;
+
+/// The most bytes of its payload: with an initialization vector, a hash of 48 bytes and padding.
+const FINISHED_MAX: u16 = 128;
+
+/// Bytes of a record with ChangeCipherSpec.
+const CHANGE_CIPHER: u64 = HEADER as u64 + 1;
+
 /// The table's row.
 pub static PROTOCOL: Protocol = Protocol {
     name: NAME,
@@ -60,6 +69,7 @@ fn parser(options: Options) -> Box<dyn Parser + Send> {
         client: options.client(),
         lanes: Default::default(),
         version: None,
+        spoken: None,
         handshake: None,
         is_seen: false,
         is_ssl2: false,
@@ -80,6 +90,15 @@ struct Lane {
     protected: Protected,
     /// Why bytes before the next record are missing: what they were shows by that.
     lost: Vec<Cause>,
+    /// Offset after the last record.
+    end: u64,
+}
+
+impl Lane {
+    /// How many bytes are missing before this record.
+    fn missing(&self, frame: &Frame<'_>) -> u64 {
+        if self.lost.is_empty() { 0 } else { frame.range.from.saturating_sub(self.end) }
+    }
 }
 
 /// One connection.
@@ -89,6 +108,8 @@ struct Tls {
     lanes: [Lane; 2],
     /// The version agreed on.
     version: Option<u16>,
+    /// That of the last record with application data.
+    spoken: Option<u16>,
     /// The one under way.
     handshake: Option<Handshake>,
     /// A handshake was seen, whole or not.
@@ -131,8 +152,10 @@ impl Framed for Tls {
             _ => return self.ssl2_frame(frame, out),
         };
         let was_finished = self.side(frame.direction).is_some_and(|side| side.finished);
+        self.infer_finished(header, frame);
         let what = self.record(header, frame);
         self.place_loss(frame, header.content, was_finished);
+        self.lanes[frame.direction.index()].end = frame.range.to;
         let (version, length) = (names::version(header.version), header.length);
         let (direction, range, name) = (frame.direction, frame.range, header.content.name());
         let what = format_args!("{name} {version} {length}{what}");
@@ -156,7 +179,7 @@ impl Framed for Tls {
     fn resync(&mut self, _: Direction, data: &[u8], at_event: bool) -> Resync {
         // Records of TLS 1.3 have the version of TLS 1.2; those of its drafts, one or another.
         let version = match self.version {
-            Some(0x0304) => Some(0x0303),
+            Some(0x0304) => Some(self.spoken.unwrap_or(0x0303)),
             version => version.filter(|&version| !names::is_13(version)),
         };
         detect::boundary(data, at_event, version)
@@ -259,6 +282,44 @@ impl Tls {
         }
     }
 
+    /// What a record under protection tells of those that were lost right before it. Of TLS 1.2 and before, nothing comes
+    /// between ChangeCipherSpec and Finished, and nothing is encrypted before; so behind an alert that is, both have been. A
+    /// handshake message that is encrypted is Finished where what is lost is too short for it, or the other side has not
+    /// sent its own. Of TLS 1.3 a client that sends no certificate and no early data has nothing to send between its
+    /// hello and Finished but ChangeCipherSpec.
+    fn infer_finished(&mut self, header: record::Header, frame: &Frame<'_>) {
+        let direction = frame.direction;
+        let missing = self.lanes[direction.index()].missing(frame);
+        let is_client = self.client_or_first() == direction;
+        let Some(handshake) = self.handshake.as_mut().filter(|_| missing > 0) else { return };
+        let is_13 = handshake.is_13();
+        let is_known = handshake.version.is_some();
+        let (side, peer) = match is_client {
+            true => (&mut handshake.client, &handshake.server),
+            false => (&mut handshake.server, &handshake.client),
+        };
+        let others = &self.lanes[direction.reverse().index()];
+        let peer_is_due = !peer.finished && !others.uncertain && others.lost.is_empty();
+        let has_room = missing >= FINISHED_MIN;
+        let is_encrypted = header.length > 2;
+        match header.content {
+            _ if side.finished => {}
+            Content::Alert if is_known && !is_13 && is_encrypted && has_room => side.finished = true,
+            Content::Heartbeat if side.changed && has_room => side.finished = true,
+            Content::Handshake
+                if header.length <= FINISHED_MAX && (!has_room || is_client && peer_is_due) =>
+            {
+                side.changed |= !is_plausible(&frame.data[HEADER..], &KINDS);
+            }
+            Content::ApplicationData if is_13 && is_client && peer.finished => {
+                side.finished = missing >= CHANGE_CIPHER + FINISHED_MIN;
+            }
+            _ => {}
+        }
+        side.changed |= side.finished && !is_13;
+        self.lanes[direction.index()].encrypted |= side.changed && !is_13;
+    }
+
     /// Counts a record of the record layer where it belongs; gives words for the trace.
     fn record(&mut self, header: record::Header, frame: &Frame<'_>) -> String {
         let payload = &frame.data[HEADER..];
@@ -270,6 +331,7 @@ impl Tls {
             }
             Content::Alert => self.alert(header, frame, payload),
             Content::ApplicationData => {
+                self.spoken = Some(header.version);
                 self.data(header, frame);
                 String::new()
             }
@@ -342,7 +404,13 @@ impl Tls {
         let direction = frame.direction;
         let is_13 = self.handshake.as_ref().is_some_and(Handshake::is_13);
         let is_client = self.client_or_first() == direction;
-        self.lanes[direction.index()].encrypted |= !is_13;
+        let lane = &mut self.lanes[direction.index()];
+        lane.encrypted |= !is_13;
+        // It is part of a handshake, of which it may be all that is seen.
+        if !self.is_seen && lane.protected.is_empty() && !lane.lost.is_empty() {
+            self.handshake.get_or_insert_default();
+            self.is_seen = true;
+        }
         let Some(side) = self.side(direction).filter(|side| !side.finished) else {
             return self.lanes[direction.index()].protected.take_in(frame, Content::ChangeCipherSpec);
         };

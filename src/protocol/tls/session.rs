@@ -267,6 +267,11 @@ impl Protected {
         }
     }
 
+    /// Nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.half.is_none()
+    }
+
     /// It begins with this record.
     pub fn begins_with(&self, frame: &Frame<'_>) -> bool {
         is_only(&self.half, frame)
@@ -274,7 +279,8 @@ impl Protected {
 
     /// It ends with this record.
     pub fn ends_with(&self, frame: &Frame<'_>) -> bool {
-        self.half.as_ref().is_some_and(|half| half.message.range.to == frame.range.to)
+        let last = self.cut.as_ref().or(self.half.as_ref());
+        last.is_some_and(|half| half.message.range.to == frame.range.to)
     }
 
     /// Bytes are lost beside its records, which may have been more of them.

@@ -116,11 +116,11 @@ impl Agreed {
 /// What is known of the subprotocol that the server chose, such as `graphql-ws`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Subprotocol {
-    /// There is none, or the connection was open before.
+    /// There is none.
     None,
     Known(Vec<u8>),
-    /// What said it is lost.
-    Lost,
+    /// What said it is lost, or came before the trace.
+    Unknown,
 }
 
 impl Subprotocol {
@@ -135,7 +135,7 @@ impl Subprotocol {
         let offers = asked.is_none_or(|asked| !is_whole(asked) || headers(asked, NAME).next().is_some());
         match answer.is_some_and(is_whole) || !offers {
             true => Subprotocol::None,
-            false => Subprotocol::Lost,
+            false => Subprotocol::Unknown,
         }
     }
 
@@ -144,7 +144,7 @@ impl Subprotocol {
         match self {
             Subprotocol::None => None,
             Subprotocol::Known(name) => Some(Value::Bytes(name.clone())),
-            Subprotocol::Lost => Some(Value::Text("unknown".into())),
+            Subprotocol::Unknown => Some(Value::Text("unknown".into())),
         }
     }
 }

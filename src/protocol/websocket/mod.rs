@@ -63,7 +63,7 @@ fn parser(options: Options) -> Box<dyn Parser + Send> {
         // Masks tell it for sure; who opened a connection that was open before the trace is often a guess.
         client: None,
         extensions: Extensions::Unknown,
-        subprotocol: Subprotocol::None,
+        subprotocol: Subprotocol::Unknown,
         lanes: Default::default(),
         pings: [Pending::new(NAME), Pending::new(NAME)],
         closing: None,
@@ -98,7 +98,8 @@ struct Lane {
     lossy: bool,
     /// It said that it is done.
     closed: bool,
-    /// From how many bytes on a search for a boundary is worth its while again.
+    /// How many bytes were held for the search of a boundary, and from how many on it is worth its while again.
+    held: usize,
     due: usize,
     /// Whether its last frame was masked.
     masked: Option<bool>,
@@ -183,14 +184,17 @@ impl Framed for WebSocket {
         let client = self.client;
         let lane = &mut self.lanes[direction.index()];
         // A long wait for a frame's end is not to cost more with each packet.
-        if !at_event && data.len() > SEARCH_ALWAYS && data.len() < lane.due {
+        if data.len() > SEARCH_ALWAYS && (lane.held..lane.due).contains(&data.len()) {
             return Resync::Skip(0);
         }
         let masked = lane.masked.or(client.map(|client| client == direction));
         let found = detect::boundary(data, masked, &self.extensions, at_event);
-        if let (Resync::Skip(count), false) = (found, at_event) {
-            let held = data.len() - count;
-            lane.due = held + held / 4;
+        // What is shorter than that is an event looked at by itself.
+        if let Resync::Skip(count) = found
+            && data.len() >= lane.held
+        {
+            lane.held = data.len() - count;
+            lane.due = lane.held + lane.held / 4;
         }
         found
     }
@@ -198,7 +202,7 @@ impl Framed for WebSocket {
     fn lost(&mut self, direction: Direction, cause: Cause, out: &mut dyn Output) {
         self.end_message(direction, Some(cause), out);
         let lane = self.lane(direction);
-        (lane.current, lane.due) = (None, 0);
+        (lane.current, lane.held, lane.due) = (None, 0, 0);
         lane.lossy = true;
         lane.beheaded = Some(cause);
         lane.inflater.forget("what it refers to was lost");

@@ -126,7 +126,7 @@ fn records_begin_with_the_first_whole_message() {
         "204 GET /next 0 B",
         "204 GET /last 0 B",
         "204 GET /again 0 B",
-        "(unknown) (request not seen) 7 B [no-request]",
+        "(unknown) (request not seen) 7 B [truncated]",
     ];
     let mut found = outcome.summaries();
     found.sort_by_key(|line| line.contains("not seen"));

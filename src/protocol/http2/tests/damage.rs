@@ -5,7 +5,8 @@ use crate::event::{Cause, Direction};
 use crate::protocol::exchange::PENDING_MAX;
 use crate::protocol::http2::BLOCK_MAX;
 use crate::protocol::http2::frame::{CONTINUATION, DATA, HEADERS, PADDED, PING, WINDOW_UPDATE};
-use crate::protocol::testing::{run, run_counted};
+use crate::protocol::testing::{run, run_counted, word};
+use crate::record::Status;
 
 fn gap(direction: Direction, length: u64) -> Step {
     Step::Gap(direction, length, Cause::RingFull)
@@ -102,7 +103,7 @@ fn a_message_whose_header_section_is_lost_is_not_complete() {
     let outcome = outcome(&steps);
     let record = outcome.records.iter().find(|record| record.summary.contains("/1")).expect("a record");
     assert_eq!(record.summary, "(unknown) GET /1 3 B");
-    assert_eq!(record.status, crate::record::Status::Truncated);
+    assert_eq!(record.status, Status::Truncated);
     assert_eq!(record.causes(), [Cause::RingFull]);
 }
 
@@ -230,4 +231,26 @@ fn open_streams_have_a_bound() {
     assert_eq!(outcome.records[0].summary, "--- GET /0");
     assert_eq!(outcome.records[0].causes(), [Cause::NoResponse, Cause::Limit]);
     assert_eq!(outcome.records.len(), PENDING_MAX + 1 + OPENING.len());
+}
+
+#[test]
+fn what_a_stream_said_before_the_trace_is_missing() {
+    let ping = cut(PING, 0, 0, b"12345678");
+    let steps = [
+        // The rest of a request whose header section came before, and one of which all is seen.
+        send([data(END_STREAM, 1, "the rest"), ping.clone(), headers(END_STREAM, 3, get("/3"))].concat()),
+        recv([ping, headers(END_STREAM, 1, [0x88]), headers(END_STREAM, 3, [0x88])].concat()),
+    ];
+    let outcome = run(&PROTOCOL, &steps, Setup { mid_stream: true, ..Setup::default() });
+    let of = |id: i64| {
+        let is_it = |record: &&Record| value_of(&record.request, "stream_id") == Some(&Value::Number(id));
+        outcome.records.iter().find(is_it).expect("a record")
+    };
+    assert_eq!(of(1).causes(), [Cause::BeforeAttach]);
+    assert_eq!((of(1).status, of(3).status), (Status::Truncated, Status::Complete));
+    assert_eq!(value(&of(1).request, "headers"), &word("unknown"));
+}
+
+fn value_of<'a>(message: &'a Option<Message>, name: &str) -> Option<&'a Value> {
+    message.as_ref()?.field(name)
 }

@@ -76,6 +76,17 @@ fn behind_a_lost_first_request_the_end_that_opened_the_connection_is_the_client(
 }
 
 #[test]
+fn of_a_connection_that_was_open_a_response_that_begins_like_a_request_is_none() {
+    // Its number is what Heartbeat, version 0, begins with, and so on to the last field, behind which there is more.
+    let like = b"\x00\x00\x00\x07\x00\x02me\x00\x01g\x00\x00\x00\x05\x00\x01m and more";
+    let first = response(12 << 16, b"", like);
+    let steps = [recv(&first), send(heartbeat(3)), recv(alive(3))];
+    let outcome = run(&PROTOCOL, &steps, Setup { mid_stream: true, ..setup() });
+    let unknown = format!("response (api: unknown) {} bytes [no-request]", first.len() - 4);
+    assert_eq!(outcome.summaries(), [unknown.as_str(), "Heartbeat v0 group=g -> ok"]);
+}
+
+#[test]
 fn of_a_connection_that_was_open_what_is_not_known_is_said() {
     let setup = Setup { mid_stream: true, ..setup() };
     let steps = [

@@ -78,7 +78,7 @@ fn a_copy_under_way_is_told_without_its_statement() {
     ];
     let options = Options { role: Role::Client, ..setup().options };
     let outcome = run(&PROTOCOL, &steps, Setup { mid_stream: true, options, ..setup() });
-    let expected = ["CopyData (2 CopyData, 4 bytes) -> COPY 9", "SELECT 1 -> 1 row (SELECT 1)"];
+    let expected = ["CopyData (2 CopyData, 4 bytes) -> COPY 9 [truncated]", "SELECT 1 -> 1 row (SELECT 1)"];
     assert_eq!(outcome.summaries(), expected);
     assert_eq!(text(&outcome.records[0], "statement"), "unknown");
 }
@@ -217,4 +217,64 @@ fn what_is_no_message_is_named_and_passed_over() {
     let steps = [login(), vec![recv(msg(b'Z', "IIII"))]].concat();
     let reason = run(&PROTOCOL, &steps, setup()).skipped[0].3.clone();
     assert_eq!(reason, "a ReadyForQuery of length 8");
+}
+
+#[test]
+fn the_answer_to_a_lost_request_to_encrypt_is_one_byte() {
+    let start = startup("user\0me\0\0");
+    let welcome = [auth(0, &[]), ready('I')].concat();
+    let steps = [
+        gap(Direction::Send, 8),
+        recv("N"),
+        send(start),
+        recv(welcome),
+        send(query("SELECT 1")),
+        recv(answer("SELECT 1")),
+    ];
+    let expected = [
+        "N (refused) [no-request]",
+        "StartupMessage user=me -> AuthenticationOk",
+        "SELECT 1 -> 1 row (SELECT 1)",
+    ];
+    let outcome = check_damaged(&steps, &expected);
+    assert_eq!(outcome.skipped, []);
+}
+
+#[test]
+fn behind_the_end_of_a_login_the_count_is_certain_again() {
+    let start = startup("user\0me\0\0");
+    let password = msg(b'p', "secret\0");
+    let welcome = [auth(0, &[]), ready('I')].concat();
+    // Two at a time, which a client that takes turns does not do.
+    let ahead = [query("SELECT 1"), query("SELECT 2")].concat();
+    let tail = [send(ahead), recv(answer("SELECT 1")), recv(answer("SELECT 2"))];
+    let begin = [send(start), recv(auth(3, &[])), send(password), recv(welcome)];
+    let both = ["SELECT 1 -> 1 row (SELECT 1)", "SELECT 2 -> 1 row (SELECT 2)"];
+    for index in 0..begin.len() {
+        let steps = [lose(&begin, index), tail.to_vec()].concat();
+        let outcome = run(&PROTOCOL, &steps, setup());
+        assert!(
+            outcome.summaries().ends_with(&both.map(str::to_owned)),
+            "{index}: {:?}",
+            outcome.summaries()
+        );
+    }
+}
+
+#[test]
+fn a_notice_behind_lost_queries_belongs_to_the_answer_that_it_begins() {
+    let notice = msg(b'N', "SNOTICE\0C00000\0Mskipping\0\0");
+    let steps = [
+        login(),
+        vec![
+            gap(Direction::Send, 29),
+            recv([notice, done("DROP TABLE"), ready('I')].concat()),
+            send(query("SELECT 1")),
+            recv(answer("SELECT 1")),
+        ],
+    ];
+    let outcome = run(&PROTOCOL, &steps.concat(), setup());
+    let lines = outcome.summaries();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(lines[1].starts_with("DROP TABLE") && lines[1].ends_with("[no-request]"), "{lines:?}");
 }

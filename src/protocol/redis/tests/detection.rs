@@ -55,6 +55,11 @@ fn inline_commands_need_their_reply() {
     assert!(confidence("\r\nget k\n\nget l\n", "$-1\r\n$-1\r\n") >= Some(80));
     // A server's own words are proof whatever it was sent.
     assert!(confidence("$0\r\n", "-ERR unknown command '$0'\r\n") >= Some(90));
+    assert!(confidence("", "+OK\r\n:1\r\n-ERR Protocol error: unbalanced quotes in request\r\n") >= Some(90));
+    assert_eq!(confidence("", "+OK POP3 server ready\r\n-ERR unknown command 'x'\r\n"), None);
+    // So are words that only its clients know, which ask for no reply at all.
+    assert!(confidence("ping\r\nclient reply off\r\n", "") >= Some(90));
+    assert_eq!(confidence("ping\r\nclient list\r\n", ""), None);
 }
 
 #[test]

@@ -227,6 +227,27 @@ fn confirmations_of_a_lost_subscription_lack_their_request() {
 }
 
 #[test]
+fn a_reply_that_names_its_command_starts_the_count_anew() {
+    let subscribe = command(&["SUBSCRIBE", "a"]);
+    let lost = Step::Gap(Direction::Send, subscribe.len() as u64, Cause::RingFull);
+    let confirm = |channel: &str| format!("*3\r\n$9\r\nsubscribe\r\n$1\r\n{channel}\r\n:1\r\n");
+    let rest = [command(&["SUBSCRIBE", "b"]), command(&["PING"])].concat();
+    let steps =
+        [lost.clone(), send(rest), recv([confirm("a"), confirm("b"), "+PONG\r\n".to_owned()].concat())];
+    let expected = ["push subscribe a 1 [no-request]", "SUBSCRIBE b -> push subscribe b 1", "PING -> PONG"];
+    assert_eq!(run(&steps, Setup::default()).summaries(), expected);
+
+    // Of two that are alike nobody knows which is answered.
+    let twice = [command(&["SUBSCRIBE", "b"]), command(&["SUBSCRIBE", "b"])].concat();
+    let outcome = run(&[lost.clone(), send(twice), recv(confirm("b"))], Setup::default());
+    assert!(outcome.summaries().iter().all(|line| !line.contains("->")), "{:?}", outcome.summaries());
+
+    let steps = [lost, send(command(&["RESET"])), recv([&confirm("a"), "+RESET\r\n"].concat())];
+    let expected = ["push subscribe a 1 [no-request]", "RESET -> RESET"];
+    assert_eq!(run(&steps, Setup::default()).summaries(), expected);
+}
+
+#[test]
 fn a_client_that_overlaps_is_paired_again_after_a_pause() {
     let overlapping = [
         send([command(&["GET", "a"]), command(&["GET", "b"])].concat()),

@@ -76,9 +76,85 @@ fn encrypted_messages_behind_a_gap_are_not_taken_for_clear_ones() {
     let outcome = run(&PROTOCOL, &steps, Setup::default());
     let line = "ClientHello example.org -> TLS 1.2 TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 [truncated]";
     assert_eq!(outcome.summaries()[0], line);
-    assert_eq!(*value(request(&outcome.records[0]), "messages"), words(&["ClientHello"]));
-    let line = "application data: 1 record 10 B, 1 handshake message -> 1 record 20 B";
-    assert_eq!(outcome.summaries()[1], line);
+    // The server has not sent its own, so it is the client's Finished.
+    let messages = words(&["ClientHello", "Finished (encrypted)"]);
+    assert_eq!(*value(request(&outcome.records[0]), "messages"), messages);
+    assert_eq!(outcome.summaries()[1], "application data: 1 record 10 B -> 1 record 20 B");
+}
+
+/// A handshake of TLS 1.2, whose flights are those of the client and those of the server.
+fn handshake12() -> [Vec<u8>; 5] {
+    let hello = client_hello(&[], &[0xc02f], &[server_name("example.org")]);
+    [
+        handshake(hello),
+        handshake([server_hello(&[0x22; 32], &[0xbb; 32], 0xc02f, &[]), message(14, [])].concat()),
+        [handshake(message(16, [4; 33])), change_cipher()].concat(),
+        handshake(ciphertext(40)),
+        [change_cipher(), handshake(ciphertext(40))].concat(),
+    ]
+}
+
+#[test]
+fn what_is_encrypted_tells_that_finished_was_before_it() {
+    let [hello, answer, key, finished, server] = handshake12();
+    let protected_alert = cut(21, 0x0303, ciphertext(26));
+    let heartbeat = cut(24, 0x0303, ciphertext(60));
+    let line = "ClientHello example.org -> TLS 1.2 TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 [truncated]";
+    let all = (key.len() + finished.len()) as u64;
+    let rows = [
+        // What is lost, what came of it, and what follows.
+        (vec![gap(Direction::Send, all)], &protected_alert, "none, 1 alert"),
+        (vec![send(&key), gap(Direction::Send, finished.len() as u64)], &protected_alert, "none, 1 alert"),
+        (vec![send(&key), gap(Direction::Send, finished.len() as u64)], &heartbeat, "none, 1 heartbeat"),
+    ];
+    for (lost, next, what) in rows {
+        let mut steps = vec![send(&hello), recv(&answer)];
+        steps.extend(lost);
+        steps.extend([recv(&server), send(next)]);
+        let outcome = run(&PROTOCOL, &steps, Setup::default());
+        assert_eq!(outcome.summaries(), [line, &format!("application data: {what} [truncated]")]);
+        assert_eq!(*value(request(&outcome.records[1]), "lost_records"), Value::Text("unknown".into()));
+    }
+    // ChangeCipherSpec alone is lost: there was no room for Finished.
+    let steps = [
+        send(&hello),
+        recv(&answer),
+        send(&key[..key.len() - change_cipher().len()]),
+        gap(Direction::Send, change_cipher().len() as u64),
+        send(&finished),
+        recv(&server),
+    ];
+    let outcome = run(&PROTOCOL, &steps, Setup::default());
+    assert_eq!(outcome.summaries(), [line]);
+    let messages = words(&["ClientHello", "ClientKeyExchange", "Finished (encrypted)"]);
+    assert_eq!(*value(request(&outcome.records[0]), "messages"), messages);
+}
+
+#[test]
+fn a_short_record_of_tls_13_behind_a_lost_finished_is_no_alert_in_place_of_it() {
+    let begin =
+        [send(handshake(hello13("example.org"))), recv([handshake(answer13(&[])), data(900)].concat())];
+    let talk = |lost: u64| {
+        let steps = [&begin[..], &[gap(Direction::Send, lost), send(data(19))]].concat();
+        run(&PROTOCOL, &steps, Setup::default()).summaries()
+    };
+    let line = "ClientHello example.org (h2, http/1.1) -> TLS 1.3 TLS_AES_256_GCM_SHA384";
+    assert_eq!(talk(6 + 74)[0], format!("{line} [truncated]"));
+    // Of ChangeCipherSpec alone nothing follows.
+    assert_eq!(talk(6)[0], format!("{line}; client: encrypted alert [truncated]"));
+}
+
+#[test]
+fn a_loss_between_whole_records_and_one_that_the_end_cuts_is_theirs() {
+    let steps = [
+        send(handshake(hello13("example.org"))),
+        recv([handshake(answer13(&[])), data(900)].concat()),
+        send([data(53), data(100)].concat()),
+        gap(Direction::Send, 105),
+        send(&data(500)[..300]),
+    ];
+    let outcome = run(&PROTOCOL, &steps, Setup::default());
+    assert_eq!(outcome.summaries()[1], "application data: 2 records 153 B -> 1 record 900 B [truncated]");
 }
 
 #[test]

@@ -210,6 +210,7 @@ fn without_the_handshake_the_extension_is_unknown() {
     let outcome = run(&PROTOCOL, &steps, Setup { mid_stream: true, ..setup() });
     let unknown = word("unknown");
     assert_eq!(field(&outcome.records[0], "extension"), Some(&unknown));
+    assert_eq!(field(&outcome.records[0], "subprotocol"), Some(&unknown));
     let why = word("what it refers to came before the trace");
     assert_eq!(field(&outcome.records[0], "undecoded"), Some(&why));
     let own = &outcome.records[3];
