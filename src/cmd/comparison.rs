@@ -160,6 +160,7 @@ pub fn side_of(book: Book, summary: &Summary) -> Side {
         coverage,
         streams_only: summary.streams_only,
         conflicts: summary.conflicts.clone(),
+        ..Side::default()
     }
 }
 

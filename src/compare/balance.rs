@@ -43,8 +43,8 @@ pub struct Direct<'a> {
     pub coverage: [&'a Coverage; 2],
     /// What the second vantage is.
     pub other: Other,
-    /// Where the connection could be one of several flows: which.
-    pub ambiguous: Option<&'a str>,
+    /// Where the connection could be one of several flows, or nothing tells which: why it has none.
+    pub unpaired: Option<(Cause, &'a str)>,
 }
 
 /// What the process's side is compared with.
@@ -155,8 +155,7 @@ impl Direct<'_> {
     fn missing_on_wire(&self, everything: &RangeSet, findings: &mut Vec<Finding>) -> u64 {
         let Some((flow, wire)) = &self.wire else {
             for range in everything.iter() {
-                let (cause, detail) =
-                    self.ambiguous.map_or_else(|| self.no_flow(), |detail| (Cause::WireAmbiguous, detail));
+                let (cause, detail) = self.unpaired.unwrap_or_else(|| self.no_flow());
                 self.find(range, cause, detail, findings);
             }
             return 0;
@@ -481,7 +480,7 @@ mod tests {
             wire_start,
             coverage: [&traced, &captured],
             other,
-            ambiguous: None,
+            unpaired: None,
         };
         let balance = direct.balance(&mut findings);
         let found: Vec<_> = findings.iter().map(|one| (one.cause, one.range.from, one.range.to)).collect();

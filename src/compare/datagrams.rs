@@ -370,8 +370,9 @@ impl<'a> Datagrams<'a> {
         socket: &Ledger,
         wire: &Side,
         coverage: [&Coverage; 2],
-        other: Other,
+        (other, unpaired): (Other, Option<(Cause, String)>),
     ) -> Comparison {
+        let unpaired = unpaired.as_ref().map(|(cause, detail)| (*cause, &**detail));
         let (mut findings, mut seen) = (Vec::new(), Seen::default());
         let has_any = self.translated.knows(number)
             || Direction::BOTH.iter().any(|&way| self.by_port.contains_key(&(port(socket), way)))
@@ -385,7 +386,7 @@ impl<'a> Datagrams<'a> {
                 (true, false) => None,
             };
             let wire = account.map(|account| (socket, account));
-            Direct { direction, process: socket, wire, wire_start: 0, coverage, other, ambiguous: None }
+            Direct { direction, process: socket, wire, wire_start: 0, coverage, other, unpaired }
                 .balance(&mut findings)
         });
         findings.extend(self.translated_findings(number));

@@ -117,7 +117,10 @@ impl<'a> Pairing<'a> {
             let far_end = recordings && alignment.is_none_or(|alignment| alignment.flipped);
             let other = Other { vantage: self.vantages[1], has_process, far_end };
             connections.push(match datagrams.as_mut().filter(|_| is_udp(ledger)) {
-                Some(datagrams) => datagrams.compare(index, ledger, self.wire, coverage, other),
+                Some(datagrams) => {
+                    let unpaired = self.why_unpaired(index);
+                    datagrams.compare(index, ledger, self.wire, coverage, (other, unpaired))
+                }
                 None => self.compare(index, *alignment, coverage, other),
             });
         }
@@ -153,7 +156,7 @@ impl<'a> Pairing<'a> {
     ) -> Comparison {
         let process = &self.process.ledgers[index];
         let mut findings = Vec::new();
-        let ambiguous = self.why_ambiguous(index);
+        let unpaired = self.why_unpaired(index);
         let balances = Direction::BOTH.map(|direction| {
             let wire = alignment.map(|alignment| {
                 let flow = &self.wire.ledgers[alignment.flow];
@@ -162,8 +165,8 @@ impl<'a> Pairing<'a> {
             });
             let wire_start = wire.as_ref().map_or(0, |wire| wire.2);
             let wire = wire.map(|(flow, account, _)| (flow, account));
-            let ambiguous = ambiguous.as_deref();
-            Direct { direction, process, wire, wire_start, coverage, other, ambiguous }.balance(&mut findings)
+            let unpaired = unpaired.as_ref().map(|(cause, detail)| (*cause, &**detail));
+            Direct { direction, process, wire, wire_start, coverage, other, unpaired }.balance(&mut findings)
         });
         let translated = alignment.filter(|alignment| alignment.told != Told::Addresses);
         if let Some(alignment) = translated {
@@ -220,6 +223,13 @@ impl<'a> Pairing<'a> {
         found.filter(|finding| !finding.range.is_empty()).collect()
     }
 
+    /// Why a connection was paired with no flow, where more is to be said of it than that there is none.
+    fn why_unpaired(&self, index: usize) -> Option<(Cause, String)> {
+        let unplaced = unplaced(&self.process.ledgers[index], self.process, self.wire);
+        let unplaced = unplaced.map(|detail| (Cause::StraceNoAddress, detail.to_owned()));
+        unplaced.or_else(|| Some((Cause::WireAmbiguous, self.why_ambiguous(index)?)))
+    }
+
     fn why_ambiguous(&self, index: usize) -> Option<String> {
         let (_, flows) = self.ambiguous.iter().find(|(process, _)| *process == index)?;
         if flows.is_empty() {
@@ -247,9 +257,11 @@ impl<'a> Pairing<'a> {
         let ours = |time: Timestamp| self.clock.unwrap_or_default().to_process(time);
         let mut info = flow.info.clone();
         info.map_times(ours);
-        let (cause, detail) = match self.seen_elsewhere(index) {
-            Some(detail) => (Cause::WireAddressTranslated, detail),
-            None => {
+        let unplaced = unplaced(flow, self.wire, self.process);
+        let (cause, detail) = match (self.seen_elsewhere(index), unplaced) {
+            (Some(detail), _) => (Cause::WireAddressTranslated, detail),
+            (None, Some(detail)) => (Cause::StraceNoAddress, detail.to_owned()),
+            (None, None) => {
                 let (cause, detail) = match self.vantages[1].is_process() {
                     true if self.vantages == TWO_RECORDINGS => {
                         (Cause::NotThisProcess, "the first recording has neither end of it")
@@ -308,6 +320,15 @@ impl<'a> Pairing<'a> {
         let (local, remote) = (open.local?, open.remote?);
         Some(format!("the packets of {local} -> {remote}, seen again under other addresses"))
     }
+}
+
+/// Why a connection of one side was paired with none of the other, where a log of strace has too little to tell.
+fn unplaced(ledger: &Ledger, own: &Side, other: &Side) -> Option<&'static str> {
+    if own.unplaced.contains_key(&ledger.info.id) {
+        return Some("the log has neither its addresses nor enough of its content");
+    }
+    let may_be = other.unplaced.values().any(|&transport| transport == ledger.info.open.transport);
+    may_be.then_some("it may be one of which the log has neither addresses nor enough content")
 }
 
 fn conflicting(direction: Direction, range: Range) -> Finding {

@@ -427,7 +427,9 @@ impl Datagrams<'_> {
             let mut last: Option<(Range, Tuple)> = None;
             for (print, place) in prints {
                 let tuple = place.and_then(|place| self.other_addresses(number, way, place));
-                let Some(tuple) = tuple.filter(|_| !print.range.is_empty()) else { continue };
+                // One that a log of strace has without any address has none that could be others.
+                let named = local(socket).is_some() || peer(socket, print).is_some();
+                let Some(tuple) = tuple.filter(|_| named && !print.range.is_empty()) else { continue };
                 match (last.as_mut(), findings.last_mut()) {
                     (Some((range, before)), Some(finding))
                         if *before == tuple && range.to == print.range.from =>
