@@ -5,6 +5,7 @@
 //! known on one side, the first in order that can be it is. What no addresses lead to may be there under others
 //! ([`translate`]). What is left over at either side is missing at the other.
 
+pub mod again;
 mod translate;
 
 use super::balance::{Direct, Other};

@@ -8,6 +8,7 @@ use super::anchor::{Finder, Hits, Outline};
 use super::balance::{self, Balance, Direct, Other};
 use super::clock::{Clock, Estimate};
 use super::contents;
+use super::datagrams::again::Again;
 use super::datagrams::{Datagrams, is_udp};
 use super::translate::{self, ByContent, Firsts, Used};
 use super::{Comparison, Coverage, Finding, Report, Side};
@@ -126,12 +127,18 @@ impl<'a> Pairing<'a> {
         }
         connections.retain(|comparison| !is_silent(comparison));
         let clock = self.clock.unwrap_or_default();
+        let again = datagrams.as_ref().map(|datagrams| (Again::new(datagrams), datagrams));
         for flow in (0..self.wire.ledgers.len()).filter(|&flow| self.used[flow] == [false; 2]) {
             let datagrams = datagrams.as_ref().filter(|_| is_udp(&self.wire.ledgers[flow]));
             match datagrams.and_then(|datagrams| datagrams.rest(flow, &self.process.coverage, clock)) {
                 None => {
                     let of_acks = self.wire.ledgers[flow].info.open.opened == Opened::Found;
-                    let unmatched = self.unmatched(flow);
+                    let again = again.as_ref().filter(|_| is_udp(&self.wire.ledgers[flow]));
+                    let twin = match again.and_then(|(again, datagrams)| again.of(flow, datagrams)) {
+                        Some([from, to]) => Some(seen_again(from, to)),
+                        None => self.seen_elsewhere(flow),
+                    };
+                    let unmatched = self.unmatched(flow, twin);
                     connections.extend(Some(unmatched).filter(|one| !of_acks || !is_silent(one)));
                 }
                 Some(rest) if rest.findings.is_empty() => {}
@@ -251,14 +258,14 @@ impl<'a> Pairing<'a> {
         Some(format!("it could be any of {}{more}, which carry the same bytes", named.join(", ")))
     }
 
-    /// A flow of the capture that belongs to no connection of the process.
-    fn unmatched(&self, index: usize) -> Comparison {
+    /// A flow of the capture that belongs to no connection of the process; `twin` where it is one of its, seen again.
+    fn unmatched(&self, index: usize, twin: Option<String>) -> Comparison {
         let flow = &self.wire.ledgers[index];
         let ours = |time: Timestamp| self.clock.unwrap_or_default().to_process(time);
         let mut info = flow.info.clone();
         info.map_times(ours);
         let unplaced = unplaced(flow, self.wire, self.process);
-        let (cause, detail) = match (self.seen_elsewhere(index), unplaced) {
+        let (cause, detail) = match (twin, unplaced) {
             (Some(detail), _) => (Cause::WireAddressTranslated, detail),
             (None, Some(detail)) => (Cause::StraceNoAddress, detail.to_owned()),
             (None, None) => {
@@ -318,8 +325,12 @@ impl<'a> Pairing<'a> {
         let (twin, _) = self.firsts.of(flow).find(|&(twin, _)| self.used[twin] != [false; 2])?;
         let open = &self.wire.ledgers[twin].info.open;
         let (local, remote) = (open.local?, open.remote?);
-        Some(format!("the packets of {local} -> {remote}, seen again under other addresses"))
+        Some(seen_again(local, remote))
     }
+}
+
+fn seen_again(local: impl std::fmt::Display, remote: impl std::fmt::Display) -> String {
+    format!("the packets of {local} -> {remote}, seen again under other addresses")
 }
 
 /// Why a connection of one side was paired with none of the other, where a log of strace has too little to tell.
