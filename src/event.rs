@@ -569,6 +569,7 @@ causes! {
     WireOverlapDiffers = 81 "wire-overlap-differs" Wire,
     WireContentDiffers = 82 "wire-content-differs" Wire,
     WireEncrypted = 83 "wire-encrypted" Wire,
+    StraceNoAddress = 84 "strace-no-address" Wire,
     BeforeAttach = 10 "before-attach" Syscall,
     AfterDetach = 11 "after-detach" Syscall,
     UntracedSyscall = 12 "untraced-syscall" Syscall,

@@ -3,9 +3,14 @@
 
 mod common;
 
+use common::client::Client;
 use common::events::json;
-use common::peer::{Python, listen};
+use common::noise::noise;
+use common::peer::{Python, Server, eventually, free_port, listen};
+use common::report::{Report, findings_of};
 use common::watcher::Watcher;
+use common::wire::Wire;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::UdpSocket;
@@ -273,4 +278,236 @@ fn tables_of_counts_are_no_calls() {
     );
     let (status, counts) = said("-c");
     assert_eq!((status, counts.contains("is the table of strace -c")), (Some(2), true), "{counts}");
+}
+
+/// An nginx that was asked twice on one connection, under strace with these arguments and captured: how long its answers
+/// are, the report, and what was said on stderr.
+struct Asked {
+    client: Client,
+    first: u64,
+    report: Report,
+    said: String,
+}
+
+impl Asked {
+    fn of(sendfile: bool, body: usize, args: &[&str]) -> Asked {
+        let folder = tempfile::tempdir().unwrap();
+        let [log, capture] = ["strace.log", "cap.pcap"].map(|name| folder.path().join(name));
+        let nginx = Server::nginx(&noise(body, 7), sendfile);
+        let wire = Wire::begin(&capture, nginx.address.port(), &[]);
+        let mut strace = Command::new("strace");
+        strace.args(args).args(["-p", &nginx.pid().to_string(), "-o"]).arg(&log);
+        let strace = Watcher::start(&mut strace).wait_for("attached");
+        let mut client = Client::connect(nginx.address);
+        client.get("GET", "/body");
+        let first = client.received.len() as u64;
+        client.get("GET", "/none");
+        client.finish();
+        // A connection of the test's own would be in both files, too.
+        eventually("the server closes", || {
+            let calls = std::fs::read_to_string(&log).unwrap();
+            let is_end = |line: &&str| line.contains("recvfrom(") && line.ends_with(" = 0");
+            calls.lines().skip_while(|line| !is_end(line)).any(|line| line.contains("close("))
+        });
+        strace.signal(Signal::SIGINT);
+        strace.end();
+        drop(nginx);
+        wire.end();
+        let files = [&log, &capture].map(|path| path.to_str().unwrap());
+        let output = Watcher::sockdbg(&["pcap-compare", files[0], files[1], "--format", "json"]).end();
+        let said = String::from_utf8(output.stderr.clone()).unwrap();
+        Asked { client, first, report: Report::of(&output), said }
+    }
+
+    /// Bytes of both directions and of the first answer's head, if its body has so many.
+    fn sizes(&self, body: u64) -> [u64; 3] {
+        [self.client.received.len() as u64, self.client.sent.len() as u64, self.first - body]
+    }
+}
+
+/// The process's memory never had these bytes, and strace shows but how many they are.
+#[test]
+fn nginx_with_sendfile_loses_exactly_the_body() {
+    const BODY: u64 = 3_000_000;
+    const WITHOUT: &str = "trace=accept4,recvfrom,writev,write,close";
+    for (args, cause) in [
+        (
+            &["-f", "-ttt", "-yy", "-xx", "-s", "1000000", "-e", "trace=%network,%desc"][..],
+            "in-kernel-transfer",
+        ),
+        (&["-f", "-tt", "-s", "100000", "-e", "trace=network,read,write,writev,close"], "in-kernel-transfer"),
+        (&["-ttt", "-s", "100000"], "in-kernel-transfer"),
+        // Only the wire tells of a call that the log leaves out.
+        (&["-f", "-ttt", "-s", "100000", "-e", WITHOUT], "untraced-syscall"),
+    ] {
+        let asked = Asked::of(true, BODY as usize, args);
+        let [sent, received, head] = asked.sizes(BODY);
+        let connection = asked.report.connection();
+        let body = format!("send {head} {} syscall {cause}", head + BODY);
+        // It may take several calls, whose ranges follow each other.
+        let mut findings: Vec<(u64, u64)> = Vec::new();
+        for finding in connection["findings"].as_array().unwrap() {
+            assert_eq!([&finding["direction"], &finding["cause"]], ["send", cause], "{args:?}");
+            let [from, to] = [0, 1].map(|index| finding["range"][index].as_u64().unwrap());
+            match findings.last_mut() {
+                Some(last) if last.1 == from => last.1 = to,
+                _ => findings.push((from, to)),
+            }
+        }
+        assert_eq!(findings, [(head, head + BODY)], "{args:?}: {body}");
+        assert_eq!(asked.report.summary["residual"], 0, "{args:?}");
+        assert_eq!(
+            [&connection["send"]["wire"], &connection["send"]["captured"], &connection["recv"]["recorded"]],
+            [sent, sent - BODY, received],
+            "{args:?}"
+        );
+        let records = connection["findings"][0]["records"].as_array().unwrap();
+        assert!(records[0]["summary"].as_str().unwrap().contains("200 GET /body"), "{args:?}: {records:?}");
+    }
+}
+
+/// -e raw= and -e verbose= put addresses in the place of payload: how many bytes moved is known all the same, and
+/// nothing else is claimed.
+#[test]
+fn payload_that_the_log_lacks_is_named_by_call() {
+    const BODY: u64 = 1000;
+    const CALLS: &str = "trace=%network,%desc";
+    for (args, hidden) in [
+        // -yy still tells the addresses.
+        (&["-f", "-ttt", "-yy", "-s", "10000", "-e", CALLS, "-e", "raw=writev,recvfrom"][..], [true, true]),
+        (&["-f", "-ttt", "-yy", "-s", "10000", "-e", CALLS, "-e", "verbose=none"], [true, false]),
+        // Only content tells which connection it is.
+        (&["-f", "-tt", "-s", "10000", "-e", CALLS, "-e", "verbose=none"], [true, false]),
+        (&["-f", "-tt", "-s", "10000", "-e", CALLS, "-e", "raw=accept4,recvfrom"], [false, true]),
+    ] {
+        let asked = Asked::of(false, BODY as usize, args);
+        let [sent, received, _] = asked.sizes(BODY);
+        let connection = asked.report.connection();
+        assert_eq!(
+            [&connection["send"]["wire"], &connection["send"]["syscall"]],
+            [sent, sent],
+            "{args:?}: {connection:#}"
+        );
+        assert_eq!(
+            [&connection["recv"]["wire"], &connection["recv"]["syscall"]],
+            [received, received],
+            "{args:?}"
+        );
+        assert_eq!(asked.report.summary["residual"], 0, "{args:?}");
+        // What follows from it at later stages, requests without their responses, is named as well.
+        let at_capture: Vec<String> =
+            findings_of(connection).into_iter().filter(|one| !one.contains(" record no-re")).collect();
+        let lost = [("send", hidden[0], sent), ("recv", hidden[1], received)];
+        let lost = lost.into_iter().filter(|(_, hidden, _)| *hidden);
+        let expected: Vec<String> = lost
+            .map(|(direction, _, bytes)| format!("{direction} 0 {bytes} capture strace-no-payload"))
+            .collect();
+        assert_eq!(at_capture, expected, "{args:?}");
+        for (hidden, call, bytes) in [(hidden[0], "writev", sent), (hidden[1], "recvfrom", received)] {
+            assert_eq!(asked.said.contains(&format!("{call} {bytes}")), hidden, "{args:?}: {}", asked.said);
+        }
+    }
+}
+
+/// With neither addresses nor payload nothing tells which connection of the capture it is: that is said, and no stage or
+/// process is blamed for what may be there.
+#[test]
+fn a_log_of_addresses_in_memory_places_nothing() {
+    for time in ["-ttt", "-tt"] {
+        let args = ["-f", time, "-yy", "-s", "10000", "-e", "trace=%network,%desc", "-e", "raw=all"];
+        let asked = Asked::of(true, 5000, &args);
+        let [sent, received, head] = asked.sizes(5000);
+        let ours: Vec<&Value> =
+            asked.report.connections.iter().filter(|one| one["of_process"] == true).collect();
+        assert_eq!(
+            ours.iter().map(|one| findings_of(one)).collect::<Vec<_>>(),
+            [[
+                format!("send 0 {sent} wire strace-no-address"),
+                format!("send {head} {} syscall in-kernel-transfer", head + 5000),
+                format!("send 0 {head} capture strace-no-payload"),
+                format!("send {} {sent} capture strace-no-payload", head + 5000),
+                format!("recv 0 {received} wire strace-no-address"),
+                format!("recv 0 {received} capture strace-no-payload"),
+            ]],
+            "{time}"
+        );
+        let others: Vec<Vec<String>> = asked
+            .report
+            .connections
+            .iter()
+            .filter(|one| one["of_process"] == false)
+            .map(findings_of)
+            .filter(|findings| !findings.is_empty()) // the end of the capture is marked by a refused connection
+            .collect();
+        // The capture has the directions as the client sees them.
+        assert_eq!(
+            others,
+            [[
+                format!("send 0 {received} wire strace-no-address"),
+                format!("recv 0 {sent} wire strace-no-address")
+            ]],
+            "{time}"
+        );
+        assert_eq!(
+            (&asked.report.summary["verdict"], &asked.report.summary["residual"]),
+            (&"incomplete".into(), &0.into())
+        );
+        let remedies = asked.report.summary["remedies"].to_string();
+        assert!(remedies.contains("-yy") && remedies.contains("-e raw="), "{remedies}");
+    }
+}
+
+#[test]
+fn datagrams_of_a_log_of_addresses_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = "import socket, sys
+a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); a.bind(('127.0.0.1', int(sys.argv[1])))
+b = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for size in (5, 40, 300):
+    b.sendto(bytes([size % 256]) * size, a.getsockname()); _, peer = a.recvfrom(1000)
+    a.sendto(b'answer', peer); b.recvfrom(1000)";
+    for (option, named) in [("raw=all", false), ("verbose=none", true)] {
+        let [log, capture] =
+            [format!("{option}.log"), format!("{option}.pcap")].map(|name| folder.path().join(name));
+        let port = free_port();
+        let wire = Wire::begin(&capture, port, &[]);
+        let mut strace = Command::new("strace");
+        strace
+            .args(["-f", "-ttt", "-s", "10000", "-e", "trace=%network,%desc", "-e", option, "-o"])
+            .arg(&log);
+        let strace = strace.args(["python3", "-c", program, &port.to_string()]).output().unwrap();
+        assert!(strace.status.success(), "{strace:?}");
+        wire.end();
+        let files = [&log, &capture].map(|path| path.to_str().unwrap());
+        let report =
+            Report::of(&Watcher::sockdbg(&["pcap-compare", files[0], files[1], "--format", "json"]).end());
+        assert_eq!(report.summary["residual"], 0);
+        let udp = |ours: bool| {
+            let udp = report.connections.iter();
+            let udp = udp.filter(move |one| one["of_process"] == ours && one["transport"] == "udp");
+            udp.map(|one| {
+                let findings = findings_of(one);
+                findings.into_iter().filter(|finding| !finding.contains(" frame ")).collect::<Vec<_>>()
+            })
+            .collect::<Vec<_>>()
+        };
+        let no_address = |sent: u64, received: u64, rest: &[&str]| {
+            let mut all = Vec::new();
+            for (direction, bytes) in [("send", sent), ("recv", received)] {
+                all.push(format!("{direction} 0 {bytes} wire strace-no-address"));
+                all.extend(rest.iter().map(|cause| format!("{direction} 0 {bytes} {cause}")));
+            }
+            all
+        };
+        match named {
+            // Content alone tells, which is no translation: the log names no address that could be another.
+            true => assert_eq!((udp(true), udp(false)), (vec![Vec::new(); 2], Vec::new()), "{option}"),
+            false => {
+                let hidden = ["capture strace-no-payload"];
+                let both = vec![no_address(18, 345, &hidden), no_address(345, 18, &hidden)];
+                assert_eq!(udp(true), both);
+                assert_eq!(udp(false), [no_address(345, 18, &[])]);
+            }
+        }
+    }
 }

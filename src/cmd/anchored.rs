@@ -37,9 +37,15 @@ pub fn compare(
     // The log that learns; the other one is what it learns from.
     let process_learns = vantages[0] == Vantage::Strace;
     let (log, reference) = if process_learns { (process, other) } else { (other, process) };
-    let (reference_side, reference_summary) = read(&mut *source::open(reference)?)?;
+    let (mut reference_side, reference_summary) = read(&mut *source::open(reference)?)?;
     warn(&reference_summary);
-    let (anchors, log_side) = anchored(log, reference, &reference_side)?;
+    let (anchors, mut log_side, undated) = anchored(log, reference, &reference_side)?;
+    if undated && anchors.is_empty() {
+        // Their times have nothing in common: that one is earlier means nothing.
+        for coverage in [&mut reference_side.coverage, &mut log_side.coverage] {
+            (coverage.first, coverage.last) = (None, None);
+        }
+    }
     let (process_side, other_side) =
         if process_learns { (log_side, reference_side) } else { (reference_side, log_side) };
     let mut report = Report::between(&process_side, &other_side, vantages);
@@ -50,8 +56,8 @@ pub fn compare(
     Ok((process_side, report))
 }
 
-/// Reads a log as often as it takes to place its bytes.
-fn anchored(log: &Path, reference: &Path, flows: &Side) -> Result<(Anchors, Side), source::Error> {
+/// Reads a log as often as it takes to place its bytes. Also whether its times are not those of a calendar.
+fn anchored(log: &Path, reference: &Path, flows: &Side) -> Result<(Anchors, Side, bool), source::Error> {
     let mut outline = Outline::default();
     let (book, summary) = observe(&mut *source::open(log)?, Book::default(), |event| {
         outline.event(event);
@@ -72,7 +78,13 @@ fn anchored(log: &Path, reference: &Path, flows: &Side) -> Result<(Anchors, Side
         look(reference, |event| matcher.event(event))?;
         anchors.learn(matcher);
     }
-    if summary.undated || anchors.shift().unsigned_abs() > TOLD {
+    if summary.undated && anchors.is_empty() {
+        say(&format!(
+            "{}: nothing tells how its times go with those of {}",
+            log.display(),
+            reference.display()
+        ));
+    } else if summary.undated || anchors.shift().unsigned_abs() > TOLD {
         say(&format!(
             "{}: {:+.6} s are added to its times, by those of {}",
             log.display(),
@@ -82,7 +94,8 @@ fn anchored(log: &Path, reference: &Path, flows: &Side) -> Result<(Anchors, Side
     }
     let mut source = Anchored { source: source::open(log)?, anchors: &anchors };
     let (side, _) = read(&mut source)?;
-    Ok((anchors, side))
+    let side = Side { unplaced: anchors.unplaced().clone(), ..side };
+    Ok((anchors, side, summary.undated))
 }
 
 fn read(source: &mut dyn Source) -> Result<(Side, Summary), source::Error> {

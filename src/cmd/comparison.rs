@@ -20,7 +20,6 @@ use crate::record::Record;
 use crate::redact::{self, Redaction};
 use crate::source::{self, Source, Summary};
 use anyhow::Context;
-use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -160,6 +159,7 @@ pub fn side_of(book: Book, summary: &Summary) -> Side {
         coverage,
         streams_only: summary.streams_only,
         conflicts: summary.conflicts.clone(),
+        ..Side::default()
     }
 }
 
@@ -329,10 +329,7 @@ pub fn show(
     let mut screen = Screen::new(false);
     let time = process.coverage.last.unwrap_or_default();
     if let Some(path) = &how.html {
-        let file = private::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        let mut page = BufWriter::new(file);
-        report_html::write(report, title, time, &mut page)
-            .and_then(|()| page.flush())
+        private::write_whole(path, |page| report_html::write(report, title, time, page))
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     match how.output.format {

@@ -43,8 +43,8 @@ pub struct Direct<'a> {
     pub coverage: [&'a Coverage; 2],
     /// What the second vantage is.
     pub other: Other,
-    /// Where the connection could be one of several flows: which.
-    pub ambiguous: Option<&'a str>,
+    /// Where the connection could be one of several flows, or nothing tells which: why it has none.
+    pub unpaired: Option<(Cause, &'a str)>,
 }
 
 /// What the process's side is compared with.
@@ -156,8 +156,7 @@ impl Direct<'_> {
         let Some((flow, wire)) = &self.wire else {
             let without_packet = |range| self.past_tcp(range, findings);
             for range in everything.iter().flat_map(without_packet).collect::<Vec<_>>() {
-                let (cause, detail) =
-                    self.ambiguous.map_or_else(|| self.no_flow(), |detail| (Cause::WireAmbiguous, detail));
+                let (cause, detail) = self.unpaired.unwrap_or_else(|| self.no_flow());
                 self.find(range, cause, detail, findings);
             }
             return 0;
@@ -496,7 +495,7 @@ mod tests {
             wire_start,
             coverage: [&traced, &captured],
             other,
-            ambiguous: None,
+            unpaired: None,
         };
         let balance = direct.balance(&mut findings);
         let found: Vec<_> = findings.iter().map(|one| (one.cause, one.range.from, one.range.to)).collect();

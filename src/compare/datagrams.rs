@@ -5,6 +5,7 @@
 //! known on one side, the first in order that can be it is. What no addresses lead to may be there under others
 //! ([`translate`]). What is left over at either side is missing at the other.
 
+pub mod again;
 mod joined;
 mod translate;
 
@@ -402,8 +403,9 @@ impl<'a> Datagrams<'a> {
         socket: &Ledger,
         wire: &Side,
         coverage: [&Coverage; 2],
-        other: Other,
+        (other, unpaired): (Other, Option<(Cause, String)>),
     ) -> Comparison {
+        let unpaired = unpaired.as_ref().map(|(cause, detail)| (*cause, &**detail));
         let (mut findings, mut seen) = (Vec::new(), Seen::default());
         let has_any = self.translated.knows(number)
             || Direction::BOTH.iter().any(|&way| self.by_port.contains_key(&(port(socket), way)))
@@ -417,7 +419,7 @@ impl<'a> Datagrams<'a> {
                 (true, false) => None,
             };
             let wire = account.map(|account| (socket, account));
-            Direct { direction, process: socket, wire, wire_start: 0, coverage, other, ambiguous: None }
+            Direct { direction, process: socket, wire, wire_start: 0, coverage, other, unpaired }
                 .balance(&mut findings)
         });
         findings.extend(self.translated_findings(number));

@@ -24,6 +24,7 @@ use crate::conn::Info;
 use crate::event::{Address, Cause, Conflict, ConnId, Direction, Range, Timestamp, Transport, Vantage};
 use crate::ledger::Ledger;
 use align::Alignment;
+use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -52,6 +53,8 @@ pub struct Side {
     pub streams_only: bool,
     /// Bytes that it has twice, with different content.
     pub conflicts: Vec<Conflict>,
+    /// Connections of a strace log of which nothing tells what they are at the other vantage.
+    pub unplaced: FxHashMap<ConnId, Transport>,
 }
 
 /// A record of the other vantage that these bytes would have become.
@@ -105,12 +108,13 @@ impl Finding {
     }
 
     /// True where it describes the limits of the comparison, not a difference: traffic of others, what came after
-    /// the trace, what was seen under other addresses, what agrees but is encrypted or redacted, and what can't be compared or parsed
+    /// the trace, what nothing places, what was seen under other addresses, what agrees but is encrypted or redacted, and what can't be compared or parsed
     /// for being of this `transport`.
     pub fn is_note(&self, transport: Transport) -> bool {
         match self.cause {
             Cause::NotThisProcess | Cause::AfterDetach | Cause::WireNotCompared => true,
             Cause::WireAddressTranslated | Cause::WireEncrypted | Cause::Redacted => true,
+            Cause::StraceNoAddress => true,
             Cause::WireNoVantage => transport.is_unix(),
             Cause::ProtocolUnknown => !transport.is_stream(),
             _ => false,
@@ -195,10 +199,11 @@ impl Comparison {
         }
     }
 
-    /// True where a capture could have it.
-    fn is_comparable(&self) -> bool {
-        let not_compared = self.findings.iter().any(|finding| finding.cause == Cause::WireNotCompared);
-        !self.info.open.transport.is_unix() && !not_compared
+    /// True where the other vantage, a process's or a capture, could have it, and was asked.
+    fn is_comparable(&self, other: Vantage) -> bool {
+        const NOT_COMPARED: [Cause; 2] = [Cause::WireNotCompared, Cause::StraceNoAddress];
+        let not_compared = self.findings.iter().any(|finding| NOT_COMPARED.contains(&finding.cause));
+        (other.is_process() || !self.info.open.transport.is_unix()) && !not_compared
     }
 
     /// True where something is missing or unexplained.
@@ -280,8 +285,7 @@ impl Report {
     /// The answer in one word.
     pub fn verdict(&self) -> Verdict {
         let (residual, differs, compared) = self.connections.iter().fold((0, false, false), |sum, one| {
-            let both_processes = self.vantages[1].is_process();
-            let comparable = one.of_process && (one.is_comparable() || both_processes);
+            let comparable = one.of_process && one.is_comparable(self.vantages[1]);
             (sum.0 + one.residual(), sum.1 || one.differs(), sum.2 || comparable)
         });
         match (residual, differs, compared) {

@@ -8,6 +8,7 @@ use super::anchor::{Finder, Hits, Outline};
 use super::balance::{self, Balance, Direct, Other};
 use super::clock::{Clock, Estimate};
 use super::contents;
+use super::datagrams::again::Again;
 use super::datagrams::{Datagrams, is_udp};
 use super::translate::{self, ByContent, Firsts, Used};
 use super::{Comparison, Coverage, Finding, Report, Side};
@@ -117,18 +118,27 @@ impl<'a> Pairing<'a> {
             let far_end = recordings && alignment.is_none_or(|alignment| alignment.flipped);
             let other = Other { vantage: self.vantages[1], has_process, far_end };
             connections.push(match datagrams.as_mut().filter(|_| is_udp(ledger)) {
-                Some(datagrams) => datagrams.compare(index, ledger, self.wire, coverage, other),
+                Some(datagrams) => {
+                    let unpaired = self.why_unpaired(index);
+                    datagrams.compare(index, ledger, self.wire, coverage, (other, unpaired))
+                }
                 None => self.compare(index, *alignment, coverage, other),
             });
         }
         connections.retain(|comparison| !is_silent(comparison));
         let clock = self.clock.unwrap_or_default();
+        let again = datagrams.as_ref().map(|datagrams| (Again::new(datagrams), datagrams));
         for flow in (0..self.wire.ledgers.len()).filter(|&flow| self.used[flow] == [false; 2]) {
             let datagrams = datagrams.as_ref().filter(|_| is_udp(&self.wire.ledgers[flow]));
             match datagrams.and_then(|datagrams| datagrams.rest(flow, &self.process.coverage, clock)) {
                 None => {
                     let of_acks = self.wire.ledgers[flow].info.open.opened == Opened::Found;
-                    let unmatched = self.unmatched(flow);
+                    let again = again.as_ref().filter(|_| is_udp(&self.wire.ledgers[flow]));
+                    let twin = match again.and_then(|(again, datagrams)| again.of(flow, datagrams)) {
+                        Some([from, to]) => Some(seen_again(from, to)),
+                        None => self.seen_elsewhere(flow),
+                    };
+                    let unmatched = self.unmatched(flow, twin);
                     connections.extend(Some(unmatched).filter(|one| !of_acks || !is_silent(one)));
                 }
                 Some(rest) if rest.findings.is_empty() => {}
@@ -153,7 +163,7 @@ impl<'a> Pairing<'a> {
     ) -> Comparison {
         let process = &self.process.ledgers[index];
         let mut findings = Vec::new();
-        let ambiguous = self.why_ambiguous(index);
+        let unpaired = self.why_unpaired(index);
         let balances = Direction::BOTH.map(|direction| {
             let wire = alignment.map(|alignment| {
                 let flow = &self.wire.ledgers[alignment.flow];
@@ -162,8 +172,8 @@ impl<'a> Pairing<'a> {
             });
             let wire_start = wire.as_ref().map_or(0, |wire| wire.2);
             let wire = wire.map(|(flow, account, _)| (flow, account));
-            let ambiguous = ambiguous.as_deref();
-            Direct { direction, process, wire, wire_start, coverage, other, ambiguous }.balance(&mut findings)
+            let unpaired = unpaired.as_ref().map(|(cause, detail)| (*cause, &**detail));
+            Direct { direction, process, wire, wire_start, coverage, other, unpaired }.balance(&mut findings)
         });
         let translated = alignment.filter(|alignment| alignment.told != Told::Addresses);
         if let Some(alignment) = translated {
@@ -220,6 +230,13 @@ impl<'a> Pairing<'a> {
         found.filter(|finding| !finding.range.is_empty()).collect()
     }
 
+    /// Why a connection was paired with no flow, where more is to be said of it than that there is none.
+    fn why_unpaired(&self, index: usize) -> Option<(Cause, String)> {
+        let unplaced = unplaced(&self.process.ledgers[index], self.process, self.wire);
+        let unplaced = unplaced.map(|detail| (Cause::StraceNoAddress, detail.to_owned()));
+        unplaced.or_else(|| Some((Cause::WireAmbiguous, self.why_ambiguous(index)?)))
+    }
+
     fn why_ambiguous(&self, index: usize) -> Option<String> {
         let (_, flows) = self.ambiguous.iter().find(|(process, _)| *process == index)?;
         if flows.is_empty() {
@@ -241,15 +258,17 @@ impl<'a> Pairing<'a> {
         Some(format!("it could be any of {}{more}, which carry the same bytes", named.join(", ")))
     }
 
-    /// A flow of the capture that belongs to no connection of the process.
-    fn unmatched(&self, index: usize) -> Comparison {
+    /// A flow of the capture that belongs to no connection of the process; `twin` where it is one of its, seen again.
+    fn unmatched(&self, index: usize, twin: Option<String>) -> Comparison {
         let flow = &self.wire.ledgers[index];
         let ours = |time: Timestamp| self.clock.unwrap_or_default().to_process(time);
         let mut info = flow.info.clone();
         info.map_times(ours);
-        let (cause, detail) = match self.seen_elsewhere(index) {
-            Some(detail) => (Cause::WireAddressTranslated, detail),
-            None => {
+        let unplaced = unplaced(flow, self.wire, self.process);
+        let (cause, detail) = match (twin, unplaced) {
+            (Some(detail), _) => (Cause::WireAddressTranslated, detail),
+            (None, Some(detail)) => (Cause::StraceNoAddress, detail.to_owned()),
+            (None, None) => {
                 let (cause, detail) = match self.vantages[1].is_process() {
                     true if self.vantages == TWO_RECORDINGS => {
                         (Cause::NotThisProcess, "the first recording has neither end of it")
@@ -306,8 +325,21 @@ impl<'a> Pairing<'a> {
         let (twin, _) = self.firsts.of(flow).find(|&(twin, _)| self.used[twin] != [false; 2])?;
         let open = &self.wire.ledgers[twin].info.open;
         let (local, remote) = (open.local?, open.remote?);
-        Some(format!("the packets of {local} -> {remote}, seen again under other addresses"))
+        Some(seen_again(local, remote))
     }
+}
+
+fn seen_again(local: impl std::fmt::Display, remote: impl std::fmt::Display) -> String {
+    format!("the packets of {local} -> {remote}, seen again under other addresses")
+}
+
+/// Why a connection of one side was paired with none of the other, where a log of strace has too little to tell.
+fn unplaced(ledger: &Ledger, own: &Side, other: &Side) -> Option<&'static str> {
+    if own.unplaced.contains_key(&ledger.info.id) {
+        return Some("the log has neither its addresses nor enough of its content");
+    }
+    let may_be = other.unplaced.values().any(|&transport| transport == ledger.info.open.transport);
+    may_be.then_some("it may be one of which the log has neither addresses nor enough content")
 }
 
 fn conflicting(direction: Direction, range: Range) -> Finding {

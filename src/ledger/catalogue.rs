@@ -172,6 +172,18 @@ fn text(cause: Cause) -> Text {
             remedy: "Compare with the capture itself (pcap or pcapng), or with a part of it.",
             command: Some("editcap -A START -B STOP CAPTURE PART"),
         },
+        Cause::StraceNoAddress => Text {
+            meaning: "The strace log has neither the addresses of this connection nor enough of its content: nothing \
+                      tells which connection of the other file it is, so its bytes are not compared. Those of the \
+                      other file that may be it have this cause, too.",
+            detection: "The log shows socket addresses and buffers as pointers (-e raw=, -e verbose=), or leaves them \
+                        out, and has no 16 bytes of content in a row that the other file could be searched for.",
+            remedy: "Run strace with -yy, which puts the addresses beside each descriptor, and without -e raw= and \
+                     -e verbose=.",
+            command: Some(
+                "strace -f -ttt -yy -xx -s 1000000 -e trace=%network,%desc,%process -o FILE -p PID",
+            ),
+        },
         Cause::WireEncrypted => Text {
             meaning: "The capture and the process agree on these bytes, and they are TLS: what was compared is \
                       ciphertext. Nothing is missing of it; what it means was not seen anywhere.",

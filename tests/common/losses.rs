@@ -59,6 +59,7 @@ pub fn lose_each_step(name: &str, steps: &[(Direction, &[u8])]) -> Losses {
             call: Call::Packet,
             cause: None,
             peek: false,
+            past_tcp: false,
             error: None,
         };
         *end += data.length;

@@ -481,6 +481,33 @@ fn a_translated_talk_is_told_by_its_contents() {
     );
 }
 
+/// A capture of every interface has what is translated on its way twice.
+#[test]
+fn a_talk_on_both_sides_of_a_translation_is_seen_again() {
+    let near = asked(1100, "");
+    let again = [(false, SEND, TRANSLATED, 0, 24), (false, RECV, TRANSLATED, 0, 20)];
+    let foreign = [(false, SEND, Cause::NotThisProcess, 0, 24), (false, RECV, Cause::NotThisProcess, 0, 20)];
+    let sockets: &[(&str, &str, &[Moved<'_>])] = &[(ANY, VIP, &near)];
+    check(sockets, &[(RESOLVER, VIP, &near), (OUTSIDE, POD, &asked(1101, ""))], &again, Verdict::Complete);
+    // One that was lost on one side is no other talk; a single one that agrees tells nothing.
+    let most = asked(1101, "");
+    check(
+        sockets,
+        &[(RESOLVER, VIP, &near), (OUTSIDE, POD, &most[..3])],
+        &[again[0], (false, RECV, TRANSLATED, 0, 10)],
+        Verdict::Complete,
+    );
+    check(
+        sockets,
+        &[(RESOLVER, VIP, &near), (OUTSIDE, POD, &most[..1])],
+        &[(false, SEND, Cause::NotThisProcess, 0, 12)],
+        Verdict::Complete,
+    );
+    // A proxy sends datagrams of its own.
+    let proxy = VIP.replace(":53", ":50000");
+    check(sockets, &[(RESOLVER, VIP, &near), (&proxy, POD, &asked(1101, ""))], &foreign, Verdict::Complete);
+}
+
 /// The addresses under which the capture has a socket are given where all of it is there.
 #[test]
 fn a_report_has_both_tuples_of_a_translated_socket() {

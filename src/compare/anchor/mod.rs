@@ -16,7 +16,9 @@ mod pair;
 pub use content::{Finder, Hits, Outline};
 pub use matching::{Calls, Matcher};
 
-use crate::event::{Address, CloseReason, ConnId, Data, Direction, Event, Kind, Open, Opened, Timestamp};
+use crate::event::{
+    Address, CloseReason, ConnId, Data, Direction, Event, Kind, Open, Opened, Timestamp, Transport,
+};
 use crate::ledger::Ledger;
 use crate::protocol::End;
 use pair::Pair;
@@ -26,6 +28,8 @@ use rustc_hash::FxHashMap;
 #[derive(Debug, Default)]
 pub struct Anchors {
     by_conn: FxHashMap<ConnId, Anchor>,
+    /// Connections that nothing can tell anything of.
+    unplaced: FxHashMap<ConnId, Transport>,
     /// Added to the log's times, in ns.
     shift: i64,
 }
@@ -96,15 +100,30 @@ impl Anchors {
             let (process, flow) = (&log[pair.process], &flows[pair.flow]);
             (process.info.id, Anchor::new(process, flow, pair, hits, shift, log))
         };
-        Anchors { by_conn: pairs.iter().map(anchor).collect(), shift }
+        let by_conn: FxHashMap<ConnId, Anchor> = pairs.iter().map(anchor).collect();
+        let unplaced = log.iter().filter(|ledger| {
+            let conn = ledger.info.id;
+            let silent = Direction::BOTH.into_iter().all(|direction| hits.size((conn, direction)) == 0);
+            !by_conn.contains_key(&conn) && (silent && lacks_address(ledger) || is_nameless(ledger))
+        });
+        let unplaced = unplaced.map(|ledger| (ledger.info.id, ledger.info.open.transport)).collect();
+        Anchors { by_conn, unplaced, shift }
+    }
+
+    /// Connections of the log that could be any of the other vantage: the log has neither both addresses nor content
+    /// that can be looked for.
+    pub fn unplaced(&self) -> &FxHashMap<ConnId, Transport> {
+        &self.unplaced
+    }
+
+    /// True where no connection told how far the log's times are behind.
+    pub fn is_empty(&self) -> bool {
+        self.by_conn.is_empty()
     }
 
     /// True where only content can tell which flow a connection is, or where its bytes belong.
     pub fn wants_content(log: &[Ledger], flows: &[Ledger]) -> bool {
-        let vague = |ledger: &Ledger| {
-            let open = &ledger.info.open;
-            open.opened == Opened::Found || open.local.is_none() || open.remote.is_none()
-        };
+        let vague = |ledger: &Ledger| ledger.info.open.opened == Opened::Found || lacks_address(ledger);
         log.iter().any(vague) || flows.iter().any(|flow| flow.info.open.opened == Opened::Found)
     }
 
@@ -182,6 +201,18 @@ impl Anchors {
         }
         event
     }
+}
+
+fn lacks_address(ledger: &Ledger) -> bool {
+    let open = &ledger.info.open;
+    open.transport == Transport::Tcp && (open.local.is_none() || open.remote.is_none())
+}
+
+/// A socket of UDP of which the log has no address at all; its datagrams may still be found by content.
+fn is_nameless(ledger: &Ledger) -> bool {
+    let open = &ledger.info.open;
+    let has_any = open.local.is_some() || open.remote.is_some() || !ledger.prints.peers.is_empty();
+    open.transport == Transport::Udp && !has_any
 }
 
 impl Anchor {

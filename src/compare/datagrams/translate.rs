@@ -16,10 +16,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 /// Different contents that have to agree.
-const CONTENTS_MIN: usize = 2;
+pub const CONTENTS_MIN: usize = 2;
 
 /// Bytes that these have to have: as many as tell the place of a stream ([`crate::compare::anchor`]).
-const BYTES_MIN: u64 = 16;
+pub const BYTES_MIN: u64 = 16;
 
 /// Lanes that one content may be in; what is in more of them tells nothing.
 const LANES_MAX: usize = 64;
@@ -35,7 +35,7 @@ type Tuple = [SocketAddr; 2];
 
 /// What is known of a content in advance: the length and the digest of the first bytes. Of a longer datagram the kernel
 /// may make several (UDP_SEGMENT), the first of which begins alike, so the length of the first bytes is meant.
-type Content = (u64, u64);
+pub type Content = (u64, u64);
 
 /// When a content first moved, by [`Direction::index`].
 type Contents = FxHashMap<Content, [Option<Timestamp>; 2]>;
@@ -143,7 +143,8 @@ fn note(contents: &mut Contents, content: Content, way: Direction, time: Timesta
     *first = Some(first.map_or(time, |first| first.min(time)));
 }
 
-fn content(print: &Print) -> Option<Content> {
+/// The content of a datagram, where as much of it was captured as tells.
+pub fn content(print: &Print) -> Option<Content> {
     Some((print.range.len().min(HEAD as u64), print.head?)).filter(|content| content.0 > 0)
 }
 
@@ -427,7 +428,9 @@ impl Datagrams<'_> {
             let mut last: Option<(Range, Tuple)> = None;
             for (print, place) in prints {
                 let tuple = place.and_then(|place| self.other_addresses(number, way, place));
-                let Some(tuple) = tuple.filter(|_| !print.range.is_empty()) else { continue };
+                // One that a log of strace has without any address has none that could be others.
+                let named = local(socket).is_some() || peer(socket, print).is_some();
+                let Some(tuple) = tuple.filter(|_| named && !print.range.is_empty()) else { continue };
                 match (last.as_mut(), findings.last_mut()) {
                     (Some((range, before)), Some(finding))
                         if *before == tuple && range.to == print.range.from =>

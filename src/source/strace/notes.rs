@@ -28,8 +28,10 @@ pub(super) struct Notes {
     pub(super) more_unknown: u64,
     /// Second halves of calls whose first is not in the log, and their bytes.
     pub(super) headless: (u64, u64),
-    /// Bytes whose payload is an address in the log.
-    pub(super) no_payload: u64,
+    /// Bytes whose payload is an address in the log, by the name of the call.
+    pub(super) no_payload: BTreeMap<&'static str, u64>,
+    /// Messages of calls with many of which the log has the address alone: not even how many bytes they moved.
+    pub(super) no_length: BTreeMap<&'static str, u64>,
     /// Sockets whose transport nothing told: taken for TCP.
     pub(super) guessed: u64,
     /// Calls and bytes on sockets of other families.
@@ -86,10 +88,21 @@ impl Notes {
             ),
         );
         warn(
-            self.no_payload > 0,
+            !self.no_payload.is_empty(),
             format!(
-                "{} bytes without payload: the log has the address of their buffer; run strace without -e raw= and -e verbose=",
-                self.no_payload
+                "{} bytes without payload ({}): the log has the address of their buffer; run strace without -e raw= \
+                 and -e verbose= for these calls: {COMMAND}",
+                sum(&self.no_payload),
+                by_call(&self.no_payload)
+            ),
+        );
+        warn(
+            !self.no_length.is_empty(),
+            format!(
+                "{} messages of unknown length ({}): the log has the address of their list; run strace without \
+                 -e raw= and -e verbose= for these calls: {COMMAND}",
+                sum(&self.no_length),
+                by_call(&self.no_length)
             ),
         );
         let (calls, bytes) = self.headless;
@@ -141,6 +154,12 @@ impl Notes {
         warnings
     }
 
+    /// The call moved bytes that the log does not show.
+    pub(super) fn add(table: &mut BTreeMap<&'static str, u64>, call: &'static str, count: u64) {
+        let entry = table.entry(call).or_default();
+        *entry = entry.saturating_add(count);
+    }
+
     fn unknown_descriptors(&self) -> String {
         let calls: u64 = self.unknown_fds.values().map(|one| one.0).sum();
         let bytes = self.unknown_fds.values().fold(0u64, |sum, one| sum.saturating_add(one.1));
@@ -157,4 +176,13 @@ impl Notes {
         text.pop();
         text + "; strace -yy tells what they are"
     }
+}
+
+fn sum(table: &BTreeMap<&'static str, u64>) -> u64 {
+    table.values().fold(0, |sum, count| sum.saturating_add(*count))
+}
+
+/// `recvfrom 166, writev 1104`.
+fn by_call(table: &BTreeMap<&'static str, u64>) -> String {
+    table.iter().map(|(call, count)| format!("{call} {count}")).collect::<Vec<_>>().join(", ")
 }

@@ -442,7 +442,12 @@ impl Tracer {
 
     fn messages(&mut self, tid: u32, call: &Syscall<'_>, at: At, direction: Direction, by: Call) {
         let Some(count) = call.value().and_then(|count| usize::try_from(count).ok()) else { return };
-        let list = inside(call.arg(1)).map(items).unwrap_or_default();
+        let Some(list) = inside(call.arg(1)).map(items) else {
+            if count > 0 {
+                Notes::add(&mut self.notes.no_length, by.name(), count as u64);
+            }
+            return;
+        };
         let mut seen = 0;
         for item in list.iter().take(count) {
             let fields = inside(item).map(items).unwrap_or_default();
@@ -554,7 +559,9 @@ impl Tracer {
         }
         let hidden = parts.0.iter().filter(|part| part.cause == Some(Cause::StraceNoPayload));
         let hidden = hidden.fold(0u64, |sum, part| sum.saturating_add(part.length));
-        self.notes.no_payload = self.notes.no_payload.saturating_add(hidden);
+        if hidden > 0 {
+            Notes::add(&mut self.notes.no_payload, context.by.name(), hidden);
+        }
         let parts = match is_stream && !moved.peek && !parts.0.is_empty() {
             true => parts.0,
             false => vec![parts.joined()],
