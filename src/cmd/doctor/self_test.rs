@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// sockdbg can't trace here, or the traced process fails.
 pub fn run(printer: &mut Printer) -> anyhow::Result<Outcome> {
     let test = Test::run()?;
-    let checks = [test.calls(), test.beginnings_and_ends(), test.hooks()].concat();
+    let checks = [test.calls(), test.beginnings_and_ends(), test.hooks(), test.warnings()].concat();
     for check in &checks {
         printer.check(check)?;
     }
@@ -59,6 +59,8 @@ struct Test {
     in_sockets: bool,
     /// How often each hook's program ran; absent where the kernel does not count for us.
     runs: Option<Vec<(String, u64)>>,
+    /// What the trace says went wrong with it.
+    warnings: Vec<String>,
 }
 
 /// What was seen of one socket.
@@ -117,7 +119,7 @@ impl Test {
             said.map(|said| (said, workload))
         });
         let mut seen: HashMap<u64, Seen> = HashMap::new();
-        live.run(&mut |event| {
+        let summary = live.run(&mut |event| {
             seen.entry(event.conn.socket).or_default().add(event);
             ControlFlow::Continue(())
         })?;
@@ -126,7 +128,7 @@ impl Test {
         let conversation =
             conversation.join().map_err(|_| anyhow::anyhow!("the self-test's conversation failed"))?;
         let (said, _workload) = conversation.context("the traced process")?;
-        Ok(Test { open, said, seen, reach: live.uring_reach(), in_sockets: live.is_in_sockets(), runs })
+        Ok(Test { open, said, seen, reach: live.uring_reach(), in_sockets: live.is_in_sockets(), runs, warnings: summary.warnings })
     }
 
     /// A line for each call on each transport.
@@ -239,6 +241,12 @@ impl Test {
         ]
     }
 
+    /// They may be the reason of what failed.
+    fn warnings(&self) -> Vec<Check> {
+        let warnings = self.warnings.iter();
+        warnings.map(|text| Check::new("trace", "warning", State::Fallback, text.clone())).collect()
+    }
+
     /// Of sockets that no state tells of.
     fn other_connects(&self) -> Check {
         let clients = self.said.iter().enumerate().filter(|(at, _)| !TRANSPORTS[at / PAIRS.len()].is_tcp);
@@ -345,6 +353,7 @@ mod tests {
             reach: UringReach::Nothing,
             in_sockets: true,
             runs: None,
+            warnings: Vec::new(),
         };
         let (found, detail) = test.judge(5, Direction::Send, Call::Write, &payload(0, 0));
         assert_eq!(found, state, "{detail}");
