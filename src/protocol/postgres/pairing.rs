@@ -226,7 +226,8 @@ impl Pairing {
     /// Messages of the server were lost. A client that takes turns waits for one cycle only, the last, and what
     /// still comes answers that.
     pub fn lost_answers(&mut self, cause: Cause, out: &mut dyn Output) {
-        self.ready = false;
+        // The end of a login may be among them.
+        (self.ready, self.admitted) = (false, false);
         if self.pipelines {
             return self.lose_all(Some(cause), out);
         }

@@ -316,8 +316,7 @@ impl Tls {
             }
             _ => {}
         }
-        // A client of TLS 1.3 says so to no purpose.
-        side.changed |= side.finished;
+        side.changed |= side.finished && !is_13;
         self.lanes[direction.index()].encrypted |= side.changed && !is_13;
     }
 
