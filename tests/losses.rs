@@ -1,11 +1,13 @@
 //! Records where segments are missing: what is not affected stays as it is, what lacks bytes or a half says so. With
 //! SOCKDBG_LONG=1 every segment of every capture is lost once, otherwise a few of each. SOCKDBG_ONLY=WORD takes the captures
-//! with that word in their names, and prints what is known to be wrong of them.
+//! with that word in their names, and prints what is known to be wrong of them. Of protocols without captures conversations
+//! lose theirs.
 
 mod common;
 
 use common::captures::files;
-use common::losses::{Losses, Wrong, lose_each};
+use common::losses::{Losses, Wrong, lose_each, lose_each_step};
+use sockdbg::event::Direction;
 use std::collections::BTreeSet;
 
 const FOLDERS: [&str; 13] = [
@@ -24,18 +26,15 @@ const ALIKE: &str = "those that wait are alike, and an answer to one of them may
 const STREAM_END: &str =
     "whether a frame came behind the end of its stream is told by that end alone, which is lost";
 const SEARCHED: &str = "behind a loss one message by itself is not certain to be one";
-const UPGRADE: &str =
-    "the request to upgrade is lost, its answer waits for it, and frames are passed over until then";
 const TUNNEL: &str = "what tells that another protocol follows is lost";
 const PROTOCOL: &str = "what tells the protocol is lost";
 const MORE_LOST: &str =
     "the capture itself lacks bytes, and with those before them lost too the next pair is certain";
-const REPLY: &str = "an answer to a message that is lost is a message like any other";
-const COPY: &str = "data of a COPY whose statement is lost, which the record says";
-const NOTICE: &str = "a notice to a command that is lost is like one that came by itself";
+const UNMASKED: &str = "a client that does not mask its frames breaks the protocol, and with the first ones lost nothing tells that it does";
+const EMPTY: &str = "an empty line behind a loss can be the end of what is lost";
+const SSL2: &str = "nothing but the hellos tells SSL 2 from other bytes, and one is lost";
+const VIOLATION: &str = "the peers break the protocol, and what shows that is lost";
 const REPEATED: &str = "an answer that came again is the only one where the first, or its question, is lost";
-const ENCRYPTED: &str = "an encrypted record behind a loss is Finished, an alert or data";
-const LATE: &str = "the loss is known when the connection ends, and the answer has been told by then";
 
 /// Captures of which some loss leads to what is known to be wrong, and why.
 #[rustfmt::skip]
@@ -56,70 +55,22 @@ const KNOWN: &[(&str, Wrong, &str)] = &[
     ("http/zeek--http--http-desync-request-response-5.pcap", Wrong::Missing, ORDER),
     ("http/zeek--http--missing-zlib-header.pcap", Wrong::Missing, ORDER),
     ("http/zeek--http--zero-length-bodies-with-drops.pcap", Wrong::Missing, ORDER),
-    ("http/zeek--websocket--broker-websocket.pcap", Wrong::Missing, UPGRADE),
-    ("http/zeek--websocket--message-too-big-status.pcap", Wrong::Missing, UPGRADE),
-    ("http/zeek--websocket--reply-ping-separate.pcap", Wrong::Missing, UPGRADE),
-    ("http/zeek--websocket--wstunnel-http.pcap", Wrong::Missing, UPGRADE),
-    ("http/zeek--websocket--wstunnel-ssh.pcap", Wrong::Missing, UPGRADE),
+    ("http/zeek--websocket--wstunnel-http.pcap", Wrong::Missing, UNMASKED),
     ("http2/arkime--http2-nghttp2.pcap", Wrong::Missing, SEARCHED),
     ("http2/deepflow--http--grpc-service-name.pcap", Wrong::Missing, ALIKE),
     ("http2/suricata--dns-over-http2--dns_over_https.pcap", Wrong::Invented, STREAM_END),
     ("http2/suricata--dns-over-http2--dns_over_https.pcap", Wrong::Missing, STREAM_END),
     ("http2/suricata--dns-over-http2-limit.pcap", Wrong::Altered, STREAM_END),
     ("http2/suricata--dns-over-http2-limit.pcap", Wrong::Missing, STREAM_END),
-    ("http2/suricata--http2-deflate--http2_deflate.pcap", Wrong::Missing, UPGRADE),
-    ("http2/suricata--http2-deflate-case.pcap", Wrong::Missing, UPGRADE),
-    ("http2/suricata--http2-range--http2-range.pcap", Wrong::Missing, UPGRADE),
     ("kafka/ndpi--kafka.pcap", Wrong::Missing, PROTOCOL),
-    ("nats/deepflow--nats--nats-headers.pcap", Wrong::Missing, ORDER),
-    ("nats/deepflow--nats--nats-nrpc1.pcap", Wrong::Invented, REPLY),
-    ("postgres/arkime--postgres-good.pcap", Wrong::Missing, LATE),
-    ("postgres/ndpi--pgsql.pcap", Wrong::Missing, LATE),
-    ("postgres/packetbeat--pgsql_rt.pcap", Wrong::Missing, LATE),
-    ("postgres/suricata--pgsql--pgsql-cancel-request.pcap", Wrong::Missing, LATE),
-    ("postgres/suricata--pgsql--pgsql-copy-data-in--TLPW-Jason-copyfrom-small.pcap", Wrong::Invented, COPY),
-    ("postgres/suricata--pgsql--pgsql-copy-data-in--TLPW-Jason-copyfrom-small.pcap", Wrong::Missing, LATE),
-    ("postgres/suricata--pgsql--pgsql-copy-data-out.pcap", Wrong::Missing, LATE),
-    ("postgres/suricata--pgsql--pgsql-pwd-output-disabled.pcap", Wrong::Missing, LATE),
-    ("postgres/suricata--pgsql--pgsql-query-keyword-01.pcap", Wrong::Missing, LATE),
-    ("postgres/suricata--pgsql--pgsql-ssl-rejected-md5-auth-simple-query.pcap", Wrong::Missing, LATE),
-    ("postgres/zeek--postgresql--greenhouse-app.pcap", Wrong::Missing, LATE),
-    ("postgres/zeek--postgresql--psql-insert-fail-drop-fail.pcap", Wrong::Invented, NOTICE),
-    ("postgres/zeek--postgresql--psql-login.pcap", Wrong::Missing, LATE),
-    ("postgres/zeek--postgresql--psql-select-now.pcap", Wrong::Missing, LATE),
-    ("redis/tcpdump--resp_3_malicious.pcap", Wrong::Missing, ORDER),
-    ("redis/zeek--redis--bulk-loading.pcap", Wrong::Missing, ORDER),
-    ("redis/zeek--redis--pipeline-quotes.pcap", Wrong::Missing, ORDER),
-    ("redis/zeek--redis--pubsub.pcap", Wrong::Missing, ORDER),
-    ("redis/zeek--redis--reply-off-on-2conn.pcap", Wrong::Missing, ORDER),
-    ("redis/zeek--redis--reply-off-on.pcap", Wrong::Missing, ORDER),
-    ("redis/zeek--redis--start-with-server.pcapng", Wrong::Missing, ORDER),
-    ("tls/arkime--https-connect.pcap", Wrong::Missing, ENCRYPTED),
-    ("tls/arkime--openssl-ssl3.pcap", Wrong::Missing, ENCRYPTED),
-    ("tls/arkime--openssl-tls1-tls1_2.pcap", Wrong::Missing, ENCRYPTED),
-    ("tls/arkime--openssl-tls1.pcap", Wrong::Missing, ENCRYPTED),
-    ("tls/ndpi--ssl-cert-name-mismatch.pcap", Wrong::Missing, ENCRYPTED),
-    ("tls/ndpi--tls_1.3_unidirectional_client.pcapng", Wrong::Missing, ENCRYPTED),
-    ("tls/ndpi--tls_2_reasms.pcapng", Wrong::Missing, ENCRYPTED),
-    ("tls/ndpi--tls_2_reasms_b.pcapng", Wrong::Invented, ENCRYPTED),
-    ("tls/ndpi--tls_2_reasms_b.pcapng", Wrong::Missing, ENCRYPTED),
-    ("tls/ndpi--tls_change_cipher.pcap", Wrong::Invented, ENCRYPTED),
-    ("tls/ndpi--tls_heur__vmess-websocket.pcapng", Wrong::Missing, ENCRYPTED),
-    ("tls/suricata--tls--tls13-draft14--tls13_draft14.pcap", Wrong::Missing, ENCRYPTED),
-    ("tls/suricata--tls--tls13-draft28--tls13_draft28.pcap", Wrong::Missing, ENCRYPTED),
-    ("tls/suricata--tls-duplicate-hello.pcap", Wrong::Invented, ENCRYPTED),
-    ("tls/zeek--tls--cert-no-cn.pcap", Wrong::Missing, ENCRYPTED),
-    ("tls/zeek--tls--certificate-with-sct.pcap", Wrong::Missing, ENCRYPTED),
-    ("tls/zeek--tls--google-cert-repeat.pcap", Wrong::Missing, ENCRYPTED),
-    ("tls/zeek--tls--heartbleed-encrypted.pcap", Wrong::Invented, ENCRYPTED),
-    ("tls/zeek--tls--heartbleed-encrypted.pcap", Wrong::Missing, ENCRYPTED),
-    ("tls/zeek--tls--hrr.pcap", Wrong::Missing, ENCRYPTED),
-    ("tls/zeek--tls--missing-intermediate.pcap", Wrong::Missing, ENCRYPTED),
-    ("tls/zeek--tls--ssl-v2.pcap", Wrong::Missing, ENCRYPTED),
-    ("tls/zeek--tls--tls-13draft19-early-data.pcap", Wrong::Missing, ENCRYPTED),
-    ("tls/zeek--tls--tls1.2-protocol-violation.pcap", Wrong::Invented, ENCRYPTED),
-    ("tls/zeek--tls--tls1.2-protocol-violation.pcap", Wrong::Missing, ENCRYPTED),
-    ("tls/zeek--tls--tls1_1.pcap", Wrong::Missing, ENCRYPTED),
+    ("redis/tcpdump--resp_3_malicious.pcap", Wrong::Missing, PROTOCOL),
+    ("redis/zeek--redis--bulk-loading.pcap", Wrong::Missing, EMPTY),
+    ("redis/zeek--redis--start-with-server.pcapng", Wrong::Missing, PROTOCOL),
+    ("tls/arkime--https-connect.pcap", Wrong::Missing, TUNNEL),
+    ("tls/suricata--tls-duplicate-hello.pcap", Wrong::Invented, VIOLATION),
+    ("tls/zeek--tls--ssl-v2.pcap", Wrong::Missing, SSL2),
+    ("tls/zeek--tls--tls1.2-protocol-violation.pcap", Wrong::Invented, VIOLATION),
+    ("tls/zeek--tls--tls1.2-protocol-violation.pcap", Wrong::Missing, VIOLATION),
 ];
 
 #[test]
@@ -163,4 +114,82 @@ fn a_lost_segment_affects_its_own_records_only() {
         );
     }
     assert!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Bytes that a client sends.
+fn send(bytes: &[u8]) -> (Direction, &[u8]) {
+    (Direction::Send, bytes)
+}
+
+/// Bytes that it gets.
+fn recv(bytes: &[u8]) -> (Direction, &[u8]) {
+    (Direction::Recv, bytes)
+}
+
+/// Loses each segment of a conversation once. Of `records` that no loss touches, counted over all of them, each has to stay,
+/// or to say what of it is unknown.
+#[track_caller]
+fn check_conversation(name: &str, steps: &[(Direction, &[u8])], records: usize) {
+    let Losses { unaffected, kept, unknown, wrong } = lose_each_step(name, steps);
+    let wrong: Vec<String> = wrong.into_values().flatten().collect();
+    assert!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert_eq!((unaffected, kept + unknown), (records, records), "{name}");
+}
+
+/// Of both versions, with all qualities of service; identifiers pair, and pings by their order.
+#[test]
+fn of_mqtt_a_lost_packet_affects_its_own_records_only() {
+    let versions: [(&[u8], &[u8]); 2] = [
+        (b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01c", b"\x20\x02\0\0"),
+        (b"\x10\x0e\0\x04MQTT\x05\x02\0\x3c\0\0\x01c", b"\x20\x03\0\0\0"),
+    ];
+    for (connect, connack) in versions {
+        let is_5 = connack.len() == 5;
+        let subscribe: &[u8] =
+            if is_5 { b"\x82\x09\0\x0a\0\0\x03a/b\x01" } else { b"\x82\x08\0\x0a\0\x03a/b\x01" };
+        let suback: &[u8] = if is_5 { b"\x90\x04\0\x0a\0\x01" } else { b"\x90\x03\0\x0a\x01" };
+        let publish: &[u8] = if is_5 { b"\x32\x0a\0\x03a/b\0\x01\0hi" } else { b"\x32\x09\0\x03a/b\0\x01hi" };
+        let again: &[u8] = if is_5 { b"\x34\x0a\0\x03a/b\0\x02\0ho" } else { b"\x34\x09\0\x03a/b\0\x02ho" };
+        let steps = [
+            send(connect),
+            recv(connack),
+            send(subscribe),
+            recv(suback),
+            send(publish),
+            recv(b"\x40\x02\0\x01"),
+            send(b"\xc0\0"),
+            recv(b"\xd0\0"),
+            send(again),
+            recv(b"\x50\x02\0\x02"),
+            send(b"\x62\x02\0\x02"),
+            recv(b"\x70\x02\0\x02"),
+            send(b"\xc0\0"),
+            recv(b"\xd0\0"),
+            send(b"\xe0\0"),
+        ];
+        // Eight records; each of seven has two segments, and the last has one.
+        check_conversation(if is_5 { "MQTT 5" } else { "MQTT 3.1.1" }, &steps, 15 * 8 - 15);
+    }
+}
+
+/// The text protocol, one command at a time: answers go by order.
+#[test]
+fn of_memcached_a_lost_segment_affects_its_own_records_only() {
+    let steps = [
+        send(b"set a 0 0 5\r\nhello\r\n"),
+        recv(b"STORED\r\n"),
+        send(b"get a b\r\n"),
+        recv(b"VALUE a 0 5\r\nhello\r\nEND\r\n"),
+        send(b"incr n 1\r\n"),
+        recv(b"7\r\n"),
+        send(b"mg a v\r\n"),
+        recv(b"VA 5\r\nhello\r\n"),
+        send(b"delete a\r\n"),
+        recv(b"DELETED\r\n"),
+        send(b"get b\r\n"),
+        recv(b"END\r\n"),
+        send(b"version\r\n"),
+        recv(b"VERSION 1.6.0\r\n"),
+    ];
+    check_conversation("memcached", &steps, 14 * 7 - 14);
 }

@@ -158,7 +158,7 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    fn new(event: &Event<'_>) -> Kept {
+    pub(super) fn new(event: &Event<'_>) -> Kept {
         let (kind, payload) = match &event.kind {
             Kind::Data(data) => (Kind::Data(Data { payload: &[], ..data.clone() }), data.payload.to_vec()),
             Kind::Open(open) => (Kind::Open(open.clone()), Vec::new()),

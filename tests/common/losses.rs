@@ -1,8 +1,8 @@
 //! What becomes of the records of a capture where segments are missing: those that have nothing of the missing bytes have to
 //! stay as they are, and none may come out as whole that is not.
 
-use super::captures::{events, folder, timeless, track};
-use sockdbg::event::{Direction, Kind, Range};
+use super::captures::{Kept, events, folder, timeless, track};
+use sockdbg::event::{Call, ConnId, Data, Direction, Event, Kind, Open, Range, Role, Timestamp};
 use sockdbg::record::{Message, Record, Status, Value};
 use std::collections::BTreeMap;
 
@@ -35,14 +35,47 @@ pub struct Losses {
 /// connection with those of the whole capture.
 pub fn lose_each(file: &str, most: usize) -> Losses {
     let all = events(&folder().join(file)).unwrap_or_else(|| panic!("{file} is no capture"));
-    let whole = track(&all);
+    lose_each_of(file, &all, most)
+}
+
+/// The same of a conversation in which each step is a segment, and comes a millisecond after the one before.
+pub fn lose_each_step(name: &str, steps: &[(Direction, &[u8])]) -> Losses {
+    let conn = ConnId { socket: 1, opened: 1 };
+    let event = |at: usize, kind| {
+        Kept::new(&Event { time: Timestamp(at as u64 * 1_000_000), conn, task: None, fd: None, kind })
+    };
+    let open = Open { exact: true, role: Role::Client, ..Open::default() };
+    let mut all = vec![event(0, Kind::Open(open))];
+    let mut ends = [0u64; 2];
+    for (at, &(direction, payload)) in steps.iter().enumerate() {
+        let end = &mut ends[direction.index()];
+        let data = Data {
+            direction,
+            offset: *end,
+            length: payload.len() as u64,
+            payload,
+            tcp_seq: None,
+            peer: None,
+            call: Call::Packet,
+            cause: None,
+            peek: false,
+            error: None,
+        };
+        *end += data.length;
+        all.push(event(at + 1, Kind::Data(data)));
+    }
+    lose_each_of(name, &all, usize::MAX)
+}
+
+fn lose_each_of(file: &str, all: &[Kept], most: usize) -> Losses {
+    let whole = track(all);
     let with_payload: Vec<usize> = (0..all.len()).filter(|&index| all[index].has_payload()).collect();
     let step = with_payload.len().div_ceil(most).max(1);
     let mut losses = Losses::default();
     for &index in with_payload.iter().step_by(step) {
         let Kind::Data(data) = &all[index].event.kind else { continue };
         let lost = (data.direction, Range::new(data.offset, data.offset + data.length));
-        let mut damaged = all.clone();
+        let mut damaged = all.to_vec();
         damaged[index].lose();
         let [before, after] = [&whole, &track(&damaged)].map(|seen| {
             let of_connection = seen.records.iter().filter(|(conn, _)| *conn == all[index].event.conn);
