@@ -26,6 +26,7 @@ const ALIKE: &str = "those that wait are alike, and an answer to one of them may
 const STREAM_END: &str =
     "whether a frame came behind the end of its stream is told by that end alone, which is lost";
 const SEARCHED: &str = "behind a loss one message by itself is not certain to be one";
+const TUNNEL: &str = "what tells that another protocol follows is lost";
 const PROTOCOL: &str = "what tells the protocol is lost";
 const MORE_LOST: &str =
     "the capture itself lacks bytes, and with those before them lost too the next pair is certain";
@@ -39,6 +40,7 @@ const REPEATED: &str = "an answer that came again is the only one where the firs
 #[rustfmt::skip]
 const KNOWN: &[(&str, Wrong, &str)] = &[
     ("dns/ndpi--malformed_dns.pcap", Wrong::Missing, REPEATED),
+    ("http/ndpi--http_connect.pcap", Wrong::Missing, TUNNEL),
     ("http/ndpi--http_starting_with_reply.pcapng", Wrong::Missing, ORDER),
     ("http/ndpi--http_ua_splitted_in_two_pkts.pcapng", Wrong::Missing, ORDER),
     ("http/suricata--http-gap-beyond-body.pcap", Wrong::Missing, ORDER),
@@ -64,6 +66,7 @@ const KNOWN: &[(&str, Wrong, &str)] = &[
     ("redis/tcpdump--resp_3_malicious.pcap", Wrong::Missing, PROTOCOL),
     ("redis/zeek--redis--bulk-loading.pcap", Wrong::Missing, EMPTY),
     ("redis/zeek--redis--start-with-server.pcapng", Wrong::Missing, PROTOCOL),
+    ("tls/arkime--https-connect.pcap", Wrong::Missing, TUNNEL),
     ("tls/suricata--tls-duplicate-hello.pcap", Wrong::Invented, VIOLATION),
     ("tls/zeek--tls--ssl-v2.pcap", Wrong::Missing, SSL2),
     ("tls/zeek--tls--tls1.2-protocol-violation.pcap", Wrong::Invented, VIOLATION),

@@ -384,7 +384,7 @@ mod tests {
             change(&mut seen);
             let seen = HashMap::from([(5, seen)]);
             let reach = UringReach::Nothing;
-            let test = Test { open: 1, said: Vec::new(), seen, reach, in_sockets: false, runs: None };
+            let test = Test { open: 1, said: Vec::new(), seen, reach, in_sockets: false, runs: None, warnings: Vec::new() };
             assert_eq!(test.judge_out_of_reach(5, Direction::Recv, true).0, state);
             assert_eq!(test.judge_out_of_reach(6, Direction::Recv, true).0, State::Failed);
             assert_eq!(test.judge_out_of_reach(6, Direction::Recv, false).0, State::Absent);
@@ -405,6 +405,7 @@ mod tests {
             reach: UringReach::Nothing,
             in_sockets: true,
             runs,
+            warnings: Vec::new(),
         };
         let states = |checks: Vec<Check>| checks.iter().map(|check| check.state).collect::<Vec<_>>();
         assert_eq!(states(test.calls()), [State::Failed; 2]);

@@ -168,7 +168,7 @@ impl Framed for Nats {
     }
 
     fn lost(&mut self, direction: Direction, cause: Cause, out: &mut dyn Output) {
-        let waiting = self.confirmed.len();
+        let waits = !self.confirmed.is_empty();
         // What is paired by order can't be any more. Inboxes tell by themselves.
         self.lost[direction.index()] = Some(cause);
         Direction::BOTH.iter().for_each(|way| self.pings[way.index()].give_up(Some(cause), out));
@@ -178,14 +178,12 @@ impl Framed for Nats {
             if !self.spoken {
                 self.verbose = None;
             }
-            self.turns.short = waiting == 0 && self.uncounted.is_none();
-            self.uncount(cause);
+            self.turns.short = !waits && self.uncounted.is_none();
+            self.uncounted = Some(cause);
+            (self.turns.answered, self.turns.answering) = (false, false);
         } else if !self.spoken {
             // What was lost is the INFO that asks for TLS, as the first bytes of the client show.
             self.greeted = true;
-        } else if waiting > 1 || waiting == 1 && self.turns.overlaps {
-            // How many of their confirmations are lost is not known. Of one that was waited for it does not matter.
-            self.uncount(cause);
         }
     }
 
@@ -242,7 +240,7 @@ impl Nats {
                 }
                 None => exchange::unasked(NAME, half, out),
             },
-            Op::Ok => match self.take_confirmed(line.op) {
+            Op::Ok => match self.take_confirmed() {
                 // Nothing else is said so: where the CONNECT was not seen, this tells.
                 None if self.verbose.is_none() => {
                     self.verbose = Some(true);
@@ -253,7 +251,7 @@ impl Nats {
                 None => exchange::lone(NAME, half, false, out),
             },
             // The server refuses instead of confirming; unasked, it tells why it closes the connection.
-            Op::Err => match self.take_confirmed(line.op) {
+            Op::Err => match self.take_confirmed() {
                 Some(request) => exchange::pair(NAME, request, half, out),
                 None => exchange::lone(NAME, half, false, out),
             },
@@ -268,18 +266,10 @@ impl Nats {
         }
     }
 
-    /// What a confirmation that comes now belongs to is not known.
-    fn uncount(&mut self, cause: Cause) {
-        self.uncounted = Some(cause);
-        (self.turns.answered, self.turns.answering) = (false, false);
-    }
-
     /// What the next confirmation belongs to.
-    fn take_confirmed(&mut self, op: Op) -> Option<Half> {
+    fn take_confirmed(&mut self) -> Option<Half> {
         let request = self.confirmed.take(&());
-        self.turns.answering = !self.confirmed.is_empty();
-        // Errors also come unasked.
-        self.turns.answered |= op == Op::Ok;
+        (self.turns.answering, self.turns.answered) = (!self.confirmed.is_empty(), true);
         request
     }
 

@@ -312,21 +312,3 @@ fn an_answer_to_a_question_that_may_be_lost_is_not_complete() {
     let expected = ["INFO demo 2.10.7", "CONNECT go 1.25.0", "PUB _INBOX.abc.1 1 bytes [truncated]"];
     assert_eq!(run(&PROTOCOL, &steps, setup()).summaries(), expected);
 }
-
-#[test]
-fn behind_lost_confirmations_of_several_messages_none_is_given_to_a_later_one() {
-    let steps = [
-        recv(INFO),
-        send("CONNECT {}\r\n"),
-        recv("+OK\r\n"),
-        send("SUB a 1\r\nSUB b 1\r\n"),
-        Step::Gap(Direction::Recv, 5, Cause::RingFull),
-        send("SUB c 1\r\n"),
-        recv("+OK\r\n+OK\r\n"),
-        send("SUB d 1\r\n"),
-        recv("+OK\r\n"),
-    ];
-    let outcome = run(&PROTOCOL, &steps, setup());
-    let pairs: Vec<_> = outcome.summaries().into_iter().filter(|line| line.contains("->")).collect();
-    assert_eq!(pairs, ["CONNECT -> +OK", "SUB d sid 1 -> +OK"]);
-}
