@@ -47,6 +47,7 @@ fn side((book, summary): (Book, Summary)) -> Side {
         coverage,
         streams_only: summary.streams_only,
         conflicts: summary.conflicts,
+        ..Side::default()
     }
 }
 
