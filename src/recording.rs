@@ -108,12 +108,18 @@ pub mod pcapng {
 
     pub const OPT_ENDOFOPT: u16 = 0;
     pub const OPT_COMMENT: u16 = 1;
+    pub const OPT_CUSTOM_TEXT: u16 = 2988;
     pub const OPT_CUSTOM_BINARY: u16 = 2989;
     pub const SHB_USERAPPL: u16 = 4;
     pub const IF_NAME: u16 = 2;
     pub const IF_DESCRIPTION: u16 = 3;
     pub const IF_TSRESOL: u16 = 9;
     pub const EPB_FLAGS: u16 = 2;
+    pub const EPB_HASH: u16 = 3;
+    pub const EPB_DROPCOUNT: u16 = 4;
+    pub const EPB_PACKETID: u16 = 5;
+    pub const EPB_QUEUE: u16 = 6;
+    pub const EPB_VERDICT: u16 = 7;
     /// Process id and thread id, 32 bits each.
     pub const EPB_PROCESSID_THREADID: u16 = 8;
     pub const ISB_STARTTIME: u16 = 2;

@@ -329,3 +329,277 @@ fn a_redacted_slice_has_as_many_packets_and_no_payload() {
     }
     assert!(payloads > 200, "{payloads}");
 }
+
+/// What the connection below carries.
+const SECRET: &[u8] = b"a secret word, ";
+
+/// The checksum of RFC 1071 over parts of even length, but for the last.
+fn sum(parts: &[&[u8]]) -> [u8; 2] {
+    let bytes = parts.concat();
+    let word = |pair: &[u8]| u64::from(pair[0]) << 8 | u64::from(*pair.get(1).unwrap_or(&0));
+    let mut sum: u64 = bytes.chunks(2).map(word).sum();
+    while sum > 0xffff {
+        sum = (sum >> 16) + (sum & 0xffff);
+    }
+    (!(sum as u16)).to_be_bytes()
+}
+
+/// An IPv4 packet between 10.0.`net`.1 and .2, or a fragment of one: where it begins, and whether others follow.
+fn ipv4(net: u8, back: bool, protocol: u8, id: u16, place: (usize, bool), payload: &[u8]) -> Vec<u8> {
+    let more = if place.1 { 0x2000 } else { 0 };
+    let (length, at) = (20 + payload.len() as u16, (place.0 as u16 / 8) | more);
+    let [from, to] = if back { [2, 1] } else { [1, 2] };
+    let mut head = vec![0x45, 0];
+    head.extend([length, id, at].map(u16::to_be_bytes).concat());
+    head.extend([64, protocol, 0, 0, 10, 0, net, from, 10, 0, net, to]);
+    let sum = sum(&[&head]);
+    head[10..12].copy_from_slice(&sum);
+    [&head, payload].concat()
+}
+
+/// The pseudo header of such a packet.
+fn pseudo(net: u8, back: bool, protocol: u8, length: usize) -> Vec<u8> {
+    let [from, to] = if back { [2, 1] } else { [1, 2] };
+    let [high, low] = (length as u16).to_be_bytes();
+    vec![10, 0, net, from, 10, 0, net, to, 0, protocol, high, low]
+}
+
+/// The payload of an IP packet: a segment of TCP.
+fn segment(back: bool, seq: u32, ack: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
+    let ports: [u16; 2] = if back { [80, 4000] } else { [4000, 80] };
+    let mut head = ports.map(u16::to_be_bytes).concat();
+    head.extend([seq, ack].map(u32::to_be_bytes).concat());
+    head.extend([0x50, flags, 0xff, 0, 0, 0, 0, 0]);
+    let sum = sum(&[&pseudo(1, back, 6, 20 + payload.len()), &head, payload]);
+    head[16..18].copy_from_slice(&sum);
+    [&head, payload].concat()
+}
+
+fn ethernet(kind: u16, packet: &[u8]) -> Vec<u8> {
+    [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2][..], &kind.to_be_bytes(), packet].concat()
+}
+
+/// A datagram of VXLAN with its checksum, `pseudo` being the beginning of its pseudo header.
+fn vxlan(pseudo: &[u8], packet: &[u8]) -> Vec<u8> {
+    let payload = [&[8, 0, 0, 0, 0, 0, 9, 0][..], &ethernet(0x0800, packet)].concat();
+    let length = 8 + payload.len() as u16;
+    let mut head = [50_000, 4789, length, 0].map(u16::to_be_bytes).concat();
+    let sum = sum(&[pseudo, &[0, 17], &length.to_be_bytes(), &head, &payload]);
+    head[6..8].copy_from_slice(&sum);
+    [head, payload].concat()
+}
+
+/// How a segment comes to be in frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Plain,
+    Vxlan,
+    Vxlan6,
+    Gre,
+    /// Each fragment of the packet in a datagram of its own.
+    Inside,
+    /// The second one of each of the answer's is not captured.
+    InsideIncomplete,
+    /// The datagram in fragments.
+    Outside,
+}
+
+fn frames_of(way: Way, id: u16, back: bool, segment: &[u8]) -> Vec<Vec<u8>> {
+    let packet = ipv4(1, back, 6, id, (0, false), segment);
+    let outer = pseudo(2, back, 17, 0)[..8].to_vec();
+    let in_vxlan = |packet: &[u8]| ipv4(2, back, 17, id, (0, false), &vxlan(&outer, packet));
+    let half = segment.len() / 16 * 8;
+    let halves = || [((0, true), &segment[..half]), ((half, false), &segment[half..])];
+    let inside = || halves().map(|(place, part)| in_vxlan(&ipv4(1, back, 6, id, place, part)));
+    let frames = match way {
+        Way::Plain => vec![packet],
+        Way::Vxlan => vec![in_vxlan(&packet)],
+        Way::Vxlan6 => {
+            let ends: [u8; 32] = std::array::from_fn(|at| match at {
+                0 | 16 => 0xfd,
+                15 | 31 => 1 + u8::from((at == 31) != back),
+                _ => 0,
+            });
+            let datagram = vxlan(&ends, &packet);
+            let length = (datagram.len() as u16).to_be_bytes();
+            let packet = [&[0x60, 0, 0, 0][..], &length, &[17, 64], &ends, &datagram].concat();
+            return vec![ethernet(0x86dd, &packet)];
+        }
+        Way::Gre => {
+            let mut head = [0x8000u16, 0x0800, 0, 0].map(u16::to_be_bytes).concat();
+            let sum = sum(&[&head, &packet]);
+            head[4..6].copy_from_slice(&sum);
+            vec![ipv4(2, back, 47, id, (0, false), &[head, packet].concat())]
+        }
+        _ if segment.len() < 100 => vec![in_vxlan(&packet)],
+        Way::Inside => inside().to_vec(),
+        Way::InsideIncomplete => inside()[..if back { 1 } else { 2 }].to_vec(),
+        Way::Outside => {
+            let datagram = vxlan(&outer, &packet);
+            let half = datagram.len() / 16 * 8;
+            let parts = [((0, true), &datagram[..half]), ((half, false), &datagram[half..])];
+            parts.map(|(place, part)| ipv4(2, back, 17, id, place, part)).to_vec()
+        }
+    };
+    frames.iter().map(|packet| ethernet(0x0800, packet)).collect()
+}
+
+/// A connection with a request of 300 bytes and an answer of 1200, in frames.
+fn conversation(way: Way) -> Vec<Vec<u8>> {
+    let [request, answer] =
+        [300, 1200].map(|length| SECRET.iter().copied().cycle().take(length).collect::<Vec<u8>>());
+    let segments = [
+        (false, 100, 0, 2, &b""[..]),
+        (true, 500, 101, 0x12, b""),
+        (false, 101, 501, 0x10, b""),
+        (false, 101, 501, 0x18, &request),
+        (true, 501, 401, 0x18, &answer),
+        (false, 401, 1701, 0x11, b""),
+        (true, 1701, 402, 0x11, b""),
+        (false, 402, 1702, 0x10, b""),
+    ];
+    let frames = (1..).zip(segments).flat_map(|(id, (back, seq, ack, flags, payload))| {
+        frames_of(way, id, back, &segment(back, seq, ack, flags, payload))
+    });
+    frames.collect()
+}
+
+/// Writes a capture of these frames as pcapng in either byte order, each with these options.
+fn write(capture: &Path, frames: &[Vec<u8>], big_endian: bool, options: &[(u16, Vec<u8>)]) {
+    let number = |value: u32, length: usize| {
+        let bytes = value.to_be_bytes()[4 - length..].to_vec();
+        if big_endian { bytes } else { bytes.into_iter().rev().collect() }
+    };
+    let padded = |bytes: &[u8]| [bytes, &vec![0; bytes.len().next_multiple_of(4) - bytes.len()]].concat();
+    let block = |kind: u32, body: &[u8]| {
+        let total = number(12 + body.len() as u32, 4);
+        [&number(kind, 4), &total, body, &total].concat()
+    };
+    let mut file =
+        block(0x0a0d_0d0a, &[number(0x1a2b_3c4d, 4), number(1, 2), number(0, 2), vec![0xff; 8]].concat());
+    file.extend(block(1, &[number(1, 2), vec![0; 6]].concat()));
+    let options: Vec<u8> = options
+        .iter()
+        .flat_map(|(code, value)| {
+            [number(u32::from(*code), 2), number(value.len() as u32, 2), padded(value)].concat()
+        })
+        .chain([0; 4])
+        .collect();
+    for (index, frame) in (0u32..).zip(frames) {
+        let head = [0, 400_000, 1_000_000 * index, frame.len() as u32, frame.len() as u32];
+        let head = head.map(|value| number(value, 4)).concat();
+        file.extend(block(6, &[&head[..], &padded(frame), &options].concat()));
+    }
+    std::fs::write(capture, file).unwrap();
+}
+
+/// Compares with the recording of the connection's client, and gives the bundle's capture.
+fn bundle(folder: &Path, capture: &str, more: &[&str]) -> PathBuf {
+    assert_eq!(record(&folder.join(capture), &folder.join("recording.pcapng")).len(), 1);
+    let name = format!("bundle-{capture}{}", more.len());
+    compare(folder, &[&["recording.pcapng", capture, "--bundle", &name], more].concat());
+    folder.join(name).join("capture.pcapng")
+}
+
+/// The checksums of transports and of GRE that tshark computes of whole packets: none is wrong.
+fn check_checksums(capture: &Path, what: &str) -> usize {
+    let fields = ["tcp.checksum.status", "udp.checksum.status", "gre.checksum.status"];
+    let checks = ["tcp", "udp"].map(|name| format!("{name}.check_checksum:TRUE"));
+    let mut args = vec!["-2"];
+    args.extend(checks.iter().flat_map(|check| ["-o", check]));
+    args.extend(["-T", "fields"]);
+    args.extend(fields.iter().flat_map(|field| ["-e", field]));
+    let statuses = tshark(capture, &args);
+    let is_known = |status: &&str| ["1", "2", "3"].contains(status);
+    let all: Vec<&str> = statuses.split([',', '\t', '\n']).filter(|status| !status.is_empty()).collect();
+    assert!(all.iter().all(is_known), "{what}: {statuses}");
+    all.iter().filter(|&&status| status == "1").count()
+}
+
+/// Those of tunnels cover what they carry: as they were, they would be wrong, and a guess of the payload could be tried by
+/// them.
+#[test]
+fn checksums_of_a_redacted_slice_are_those_of_what_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    for way in
+        [Way::Plain, Way::Vxlan, Way::Vxlan6, Way::Gre, Way::Inside, Way::InsideIncomplete, Way::Outside]
+    {
+        let frames = conversation(way);
+        let name = format!("{way:?}.pcapng");
+        let capture = folder.path().join(&name);
+        write(&capture, &frames, false, &[]);
+        let good = check_checksums(&capture, &name);
+        assert!(good >= frames.len(), "{way:?}: the test's own checksums: {good}");
+        let slice = bundle(folder.path(), &name, &["--redact"]);
+        let lengths =
+            |capture: &Path| tshark(capture, &["-T", "fields", "-e", "frame.len", "-e", "frame.time_epoch"]);
+        assert_eq!(lengths(&slice), lengths(&capture), "{way:?}");
+        assert_eq!(check_checksums(&slice, &name), good, "{way:?}");
+        let bytes = std::fs::read(&slice).unwrap();
+        assert!(!bytes.windows(6).any(|window| SECRET.windows(6).any(|secret| secret == window)), "{way:?}");
+        // Without it, all is as it was.
+        let whole = bundle(folder.path(), &name, &[]);
+        assert_eq!(packets(&whole), packets(&capture), "{way:?}");
+    }
+}
+
+#[test]
+fn what_a_capture_says_of_its_packets_stays() {
+    const FIELDS: [&str; 8] = [
+        "frame.comment",
+        "frame.packet_flags",
+        "frame.drop_count",
+        "frame.packet_id",
+        "frame.interface_queue",
+        "frame.verdict.ebpf_xdp",
+        "frame.verdict.hw",
+        "frame.len",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let frames = conversation(Way::Plain);
+    let fields: Vec<&str> = FIELDS.iter().flat_map(|field| ["-e", field]).collect();
+    for big_endian in [false, true] {
+        let number =
+            |bytes: &[u8]| if big_endian { bytes.to_vec() } else { bytes.iter().rev().copied().collect() };
+        let custom = [number(&12345u32.to_be_bytes()), b"of somebody".to_vec()].concat();
+        let options = [
+            (1, "first comment: \u{e9}\"".as_bytes().to_vec()),
+            (1, b"second".to_vec()),
+            (2, number(&0x0000_0205u32.to_be_bytes())),
+            (3, vec![2, 1, 2, 3, 4]),
+            (4, number(&7u64.to_be_bytes())),
+            (5, number(&0x1122_3344_5566_7788u64.to_be_bytes())),
+            (6, number(&3u32.to_be_bytes())),
+            (7, [vec![2], number(&2u64.to_be_bytes())].concat()),
+            (7, vec![0, 0xca, 0xfe, 1]),
+            (2988, custom.clone()),
+            // Not to be copied.
+            (19372, custom),
+        ];
+        let capture = format!("{big_endian}.pcapng");
+        write(&folder.path().join(&capture), &frames, big_endian, &options);
+        let list = |capture: &Path| tshark(capture, &[&["-T", "fields"], &fields[..]].concat());
+        let before = list(&folder.path().join(&capture));
+        let line = "first comment: \u{e9}\",second\t";
+        assert!(before.starts_with(line), "{before}");
+        assert!(before.contains("\t7\t1234605616436508552\t3\t2\tca fe 01\t"), "{before}");
+        let slice = bundle(folder.path(), &capture, &[]);
+        assert_eq!(list(&slice), before);
+        let bytes = std::fs::read(&slice).unwrap();
+        let count = |wanted: &[u8]| bytes.windows(wanted.len()).filter(|window| *window == wanted).count();
+        // Custom options and hashes, which this tshark does not show.
+        let custom =
+            [&2988u16.to_le_bytes()[..], &15u16.to_le_bytes(), &12345u32.to_le_bytes(), b"of somebody"]
+                .concat();
+        let hash = [3, 0, 5, 0, 2, 1, 2, 3, 4, 0, 0, 0];
+        assert_eq!([count(&custom), count(b"of somebody"), count(&hash)], [frames.len(); 3]);
+        // Words and hashes may tell of the payload.
+        let redacted = bundle(folder.path(), &capture, &["--redact"]);
+        let expected: String =
+            before.lines().map(|line| format!("\t{}\n", line.split_once('\t').unwrap().1)).collect();
+        assert_eq!(list(&redacted), expected);
+        let bytes = std::fs::read(&redacted).unwrap();
+        let has = |wanted: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted);
+        assert!(!has(b"of somebody") && !has(&hash) && !has(b"comment"));
+    }
+}

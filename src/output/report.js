@@ -3,7 +3,10 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const PAGE = 25;
+const CLEAN_PAGE = 20;
 const LISTED = 200;
+// Gaps of one cause that begin within the same part of a lane are one button.
+const PARTS = 400;
 
 function element(name, attributes, ...children) {
   const made = document.createElement(name);
@@ -55,11 +58,13 @@ all.sort((a, b) => {
   return at < 0 ? a.index - b.index : b.weight[at] - a.weight[at];
 });
 
+const differs = one => missing(one) + residual(one) > 0;
+
 const wanted = { text: "", cause: "", kind: "all" };
 function matches(entry) {
   const { one, text } = entry;
-  if (wanted.kind === "differing" && missing(one) + residual(one) === 0) return false;
-  if (wanted.kind === "clean" && (missing(one) + residual(one) > 0 || !one.of_process)) return false;
+  if (wanted.kind === "differing" && !differs(one)) return false;
+  if (wanted.kind === "clean" && (differs(one) || !one.of_process)) return false;
   if (wanted.kind === "others" && one.of_process) return false;
   if (wanted.cause && !one.findings.some(finding => finding.cause === wanted.cause)) return false;
   return wanted.text.split(/\s+/).every(word => text.includes(word));
@@ -103,59 +108,114 @@ function showFinding(finding) {
     (finding.edges || []).map(edge => hexdump(edge, finding.range)));
 }
 
+// Findings whose beginnings can't be told apart in a lane of this length, by cause. `place` gives both ends.
+function grouped(findings, length, place) {
+  const groups = new Map();
+  for (const finding of findings) {
+    const [from, to] = place(finding);
+    const key = `${finding.cause} ${Math.floor(from / length * PARTS)}`;
+    const group = groups.get(key);
+    if (group) {
+      group.findings.push(finding);
+      [group.from, group.to] = [Math.min(group.from, from), Math.max(group.to, to)];
+    } else {
+      groups.set(key, { from, to, findings: [finding] });
+    }
+  }
+  return [...groups.values()].sort((a, b) => a.from - b.from);
+}
+
 // One lane for each stage: a finding is a gap at its stage, and what it stopped never reaches those behind.
 function drawLanes(one, way, shown) {
   const findings = one.findings.filter(finding => finding.direction === way);
   const length = Math.max(one[way].syscall, one[way].wire, ...findings.map(finding => finding.range[1]), 0);
   if (length === 0) return [];
-  const place = range => `left:${range[0] / length * 100}%;width:${(range[1] - range[0]) / length * 100}%`;
+  const style = ({ from, to }) => `left:${from / length * 100}%;width:${(to - from) / length * 100}%`;
   const columns = ["wire", "syscall", "captured", "delivered", "delivered", "framed", "recorded"];
-  const grid = element("div", { class: "lanes", role: "group", "aria-label": `${way}: stages over stream offsets` });
+  const grid = gapGrid("lanes", `${way}: stages over stream offsets`);
+  const stages = findings.map(finding => data.stages.indexOf(finding.stage));
   data.stages.forEach((stage, index) => {
     const lane = element("div", { class: "lane" });
-    if (one[way][columns[index]] === 0 && !findings.some(finding => finding.stage === stage)) lane.classList.add("empty");
-    for (const finding of findings) {
-      const at = data.stages.indexOf(finding.stage);
-      if (at === index) lane.append(gapButton(finding, place(finding.range), shown));
-      // The wire and the calls are two vantages: what one lacks the other may have.
-      else if (at > 0 && at < index) {
-        lane.prepend(element("div", { class: "unreached", style: place(finding.range) }));
-      }
-    }
+    if (one[way][columns[index]] === 0 && !stages.includes(index)) lane.classList.add("empty");
+    // The wire and the calls are two vantages: what one lacks the other may have.
+    const before = findings.filter((_, number) => stages[number] > 0 && stages[number] < index);
+    const here = findings.filter((_, number) => stages[number] === index);
+    const groups = list => grouped(list, length, finding => finding.range);
+    lane.append(...groups(before).map(group => element("div", { class: "unreached", style: style(group) })),
+      ...groups(here).map(group => gapButton(group, style(group), shown)));
     grid.append(element("div", { class: "name" }, stage), lane,
       element("div", { class: "sum" }, one[way][columns[index]].toLocaleString("en")));
   });
   return [element("h4", { class: "quiet" }, `${way === "send" ? "sent" : "received"} by the process, ${plural(length, "byte")}`),
-    grid, element("div", { class: "axis" }, element("span", {}, "offset 0"), element("span", {}, length.toLocaleString("en")))];
+    oneStop(grid), axis("lanes", "offset 0", length.toLocaleString("en"))];
 }
 
-function gapButton(finding, place, shown) {
-  const text = `${finding.cause} at ${finding.stage}: ${finding.direction} [${finding.range[0]}, ${finding.range[1]}), ${plural(finding.bytes, "byte")}`;
+function axis(kind, from, to) {
+  return element("div", { class: `axis ${kind}` }, element("div", { class: "ends" }, element("span", {}, from), element("span", {}, to)));
+}
+
+function describe(finding) {
+  return `${finding.cause} at ${finding.stage}: ${finding.direction} [${finding.range[0]}, ${finding.range[1]}), ${plural(finding.bytes, "byte")}`;
+}
+
+function gapButton(group, place, shown) {
+  const [first] = group.findings;
+  const [from, to] = [0, 1].map(end => (end ? Math.max : Math.min)(...group.findings.slice(0, 1000).map(one => one.range[end])));
+  const bytes = group.findings.reduce((sum, one) => sum + one.bytes, 0);
+  const text = group.findings.length === 1 ? describe(first)
+    : `${plural(group.findings.length, "finding")} of ${describe({ ...first, range: [from, to], bytes })}`;
   return element("button", {
-    class: "gap", type: "button", title: text, "aria-label": text, "aria-expanded": "false",
-    style: `${place};background:${colour(finding.cause)}`,
-    onclick: event => shown.toggle(finding, event.currentTarget),
+    class: "gap", type: "button", title: text, "aria-label": text, "aria-expanded": "false", "aria-controls": shown.panel.id,
+    style: `${place};background:${colour(first.cause)}`,
+    onclick: event => shown.toggle(group, event.currentTarget),
   });
 }
 
-// The same findings, and the records missing for them, over the life of the connection.
+// Lanes whose gaps are one stop of the Tab key: within, arrows, Home and End lead from gap to gap.
+function gapGrid(kind, name) {
+  return element("div", {
+    class: kind, role: "group", "aria-label": name,
+    onkeydown: event => {
+      const gaps = [...event.currentTarget.querySelectorAll(".gap")];
+      const at = gaps.indexOf(document.activeElement);
+      const steps = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: gaps.length - 1 };
+      const next = gaps[steps[event.key]];
+      if (at < 0 || !next) return;
+      event.preventDefault();
+      next.focus();
+    },
+    onfocusin: event => {
+      if (!event.target.classList.contains("gap")) return;
+      event.currentTarget.querySelectorAll(".gap").forEach(gap => { gap.tabIndex = gap === event.target ? 0 : -1; });
+    },
+  });
+}
+function oneStop(grid) {
+  grid.querySelectorAll(".gap").forEach((gap, index) => { gap.tabIndex = index ? -1 : 0; });
+  return grid;
+}
+
+// The same findings, and the records missing for them, over the life of the connection: a lane for each cause.
 function drawTime(one, shown) {
   const timed = one.findings.filter(finding => finding.times);
   const [from, to] = [Date.parse(one.time), Date.parse(one.last)];
   if (timed.length === 0) return [];
   const span = Math.max(to - from, 1);
   const at = time => Math.min(Math.max((Date.parse(time) - from) / span * 100, 0), 99.5);
-  const grid = element("div", { class: "lanes", role: "group", "aria-label": "findings over time" });
+  const grid = gapGrid("lanes wide", "findings over time");
   for (const way of ["send", "recv"]) {
-    const lane = element("div", { class: "lane time" });
-    for (const finding of timed.filter(finding => finding.direction === way)) {
-      const [left, right] = finding.times.map(at);
-      lane.append(gapButton(finding, `left:${left}%;width:${Math.max(right - left, 0)}%`, shown));
+    const mine = timed.filter(finding => finding.direction === way);
+    for (const cause of new Set(mine.map(finding => finding.cause))) {
+      const lane = element("div", { class: "lane time" });
+      const those = mine.filter(finding => finding.cause === cause);
+      for (const group of grouped(those, 100, finding => finding.times.map(at))) {
+        lane.append(gapButton(group, `left:${group.from}%;width:${group.to - group.from}%`, shown));
+      }
+      grid.append(element("div", { class: "name" }, `${way} `, swatch(cause), cause), lane,
+        element("div", { class: "sum" }, plural(those.length, "range")));
     }
-    grid.append(element("div", { class: "name" }, way), lane, element("div", { class: "sum" }, `${(span / 1000).toFixed(3)} s`));
   }
-  return [element("h4", { class: "quiet" }, "over time"), grid,
-    element("div", { class: "axis mono" }, element("span", {}, one.time), element("span", {}, one.last))];
+  return [element("h4", { class: "quiet" }, `over time, ${(span / 1000).toFixed(3)} s`), oneStop(grid), axis("lanes wide mono", one.time, one.last)];
 }
 
 function balances(one) {
@@ -170,17 +230,20 @@ function balances(one) {
 }
 
 function fill(one, inside) {
-  const panel = element("div", { "aria-live": "polite" });
+  const panel = element("div", { id: `${inside.parentElement.id}-pressed`, role: "group", "aria-label": "findings of pressed gaps" });
   const shown = {
+    panel,
     open: new Map(),
-    toggle(finding, button) {
-      const known = this.open.get(finding);
+    toggle(group, button) {
+      const known = this.open.get(button);
       if (known) {
         known.remove();
-        this.open.delete(finding);
+        this.open.delete(button);
       } else {
-        const made = showFinding(finding);
-        this.open.set(finding, made);
+        const listed = group.findings.slice(0, PAGE);
+        const more = group.findings.length - listed.length;
+        const made = element("div", {}, listed.map(showFinding), more > 0 && element("p", { class: "quiet" }, `and ${more.toLocaleString("en")} more, in the list of findings and in JSON`));
+        this.open.set(button, made);
         panel.prepend(made);
       }
       button.setAttribute("aria-expanded", String(!known));
@@ -200,7 +263,7 @@ function drawConnection({ one, index }, open) {
   const inside = element("div", { class: "inside" });
   const kinds = [...new Set(one.findings.map(finding => finding.cause))];
   const made = element("details", {
-    class: "connection", id: `connection-${index}`,
+    class: differs(one) ? "connection" : "connection clean", id: `connection-${index}`,
     ontoggle: event => {
       if (event.currentTarget.open && inside.childElementCount === 0) fill(one, inside);
     },
@@ -216,23 +279,55 @@ function drawConnection({ one, index }, open) {
   return made;
 }
 
-const list = element("div", { id: "list" });
+// What differs, heavy ones first; then what does not, folded.
+function section(title, page, holds) {
+  const items = element("div", {});
+  const count = element("span", {});
+  const button = element("button", { class: "plain", type: "button", onclick: () => made.more(true) });
+  const all = element("section", { "aria-label": title }, element("h2", {}, title, " ", count), items, button);
+  const made = {
+    all, holds, found: [], drawn: 0,
+    begin(entries) {
+      [this.found, this.drawn] = [entries.filter(entry => holds(entry.one)), 0];
+      items.replaceChildren();
+      all.hidden = this.found.length === 0;
+      count.textContent = `(${this.found.length.toLocaleString("en")})`;
+      this.more(false);
+    },
+    more(pressed) {
+      const next = this.found.slice(this.drawn, this.drawn + page);
+      const drawn = next.map((entry, index) => drawConnection(entry, this.drawn + index < 3 && differs(entry.one)));
+      items.append(...drawn);
+      this.drawn += next.length;
+      const left = this.found.length - this.drawn;
+      button.textContent = `show ${Math.min(page, left).toLocaleString("en")} more of ${left.toLocaleString("en")}`;
+      button.hidden = left === 0;
+      if (!pressed) return;
+      tell();
+      // The button may be gone: reading goes on with the first of them.
+      drawn[0].querySelector("summary").focus();
+    },
+  };
+  return made;
+}
+const sections = [
+  section("Connections with a difference", PAGE, differs),
+  section("Connections without a difference", CLEAN_PAGE, one => !differs(one) && one.of_process),
+  section("Seen at the other side alone", CLEAN_PAGE, one => !differs(one) && !one.of_process),
+];
+const list = element("div", { id: "list", tabindex: "-1" }, sections.map(one => one.all));
 const state = element("p", { role: "status", class: "quiet" });
-const moreButton = element("button", { class: "plain", type: "button", onclick: () => more() }, "show more");
-let found = [];
-let drawn = 0;
-function more() {
-  const next = found.slice(drawn, drawn + PAGE);
-  list.append(...next.map((entry, index) => drawConnection(entry, drawn + index < 3 && entry.one.findings.length > 0)));
-  drawn += next.length;
-  state.textContent = `${plural(found.length, "connection")} of ${all.length.toLocaleString("en")}, ${drawn.toLocaleString("en")} shown; those that lack most come first`;
-  moreButton.hidden = drawn >= found.length;
+function tell() {
+  const [differing, clean, others] = sections.map(one => one.found.length);
+  const drawn = sections.reduce((sum, one) => sum + one.drawn, 0);
+  const parts = [`${differing.toLocaleString("en")} with a difference`, `${clean.toLocaleString("en")} without`];
+  if (others > 0) parts.push(`${others.toLocaleString("en")} at the other side alone`);
+  state.textContent = `${plural(differing + clean + others, "connection")} of ${all.length.toLocaleString("en")}: ${parts.join(", ")}; ${drawn.toLocaleString("en")} shown`;
 }
 function search() {
-  found = all.filter(matches);
-  drawn = 0;
-  list.replaceChildren();
-  more();
+  const found = all.filter(matches);
+  sections.forEach(section => section.begin(found));
+  tell();
 }
 
 function summary() {
@@ -262,11 +357,11 @@ function summary() {
       element("tbody", {}, rows)));
 }
 
-const searchField = element("input", { type: "search", id: "search", placeholder: "address, socket, cause, record …", "aria-label": "search", oninput: () => choose() });
+const searchField = element("input", { type: "search", id: "search", placeholder: "address, socket, cause, record …", "aria-label": "search connections", oninput: () => choose() });
 const causeChoice = element("select", { "aria-label": "cause", onchange: () => choose() },
   element("option", { value: "" }, "every cause"), causes.map(one => element("option", { value: one.cause }, one.cause)));
 const kindChoice = element("select", { "aria-label": "kind of connection", onchange: () => choose() },
-  [["all", "all connections"], ["differing", "with a difference"], ["clean", "without a difference"], ["others", "not of the process"]]
+  [["all", "all connections"], ["differing", "with a difference"], ["clean", "without a difference"], ["others", "at the other side alone"]]
     .map(([value, text]) => element("option", { value }, text)));
 function choose() {
   wanted.text = searchField.value.trim().toLowerCase();
@@ -276,15 +371,16 @@ function choose() {
 }
 // A slash goes to the search, as in many pages.
 document.addEventListener("keydown", event => {
-  if (event.key === "/" && document.activeElement !== searchField) {
+  const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
+  if (event.key === "/" && plain && document.activeElement !== searchField) {
     event.preventDefault();
     searchField.focus();
   }
 });
 
 document.body.prepend(element("a", { class: "skip", href: "#list" }, "to the connections"), summary(),
-  element("main", {}, element("h2", {}, "Connections"),
-    element("div", { class: "controls" }, searchField, causeChoice, kindChoice), state, list, moreButton),
+  element("main", {},
+    element("div", { class: "controls", role: "search", "aria-label": "connections" }, searchField, causeChoice, kindChoice), state, list),
   element("footer", { class: "quiet" }, element("p", {}, `sockdbg ${data.version}, ${data.summary.time}`)));
 search();
 document.documentElement.dataset.ready = "true";

@@ -11,8 +11,8 @@ use crate::recording::{is_ours, pcapng, redacted_by};
 use crate::redact::RunId;
 use pcap_parser::pcapng::{Block, parse_block_be, parse_block_le};
 use pcap_parser::{
-    InterfaceDescriptionBlock, InterfaceStatisticsBlock, OptionCode, PcapHeader, parse_pcap_frame,
-    parse_pcap_frame_be, parse_pcap_frame_modified, parse_pcap_header,
+    InterfaceDescriptionBlock, InterfaceStatisticsBlock, OptionCode, PcapHeader, PcapNGOption,
+    parse_pcap_frame, parse_pcap_frame_be, parse_pcap_frame_modified, parse_pcap_header,
 };
 
 /// Interfaces of one section beyond this are not kept; their packets count as unreadable.
@@ -39,6 +39,10 @@ pub struct Packet<'a> {
     pub length: usize,
     /// Where `data` begins in the input.
     pub position: u64,
+    /// What the file says of it besides (draft-ietf-opsawg-pcapng, section 4.3.1), numbers in the section's byte order.
+    pub options: Vec<PcapNGOption<'a>>,
+    /// That of its section.
+    pub big_endian: bool,
 }
 
 /// What reading one unit of the file gave.
@@ -206,6 +210,8 @@ impl Reader {
             data: frame.data,
             length: (frame.origlen as usize).max(frame.data.len()),
             position: self.input.position() + head as u64,
+            options: Vec::new(),
+            big_endian: false,
         }))
     }
 
@@ -237,7 +243,8 @@ impl Reader {
             Block::EnhancedPacket(packet) => {
                 let captured = (packet.caplen as usize).min(packet.data.len());
                 let (data, length) = (&packet.data[..captured], packet.origlen as usize);
-                section.packet(packet.if_id, Some((packet.ts_high, packet.ts_low)), data, length)
+                let time = Some((packet.ts_high, packet.ts_low));
+                section.packet(packet.if_id, time, data, length, packet.options)
             }
             Block::SimplePacket(packet) => {
                 // Its captured length is not stored: the smaller of the snap length and its own length.
@@ -245,7 +252,7 @@ impl Reader {
                 let limit = if snaplen == 0 { usize::MAX } else { snaplen };
                 let length = packet.origlen as usize;
                 let data = &packet.data[..packet.data.len().min(length).min(limit)];
-                section.packet(0, None, data, length)
+                section.packet(0, None, data, length, Vec::new())
             }
             Block::Unknown(block) if kind(bytes, section.big_endian) == PACKET_BLOCK => {
                 section.old_packet(block.data)
@@ -315,6 +322,7 @@ impl Section {
         time: Option<(u32, u32)>,
         data: &'a [u8],
         length: usize,
+        options: Vec<PcapNGOption<'a>>,
     ) -> Unit<'a> {
         let Some(interface) = self.interfaces.get(interface as usize) else { return Unit::Stray };
         Unit::Packet(Packet {
@@ -324,6 +332,8 @@ impl Section {
             data,
             length: length.max(data.len()),
             position: 0, // told by the caller, who has the input
+            options,
+            big_endian: self.big_endian,
         })
     }
 
@@ -333,7 +343,8 @@ impl Section {
         let word = |at: usize| number(&head[at..at + 4], self.big_endian) as u32;
         let captured = (word(12) as usize).min(rest.len());
         let interface = number(&head[..2], self.big_endian) as u32;
-        self.packet(interface, Some((word(4), word(8))), &rest[..captured], word(16) as usize)
+        let (data, time) = (&rest[..captured], Some((word(4), word(8))));
+        self.packet(interface, time, data, word(16) as usize, Vec::new())
     }
 }
 
@@ -357,7 +368,7 @@ fn is_big_endian(head: &[u8]) -> bool {
 
 /// The value of an option that holds a number. Done here because `pcap-parser` reads numbers in options as
 /// little-endian also in big-endian sections.
-fn option(options: &[pcap_parser::PcapNGOption<'_>], code: OptionCode, big_endian: bool) -> Option<u64> {
+fn option(options: &[PcapNGOption<'_>], code: OptionCode, big_endian: bool) -> Option<u64> {
     let option = options.iter().find(|option| option.code == code)?;
     let bytes = option.as_bytes().ok().filter(|bytes| bytes.len() == 8)?;
     Some(number(bytes, big_endian))

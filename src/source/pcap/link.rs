@@ -4,8 +4,9 @@
 //! a snap length, and the IP length may be absent (segmentation offload), so the true length of the payload is
 //! computed from headers, never from what was captured. Of a packet in a tunnel only the inner one counts.
 
+use super::checksum::Sum;
 use super::file::Packet;
-use super::fragment::{Fragments, Key};
+use super::fragment::{Fragments, Key, Whole};
 use super::ip::{self, Header};
 use super::linktype::{Start, start};
 use super::tunnel;
@@ -33,7 +34,7 @@ pub mod ethertype {
 }
 
 /// Protocol numbers of IP.
-mod protocol {
+pub mod protocol {
     /// RFC 2003, RFC 4213.
     pub const IPV4: u8 = 4;
     pub const TCP: u8 = 6;
@@ -149,6 +150,10 @@ pub struct Dissector {
     pub fragments: Fragments,
     /// The fragment that the last packet was, if it was one.
     pub piece: Option<Piece>,
+    /// The packet that was complete with the last one.
+    pub whole: Option<Whole>,
+    /// The checksums over the payload of the last packet, those of its tunnels first, where they are wanted.
+    pub sums: Option<Vec<Sum>>,
 }
 
 /// A fragment of an IP packet, and what became of the packet with it.
@@ -189,7 +194,8 @@ pub fn address(bytes: &[u8]) -> Range<usize> {
 impl Dissector {
     /// Looks inside a packet; `take` is called once.
     pub fn packet(&mut self, time: Timestamp, packet: &Packet<'_>, take: &mut Take<'_>) -> ControlFlow<()> {
-        self.piece = None;
+        (self.piece, self.whole) = (None, None);
+        self.sums.iter_mut().for_each(Vec::clear);
         match start(packet.link, Part::new(packet.data, packet.length)) {
             Start::Layer(layer, part) => self.descend(time, layer, part, 0, take),
             Start::Nothing => take(Content::Other),
@@ -220,6 +226,7 @@ impl Dissector {
             if header.fragment.is_some() {
                 return self.fragment(time, &header, depth, take);
             }
+            self.note_sum(&header);
             match inside(&header) {
                 Inside::Content(content) => return take(content),
                 Inside::Layer(next, rest) => (layer, part) = (next, rest),
@@ -251,12 +258,23 @@ impl Dissector {
         }
         let Some(whole) = whole else { return take(Content::Fragment) };
         let part = Part::new(&whole.bytes, whole.length);
-        let Some(header) = ip::behind_fragment(header, whole.protocol, part) else {
-            return take(Content::Other);
+        let flow = match ip::behind_fragment(header, whole.protocol, part) {
+            None => take(Content::Other),
+            Some(header) => {
+                self.note_sum(&header);
+                match inside(&header) {
+                    Inside::Content(content) => take(content),
+                    Inside::Layer(layer, rest) => self.descend(time, layer, rest, depth + 1, take),
+                }
+            }
         };
-        match inside(&header) {
-            Inside::Content(content) => take(content),
-            Inside::Layer(layer, rest) => self.descend(time, layer, rest, depth + 1, take),
+        self.whole = Some(whole);
+        flow
+    }
+
+    fn note_sum(&mut self, header: &Header<'_>) {
+        if let Some(sums) = &mut self.sums {
+            sums.extend(Sum::of(header));
         }
     }
 }

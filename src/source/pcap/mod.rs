@@ -4,6 +4,7 @@
 //! them, `flow` (with `half`, `overlap`, `recent`) and `datagram` turn those into events. Constant memory but for open flows; payload is
 //! handed on in place.
 
+mod checksum;
 pub(super) mod datagram;
 mod file;
 pub(super) mod flow;

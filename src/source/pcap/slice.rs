@@ -1,14 +1,16 @@
 //! A part of a capture: the packets of some connections as pcapng, with the fragments and tunnels that they came in. With
 //! a redaction, without their payload.
 //!
-//! Packets are copied as they are and in their order, interface by interface, with their times. Whose a fragment is, the
+//! Packets are copied as they are and in their order, interface by interface, with their times and what is said of them
+//! (comments, flags). Checksums over payload that was taken out are those of what is left. Whose a fragment is, the
 //! whole packet tells, so what comes after it waits for the others. A statistics block at the end says when the
 //! capture ran, which the packets that are left no longer tell, and what it dropped.
 
 use super::super::Error;
 use super::super::input::Input;
+use super::checksum::Sum;
 use super::file::{Packet, Reader, Unit};
-use super::fragment::{Key, LIFETIME, MAX_COMPLETE};
+use super::fragment::{Key, LIFETIME, MAX_COMPLETE, Whole};
 use super::link::{Content, Dissector, Owner, address};
 use super::note_time;
 use crate::event::Timestamp;
@@ -26,7 +28,6 @@ const HELD_MAX: usize = 16 << 20;
 /// Where the checksums of TCP (RFC 9293, section 3.1) and UDP (RFC 768) are in their headers.
 const TCP_CHECKSUM: usize = 16;
 const UDP_CHECKSUM: usize = 6;
-const UDP_HEADER: usize = 8;
 
 /// Which packets to keep: by transport (true: TCP), source and destination.
 pub type Keep<'a> = dyn Fn(bool, SocketAddr, SocketAddr) -> bool + 'a;
@@ -69,7 +70,7 @@ pub fn slice(
     let redacted = redaction.map(Redaction::id).or(reader.redacted);
     slicer.blocks.section(redacted.map(redacted_comment)).map_err(Failure::Write)?;
     let mut times = super::Summary::default();
-    let mut dissector = Dissector::default();
+    let mut dissector = Dissector { sums: redaction.map(|_| Vec::new()), ..Dissector::default() };
     let is_cut = loop {
         match reader.next().map_err(Failure::Read)? {
             Unit::Packet(packet) => {
@@ -109,6 +110,10 @@ struct Waiting {
     interface: u32,
     length: usize,
     data: Vec<u8>,
+    /// What the capture says of it besides, as it is written.
+    options: Vec<u8>,
+    /// Checksums in it that cover the payload.
+    sums: Vec<Sum>,
     /// The fragment in it, until it is known whose it is. Others in the queue are to be written.
     part: Option<FragmentIn>,
 }
@@ -143,16 +148,14 @@ struct Blank {
     header: usize,
     /// What stands for its first bytes.
     head: Vec<u8>,
-    /// Where the checksum over it is.
-    checksum: Option<Range<usize>>,
+    /// The checksums over it as they are then.
+    sums: Vec<(Range<usize>, [u8; 2])>,
 }
 
 /// What a packet was found to hold.
 struct Found {
     is_tcp: bool,
     wanted: bool,
-    /// Bytes of the header before the payload.
-    header: usize,
     /// The address of what was captured of the payload.
     payload: Range<usize>,
     /// Its first bytes.
@@ -161,22 +164,18 @@ struct Found {
 
 impl Found {
     fn of(content: &Content<'_>, keep: &Keep<'_>) -> Option<Found> {
-        let (is_tcp, source, destination, header, payload) = match content {
-            Content::Tcp(one) => (true, one.source, one.destination, one.header, one.payload),
-            Content::Udp(one) => (false, one.source, one.destination, UDP_HEADER, one.payload),
+        let (is_tcp, source, destination, payload) = match content {
+            Content::Tcp(one) => (true, one.source, one.destination, one.payload),
+            Content::Udp(one) => (false, one.source, one.destination, one.payload),
             _ => return None,
         };
         let head = payload[..payload.len().min(HEAD)].to_vec();
         let wanted = keep(is_tcp, source, destination);
-        Some(Found { is_tcp, wanted, header, payload: address(payload), head })
-    }
-
-    /// Where the checksum is, if the payload begins at `payload`.
-    fn checksum(&self, payload: usize) -> Option<Range<usize>> {
-        checksum(self.is_tcp, self.header, payload)
+        Some(Found { is_tcp, wanted, payload: address(payload), head })
     }
 }
 
+/// Where the checksum of a header is that ends where the payload begins.
 fn checksum(is_tcp: bool, header: usize, payload: usize) -> Option<Range<usize>> {
     let at = payload.checked_sub(header)? + if is_tcp { TCP_CHECKSUM } else { UDP_CHECKSUM };
     Some(at..at + 2)
@@ -195,7 +194,9 @@ impl Slicer<'_> {
             found = Found::of(&content, keep);
             ControlFlow::Continue(())
         });
-        let mut waiting = Waiting { time, interface: 0, length: packet.length, data: Vec::new(), part: None };
+        let (length, options) = (packet.length, options_of(packet, self.redaction.is_some()));
+        let (data, part, sums) = (Vec::new(), None, sums_within(dissector, packet.data));
+        let mut waiting = Waiting { time, interface: 0, length, data, options, sums, part };
         if let Some(piece) = dissector.piece.take() {
             let Some(place) = within(packet.data, &piece.bytes) else { return Ok(()) };
             let (key, offset, owner) = (piece.key, piece.offset, piece.owner);
@@ -204,7 +205,7 @@ impl Slicer<'_> {
             if piece.is_copy {
                 let fate = self.done.iter().rev().find(|(other, _)| *other == key);
                 let fate = fate.map_or(Fate::Dropped, |(_, fate)| fate.clone());
-                if !self.apply(&fate, &part, &mut waiting.data) {
+                if !self.apply(&fate, &part, &mut waiting) {
                     return Ok(());
                 }
             } else {
@@ -223,20 +224,22 @@ impl Slicer<'_> {
                 let blank = Blank {
                     header: place.start,
                     head: redaction.fill(&packet.data[place.clone()], found.is_tcp),
-                    checksum: found.checksum(place.start),
+                    sums: Vec::new(),
                 };
-                blank.apply(&mut waiting.data, 0, 0..place.end);
+                blank.apply(&mut waiting, 0, 0..place.end);
             }
         }
         waiting.interface = self.blocks.interface(packet)?;
-        self.bytes += waiting.data.len();
+        self.bytes += waiting.size();
         self.queue.push_back(waiting);
         match whole {
             // Its own fragments are parts of a fragment, and wait for the rest of that.
             Some((key, _, Some((inner, false)))) => self.parts(key).for_each(|part| part.key = inner),
             Some((key, bytes, inner)) => {
                 let keys = [key].into_iter().chain(inner.map(|inner| inner.0));
-                keys.for_each(|key| self.complete(key, &bytes, found.as_ref()));
+                let sums =
+                    dissector.whole.as_ref().map(|whole| (whole, sums_within(dissector, &whole.bytes)));
+                keys.for_each(|key| self.complete(key, &bytes, found.as_ref(), sums.as_ref()));
             }
             None => {}
         }
@@ -249,15 +252,24 @@ impl Slicer<'_> {
     }
 
     /// All fragments of a packet are there; `bytes` is where they were put together.
-    fn complete(&mut self, key: Key, bytes: &Range<usize>, found: Option<&Found>) {
+    fn complete(
+        &mut self,
+        key: Key,
+        bytes: &Range<usize>,
+        found: Option<&Found>,
+        sums: Option<&(&Whole, Vec<Sum>)>,
+    ) {
         let fate = match (found.filter(|found| found.wanted), self.redaction) {
             (None, _) => Fate::Dropped,
             (Some(_), None) => Fate::Kept,
             (Some(found), Some(redaction)) => {
                 let is_inside = bytes.start <= found.payload.start && found.payload.end <= bytes.end;
                 let header = found.payload.start.wrapping_sub(bytes.start);
-                let head = || redaction.fill(&found.head, found.is_tcp);
-                let blank = || Blank { header, head: head(), checksum: found.checksum(header) };
+                let blank = || {
+                    let head = redaction.fill(&found.head, found.is_tcp);
+                    let sums = sums.map_or(Vec::new(), |(whole, sums)| renewed(whole, sums, header, &head));
+                    Blank { header, head, sums }
+                };
                 if is_inside { Fate::Blanked(blank()) } else { Fate::LeftOut }
             }
         };
@@ -275,8 +287,9 @@ impl Slicer<'_> {
             None => Fate::Dropped,
             Some(_) if self.redaction.is_none() => Fate::Kept,
             Some(Owner { is_tcp, header, .. }) => {
-                let checksum = checksum(is_tcp, header, header);
-                Fate::Blanked(Blank { header, head: Vec::new(), checksum })
+                // It covers fragments that are not there.
+                let sums = checksum(is_tcp, header, header).map(|place| (place, [0; 2]));
+                Fate::Blanked(Blank { header, head: Vec::new(), sums: sums.into_iter().collect() })
             }
         };
         self.decide(key, &fate);
@@ -286,18 +299,18 @@ impl Slicer<'_> {
         let mut queue = std::mem::take(&mut self.queue);
         queue.retain_mut(|one| {
             let Some(part) = one.part.take_if(|part| part.key == key) else { return true };
-            let keep = self.apply(fate, &part, &mut one.data);
-            self.bytes -= if keep { 0 } else { one.data.len() };
+            let keep = self.apply(fate, &part, one);
+            self.bytes -= if keep { 0 } else { one.size() };
             keep
         });
         self.queue = queue;
     }
 
     /// False where the packet is not kept.
-    fn apply(&mut self, fate: &Fate, part: &FragmentIn, data: &mut [u8]) -> bool {
+    fn apply(&mut self, fate: &Fate, part: &FragmentIn, packet: &mut Waiting) -> bool {
         self.sliced.left_out += u64::from(matches!(fate, Fate::LeftOut));
         if let Fate::Blanked(blank) = fate {
-            blank.apply(data, part.offset, part.place.clone());
+            blank.apply(packet, part.offset, part.place.clone());
         }
         matches!(fate, Fate::Kept | Fate::Blanked(_))
     }
@@ -319,9 +332,9 @@ impl Slicer<'_> {
 
     fn write_front(&mut self) -> io::Result<()> {
         let Some(front) = self.queue.pop_front() else { return Ok(()) };
-        self.bytes -= front.data.len();
+        self.bytes -= front.size();
         self.sliced.packets += 1;
-        self.blocks.packet(front.time, front.interface, front.length, &front.data)
+        self.blocks.packet(&front)
     }
 
     /// No more packets come.
@@ -337,9 +350,10 @@ impl Slicer<'_> {
 }
 
 impl Blank {
-    /// Takes the payload out of a packet, and the checksum over it, by which a guess could be tried. `place` is where the
-    /// bytes from `offset` on are in it; what follows them is padding, which may hold anything.
-    fn apply(&self, data: &mut [u8], offset: usize, place: Range<usize>) {
+    /// Takes the payload out of a packet, and out of the checksums over it, by which a guess could be tried. `place` is
+    /// where the bytes from `offset` on are in it; what follows them is padding, which may hold anything.
+    fn apply(&self, packet: &mut Waiting, offset: usize, place: Range<usize>) {
+        let data = &mut packet.data[..];
         let at = |wanted: usize| wanted.saturating_sub(offset).saturating_add(place.start).min(place.end);
         data[place.end..].fill(0);
         data[at(self.header)..place.end].fill(0);
@@ -348,12 +362,74 @@ impl Blank {
                 data[at(wanted)] = byte;
             }
         }
-        for wanted in self.checksum.clone().into_iter().flatten() {
+        for (wanted, &byte) in self.sums.iter().flat_map(|(at, bytes)| at.clone().zip(bytes)) {
             if offset <= wanted && wanted - offset < place.len() {
-                data[at(wanted)] = 0;
+                data[at(wanted)] = byte;
             }
         }
+        // The outer ones cover the inner ones.
+        packet.sums.iter().rev().for_each(|sum| sum.renew(data));
     }
+}
+
+impl Waiting {
+    /// Bytes of memory that it counts for.
+    fn size(&self) -> usize {
+        self.data.len() + self.options.len()
+    }
+}
+
+/// The checksums over payload that are in `data`, by their places there.
+fn sums_within(dissector: &Dissector, data: &[u8]) -> Vec<Sum> {
+    let sums = dissector.sums.iter().flatten();
+    let inside = |sum: &Sum| Some(Sum { covered: within(data, &sum.covered)?, ..sum.clone() });
+    sums.filter_map(inside).collect()
+}
+
+/// The checksums in a packet that came in fragments, as they are when what follows its `header` bytes begins with `head` and
+/// goes on with zeros.
+fn renewed(whole: &Whole, sums: &[Sum], header: usize, head: &[u8]) -> Vec<(Range<usize>, [u8; 2])> {
+    let mut bytes = whole.bytes.clone();
+    let payload = bytes.get_mut(header..).unwrap_or_default();
+    payload.fill(0);
+    payload.iter_mut().zip(head).for_each(|(byte, &head)| *byte = head);
+    sums.iter().rev().for_each(|sum| sum.renew(&mut bytes));
+    let renewed = sums.iter().map(|sum| {
+        let place = sum.place();
+        let mut value = [0; 2];
+        value[..place.len()].copy_from_slice(&bytes[place.clone()]);
+        (place, value)
+    });
+    renewed.collect()
+}
+
+/// What the capture says of a packet besides its bytes, as a slice has it: with numbers in its byte order, and without what
+/// may not be copied. `redacted`: without words, which may quote the payload, and without hashes of it, too.
+fn options_of(packet: &Packet<'_>, redacted: bool) -> Vec<u8> {
+    let mut options = Vec::new();
+    for one in &packet.options {
+        let (code, Ok(value)) = (one.code.0, one.as_bytes()) else { continue };
+        let mut value = value.to_vec();
+        // The numbers in it, by their length.
+        let (numbers, length) = match code {
+            ng::OPT_COMMENT | ng::EPB_HASH if !redacted => (0..0, 1),
+            ng::OPT_CUSTOM_TEXT | ng::OPT_CUSTOM_BINARY if !redacted => (0..4, 4),
+            ng::EPB_FLAGS | ng::EPB_QUEUE | ng::EPB_PROCESSID_THREADID => (0..value.len(), 4),
+            ng::EPB_DROPCOUNT | ng::EPB_PACKETID => (0..value.len(), 8),
+            // Behind its kind a verdict of eBPF is a number, that of a network card bytes.
+            ng::EPB_VERDICT if matches!(value.first(), Some(1 | 2)) => (1..value.len(), 8),
+            ng::EPB_VERDICT => (0..0, 1),
+            _ => continue,
+        };
+        if let Some(numbers) = value.get_mut(numbers).filter(|_| packet.big_endian) {
+            numbers.chunks_exact_mut(length).for_each(<[u8]>::reverse);
+        }
+        option(&mut options, code, &value);
+    }
+    if !options.is_empty() {
+        option(&mut options, ng::OPT_ENDOFOPT, &[]);
+    }
+    options
 }
 
 /// Where bytes that are a part of `data` are in it.
@@ -405,13 +481,14 @@ impl Blocks<'_> {
         Ok(self.interfaces.len() as u32 - 1)
     }
 
-    fn packet(&mut self, time: Timestamp, interface: u32, length: usize, data: &[u8]) -> io::Result<()> {
-        let mut body = interface.to_le_bytes().to_vec();
-        body.extend(split(time));
-        body.extend((data.len() as u32).to_le_bytes());
-        body.extend((length as u32).to_le_bytes());
-        body.extend(data);
+    fn packet(&mut self, packet: &Waiting) -> io::Result<()> {
+        let mut body = packet.interface.to_le_bytes().to_vec();
+        body.extend(split(packet.time));
+        body.extend((packet.data.len() as u32).to_le_bytes());
+        body.extend((packet.length as u32).to_le_bytes());
+        body.extend(&packet.data);
         body.resize(body.len().next_multiple_of(4), 0);
+        body.extend(&packet.options);
         self.block(ng::ENHANCED_PACKET, &body)
     }
 
