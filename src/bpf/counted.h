@@ -63,6 +63,8 @@ static __always_inline bool is_unix(u32 transport)
 	return transport >= SD_UNIX_STREAM && transport <= SD_UNIX_SEQPACKET;
 }
 
+#define LOOKS_MAX 200 /* some microseconds */
+
 /* The socket has been given an address or another end, or has been used. */
 static __always_inline bool is_bound(struct sock *sk, u32 transport)
 {
@@ -146,9 +148,25 @@ static __noinline struct conn *new_counted(struct sock *sk, u64 inode, const str
 	if (is_unix(transport))
 		send_unix_names(sk, conn, NULL);
 	conn = enter(key_of_counted(sk), conn);
+	if (conn && conn->inode != inode) {
+		count(table_full, 1);
+		return NULL;
+	}
 	if (conn)
 		__sync_fetch_and_add(&counted_known, 1);
 	return conn;
+}
+
+/* A listing on another processor may be telling of the end of what had this key, whose place is free when it has. */
+static __always_inline void await_end(struct sock *key, u64 inode)
+{
+	struct conn *conn;
+
+	for (u32 i = 0; i < LOOKS_MAX; i++) {
+		conn = conn_of(key);
+		if (!conn || conn->inode == inode)
+			return;
+	}
 }
 
 /* What is known of the socket. */
@@ -166,6 +184,7 @@ static __noinline struct conn *counted_of(struct sock *sk, u64 inode)
 	}
 	head_of_nobody(&head);
 	finish_counted(key, conn, SD_CLOSED, &head);
+	await_end(key, inode);
 	return NULL;
 }
 

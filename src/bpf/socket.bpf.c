@@ -538,21 +538,16 @@ int BPF_PROG(on_destroy_nested, struct sock *sk)
  */
 u32 list_filtered;
 
-/* Finds the sockets that are open already. */
-SEC("iter/task_file")
-int list_sockets(struct bpf_iter__task_file *ctx)
+/* What a descriptor refers to, at a listing. */
+static __always_inline int list_socket(struct task_struct *task, struct file *file, u32 fd)
 {
-	struct task_struct *task = ctx->task;
-	struct file *file = ctx->file;
 	struct sd_head head = {};
 	struct sock *sk;
 	u64 inode = 0;
 	u32 transport;
 
-	if (!task || !file)
-		return 0;
 	head.pid = READ(task, tgid);
-	if (!is_target(head.pid) || (!list_filtered && fd_filtered(ctx->fd)))
+	if (!is_target(head.pid) || (!list_filtered && fd_filtered(fd)))
 		return 0;
 	sk = socket_of_file(file, &inode);
 	if (!sk)
@@ -562,7 +557,7 @@ int list_sockets(struct bpf_iter__task_file *ctx)
 		return 0;
 	head.time = bpf_ktime_get_ns();
 	head.tid = READ(task, pid);
-	head.fd = ctx->fd;
+	head.fd = fd;
 	head.call = SD_LISTING;
 	BPF_CORE_READ_INTO(&head.comm, task, comm);
 	if (transport == SD_TCP)
@@ -572,24 +567,28 @@ int list_sockets(struct bpf_iter__task_file *ctx)
 	return 0;
 }
 
+/* Finds the sockets that are open already. */
+SEC("iter/task_file")
+int list_sockets(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+
+	if (!task || !file)
+		return 0;
+	return UNDISTURBED(list_socket(task, file, ctx->fd));
+}
+
 /* Connections that this listing left out, also for want of room in the ring. Set to 0 by user space before. */
 u32 unlisted;
 
-/* Reports what the ring refused before. At the end of the trace: where each connection stands. */
-SEC("iter/bpf_map_elem")
-int list_conns(struct bpf_iter__bpf_map_elem *ctx)
+/* An element of the table, at a listing. */
+static __always_inline int list_conn(u64 key)
 {
+	struct sock *sk = (struct sock *)key;
+	struct conn *conn = conn_of(sk);
 	struct sd_head head = {};
-	struct conn *conn;
-	u64 *element = ctx->key;
-	struct sock *sk;
-	u64 key;
 
-	if (!element)
-		return 0;
-	key = *element;
-	sk = (struct sock *)key;
-	conn = conn_of(sk);
 	if (!conn || conn->ended)
 		return 0;
 	if (conn->gone) {
@@ -615,6 +614,15 @@ int list_conns(struct bpf_iter__bpf_map_elem *ctx)
 	if (!finish(sk, conn, conn->reset ? SD_RESET : SD_STILL_OPEN, &head))
 		unlisted++;
 	return 0;
+}
+
+/* Reports what the ring refused before. At the end of the trace: where each connection stands. */
+SEC("iter/bpf_map_elem")
+int list_conns(struct bpf_iter__bpf_map_elem *ctx)
+{
+	u64 *element = ctx->key;
+
+	return element ? UNDISTURBED(list_conn(*element)) : 0;
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
