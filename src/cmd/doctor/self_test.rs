@@ -128,7 +128,15 @@ impl Test {
         let conversation =
             conversation.join().map_err(|_| anyhow::anyhow!("the self-test's conversation failed"))?;
         let (said, _workload) = conversation.context("the traced process")?;
-        Ok(Test { open, said, seen, reach: live.uring_reach(), in_sockets: live.is_in_sockets(), runs, warnings: summary.warnings })
+        Ok(Test {
+            open,
+            said,
+            seen,
+            reach: live.uring_reach(),
+            in_sockets: live.is_in_sockets(),
+            runs,
+            warnings: summary.warnings,
+        })
     }
 
     /// A line for each call on each transport.
@@ -384,7 +392,15 @@ mod tests {
             change(&mut seen);
             let seen = HashMap::from([(5, seen)]);
             let reach = UringReach::Nothing;
-            let test = Test { open: 1, said: Vec::new(), seen, reach, in_sockets: false, runs: None, warnings: Vec::new() };
+            let test = Test {
+                open: 1,
+                said: Vec::new(),
+                seen,
+                reach,
+                in_sockets: false,
+                runs: None,
+                warnings: Vec::new(),
+            };
             assert_eq!(test.judge_out_of_reach(5, Direction::Recv, true).0, state);
             assert_eq!(test.judge_out_of_reach(6, Direction::Recv, true).0, State::Failed);
             assert_eq!(test.judge_out_of_reach(6, Direction::Recv, false).0, State::Absent);
