@@ -89,8 +89,8 @@ enum sd_flags {
 	SD_FOUND = 16,    /* open: was open before the trace */
 	SD_NOT_SENT = 32, /* open: the payload is filtered out */
 	SD_WITH_PEER = 16, /* data: the sd_peer before it tells the datagram's peer */
-	SD_PAST_TCP = 64,  /* data: handed from socket to socket, on no wire */
 	SD_TRUNCATED = 32, /* data: a datagram longer than the call's buffers; no chunk follows */
+	SD_PAST_TCP = 64,  /* data: handed from socket to socket, on no wire */
 	SD_INEXACT = 64,   /* open: nothing tells how many bytes moved before */
 };
 

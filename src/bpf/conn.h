@@ -525,7 +525,7 @@ static __always_inline void note_kernel(struct sock *sk, struct conn *conn)
  */
 static __always_inline bool is_past_tcp(const struct conn *conn, u32 direction, u32 seq, u64 bytes)
 {
-	return conn->elsewhere == SD_IN_KERNEL_TRANSFER &&
+	return bytes && conn->elsewhere == SD_IN_KERNEL_TRANSFER &&
 	       (s32)(seq - conn->account[direction & 1].seq - (u32)bytes) < 0;
 }
 

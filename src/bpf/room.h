@@ -21,10 +21,11 @@ extern void bpf_preempt_disable(void) __ksym __weak;
 extern void bpf_preempt_enable(void) __ksym __weak;
 
 /*
- * What a program on a tracepoint or an iterator does while no other task's may come between. Up to Linux 6.19 the kernel itself sees to
- * it; from 7.0 on programs on tracepoints may be preempted as those on functions are. They still are just before they are
- * over, and the kernel leaves out the runs of a program of which one is not over on the processor. What must see every
- * run comes by way of perf there, or has a second program that stands in.
+ * What a program on a tracepoint does while no other task's may come between. Up to Linux 6.19 the kernel itself sees to
+ * it; from 7.0 on programs on tracepoints may be preempted as those on functions are, and where sockets are used while a
+ * listing looks at them, iterators must not be either. They all still are just before they are over, and the kernel leaves
+ * out the runs of a program of which one is not over on the processor. What must see every run comes by way of perf there,
+ * or has a second program that stands in.
  */
 #define UNDISTURBED(work)                                                             \
 	({                                                                            \

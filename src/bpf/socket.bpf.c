@@ -218,10 +218,9 @@ static __noinline int on_foreign_traffic(struct sock *sk, s64 result, u32 direct
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = registers_of(task);
+	u32 cause = READ(task, flags) & PF_KTHREAD ? SD_IN_KERNEL_TRANSFER : SD_OTHER_PROCESS;
 	struct call call = { .number = SD_OTHER };
 	s32 fd = call_argument(regs, 0);
-
-	u32 cause = READ(task, flags) & PF_KTHREAD ? SD_IN_KERNEL_TRANSFER : SD_OTHER_PROCESS;
 
 	if (result <= 0)
 		return 0;
