@@ -272,10 +272,7 @@ impl<'a> Datagrams<'a> {
                 continue;
             };
             let begin = self.begins.get(&(number, way, index)).copied().unwrap_or(0);
-            seen.flows.insert(place.0);
-            if !has_payload {
-                self.place(seen, way, print.range, (place, begin));
-            }
+            self.note_one(seen, way, print.range, (place, begin), !has_payload);
             let captured = self.print(place).captured.saturating_sub(begin);
             let at = print.range.from + captured.min(print.range.len());
             account.delivered.insert(Range::new(print.range.from, at));
@@ -313,19 +310,23 @@ impl<'a> Datagrams<'a> {
     /// are `wanted`. Gives the offset where they end.
     fn note(&self, seen: &mut Seen, direction: Direction, from: u64, places: &[Place], wanted: bool) -> u64 {
         places.iter().fold(from, |from, &place| {
-            seen.flows.insert(place.0);
-            let print = self.print(place);
-            let range = Range::new(from, from + print.range.len());
-            if wanted {
-                self.place(seen, direction, range, (place, 0));
-            }
+            let range = Range::new(from, from + self.print(place).range.len());
+            self.note_one(seen, direction, range, (place, 0), wanted);
             range.to
         })
     }
 
     /// Notes that a range of a socket is in a datagram of the capture, from there on.
-    fn place(&self, seen: &mut Seen, direction: Direction, range: Range, (place, begin): (Place, u64)) {
-        if !range.is_empty() {
+    fn note_one(
+        &self,
+        seen: &mut Seen,
+        direction: Direction,
+        range: Range,
+        (place, begin): (Place, u64),
+        wanted: bool,
+    ) {
+        seen.flows.insert(place.0);
+        if wanted && !range.is_empty() {
             let flow = self.wire[place.0 as usize].info.id;
             let (flow_direction, at) = (place.1, self.print(place).range.from + begin);
             seen.placed.push(Placed { direction, range, flow, flow_direction, at });

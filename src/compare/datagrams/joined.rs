@@ -2,7 +2,7 @@
 //! capture has seen it, and puts together what calls gave it with UDP_CORK or MSG_MORE before. And those of which a process has
 //! the beginning alone: its buffer was too small, or its socket had no room for the last parts.
 
-use super::{Datagrams, LOOK_MAX, Place, is_udp, peer, port};
+use super::{Datagrams, is_udp, peer};
 use crate::event::{Cause, Direction, Range};
 
 impl Datagrams<'_> {
@@ -39,11 +39,15 @@ impl Datagrams<'_> {
         let mut parts: Vec<Range> = rest.take(PARTS_MAX).map(|(print, _)| print.range).collect();
         let from = first.range.from;
         let ends: Vec<u64> = parts.iter().map(|part| part.to - from).collect();
-        let fits = |length: u64| match whole {
-            true => ends.len() > 1 && ends.binary_search(&length).is_ok(),
-            false => !ends.is_empty(),
-        };
-        let Some(place) = self.first_that_begins(number, way, index, fits) else { return 0 };
+        if ends.len() < if whole { 2 } else { 1 } {
+            return 0;
+        }
+        let fits = |length: u64| !whole || ends.binary_search(&length).is_ok();
+        let place = self.left(number, way, other).into_iter().find(|&place| {
+            let print = self.print(place);
+            first.begins(print) && fits(print.range.len())
+        });
+        let Some(place) = place else { return 0 };
         let length = self.print(place).range.len();
         parts.truncate(ends.iter().take_while(|&&end| end <= length).count());
         let lists = self.matched.entry(number).or_default();
@@ -59,32 +63,6 @@ impl Datagrams<'_> {
         }
         *self.is_found(place, way) = true;
         parts.len()
-    }
-
-    /// The first datagram of the capture in order that begins as one of the process does, and whose length fits.
-    fn first_that_begins(
-        &mut self,
-        number: usize,
-        way: Direction,
-        index: usize,
-        fits: impl Fn(u64) -> bool,
-    ) -> Option<Place> {
-        let socket = &self.process[number];
-        let first = &socket.prints.lists[way.index()][index];
-        let other = peer(socket, first);
-        let mut queue = self.by_port.remove(&(port(socket), way))?;
-        while queue.front().is_some_and(|&place| *self.is_found(place, way)) {
-            queue.pop_front();
-        }
-        let place = queue.iter().copied().take(LOOK_MAX).find(|&place| {
-            let print = self.print(place);
-            !*self.is_found(place, way)
-                && first.begins(print)
-                && fits(print.range.len())
-                && self.is_between(place, socket, way, other)
-        });
-        self.by_port.insert((port(socket), way), queue);
-        place
     }
 }
 

@@ -85,9 +85,7 @@ impl Owed {
             (Shape::Confirmation { class, ends: true, .. }, Effect::Unsubscribe(of, 1..)) => {
                 class == of && has_channel()
             }
-            (Shape::Plain, Effect::Reset) => {
-                reply.kind == Some(Kind::SimpleString) && reply.summary == "RESET"
-            }
+            (Shape::Plain, Effect::Reset) => reply.is_reset(),
             _ => false,
         }
     }
@@ -396,6 +394,10 @@ impl Pairing {
     /// Behind a loss, finds the command that a reply names: a confirmation has its channel, and RESET alone is answered by
     /// its name. What was sent before it is answered, so the count goes on from there. Several that are alike tell nothing.
     fn anchor(&mut self, reply: &Reply, out: &mut dyn Output) {
+        // Most name none: what is owed may be long to look through.
+        if !matches!(reply.shape, Shape::Confirmation { .. }) && !reply.is_reset() {
+            return;
+        }
         let Some(hole) = self.owed.iter().position(|slot| matches!(slot, Slot::Hole(_))) else { return };
         let mut named = self.owed.iter().enumerate().filter(|(_, slot)| match slot {
             Slot::Command(owed) => owed.is_named_by(reply),

@@ -44,6 +44,11 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// What RESET is answered by, and nothing else.
+    pub fn is_reset(&self) -> bool {
+        self.shape == Shape::Plain && self.kind == Some(Kind::SimpleString) && self.summary == "RESET"
+    }
+
     /// Describes the reply that `element` holds.
     pub fn new(element: &mut Element) -> Reply {
         let shape = shape(element);
