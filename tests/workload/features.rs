@@ -14,6 +14,11 @@ pub fn missing(mode: &str) -> Option<&'static str> {
         "calls/zerocopy-receive" if !sys::zerocopy_receives_copy() => {
             return Some("TCP_ZEROCOPY_RECEIVE that copies (5.11)");
         }
+        "uring/send-bundle" | "uring/recv-bundle" | "uring/recv-multishot-bundle"
+            if !kernel_has_bundles() =>
+        {
+            return Some("IORING_RECVSEND_BUNDLE (6.10)");
+        }
         "kernel/tls-send" | "kernel/tls-recv" if !kernel_has_tls() => {
             return Some("TLS within the kernel (CONFIG_TLS)");
         }
@@ -23,6 +28,11 @@ pub fn missing(mode: &str) -> Option<&'static str> {
     let ring = IoUring::new(1).expect("a kernel with io_uring");
     ring.submitter().register_probe(&mut probe).expect("a kernel that tells of its operations (5.6)");
     (!probe.is_supported(operation)).then_some(lacks)
+}
+
+/// A flag of operations, of which the ring tells.
+fn kernel_has_bundles() -> bool {
+    IoUring::new(1).expect("a kernel with io_uring").params().is_feature_recvsend_bundle()
 }
 
 /// Asked of a connection, for it can be put on no other socket.

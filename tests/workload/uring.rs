@@ -8,12 +8,13 @@ use super::sharing::pair;
 use super::sys;
 use super::truth::{Truth, Way};
 use io_uring::squeue::{Entry, Flags};
-use io_uring::types::Fd;
+use io_uring::types::{BufRingEntry, Fd};
 use io_uring::{IoUring, cqueue, opcode};
 use nix::libc::{self, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM, iovec, msghdr};
 use std::io::Write;
 use std::net::{TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 pub const MODES: &[Mode] = &[
     ("uring/write", |truth| send(truth, ring(), |fd, at, length| opcode::Write::new(fd, at, length).build())),
@@ -45,6 +46,7 @@ pub const MODES: &[Mode] = &[
     ("uring/send-sqpoll", |truth| {
         send(truth, polled(), |fd, at, length| opcode::Send::new(fd, at, length).build())
     }),
+    ("uring/send-bundle", send_bundle),
     ("uring/read", |truth| {
         receive_plain(truth, ring(), |fd, at, length| opcode::Read::new(fd, at, length).build())
     }),
@@ -74,9 +76,24 @@ pub const MODES: &[Mode] = &[
     ("uring/unix-stream", |truth| unix(truth, SOCK_STREAM, "unix-stream")),
     ("uring/unix-dgram", |truth| unix(truth, SOCK_DGRAM, "unix-dgram")),
     ("uring/unix-seqpacket", |truth| unix(truth, SOCK_SEQPACKET, "unix-seqpacket")),
-    ("uring/recv-provided", |truth| provided(truth, false)),
-    ("uring/recv-multishot", |truth| provided(truth, true)),
+    ("uring/recv-provided", |truth| {
+        provided(truth, |fd| {
+            let entry = opcode::Recv::new(fd, std::ptr::null_mut(), PROVIDED as u32).buf_group(GROUP);
+            entry.build().flags(Flags::BUFFER_SELECT)
+        })
+    }),
+    ("uring/recv-multishot", |truth| provided(truth, |fd| opcode::RecvMulti::new(fd, GROUP).build())),
+    ("uring/recv-bundle", |truth| receive_bundles(truth, |fd| opcode::RecvBundle::new(fd, GROUP).build())),
+    ("uring/recv-multishot-bundle", |truth| {
+        receive_bundles(truth, |fd| opcode::RecvMultiBundle::new(fd, GROUP).build())
+    }),
 ];
+
+/// The group of buffers from which the kernel takes some.
+const GROUP: u16 = 7;
+/// How many buffers the group has, and the length of each where it is for what comes.
+const BUFFERS: usize = 4;
+const PROVIDED: usize = 4000;
 
 /// Small, around the size up to which payload is gathered, more than a chunk of the probes, and more than the kernel takes
 /// at once: a short send.
@@ -341,31 +358,43 @@ fn receive_by(truth: &mut Truth, mut make: impl FnMut(RawFd, &mut [u8]) -> Vec<u
 }
 
 /// The kernel chooses the buffer; with multishot, for as many receives as there are buffers.
-fn provided(truth: &mut Truth, multishot: bool) {
-    const SIZE: usize = 4000;
-    const GROUP: u16 = 7;
-    let bytes = noise(8 * SIZE, 204);
+fn provided(truth: &mut Truth, make: fn(Fd) -> Entry) {
+    receive_into(truth, ring(), make, |ring, room| {
+        let buffers = opcode::ProvideBuffers::new(room, PROVIDED as i32, BUFFERS as u16, GROUP, 0).build();
+        assert!(submit(ring, &buffers).result() >= 0);
+    });
+}
+
+/// Several buffers in one receive.
+fn receive_bundles(truth: &mut Truth, make: fn(Fd) -> Entry) {
+    let ring = ring();
+    let mut group = Group::new(&ring);
+    receive_into(truth, ring, make, |_, room| {
+        let buffers = std::array::from_fn(|number| (room.wrapping_add(number * PROVIDED), PROVIDED));
+        group.give(buffers);
+    });
+}
+
+/// Receives into buffers that are given to the kernel, all of them, whenever it has none left.
+fn receive_into(
+    truth: &mut Truth,
+    mut ring: IoUring,
+    make: fn(Fd) -> Entry,
+    mut give: impl FnMut(&mut IoUring, *mut u8),
+) {
+    let bytes = noise(8 * PROVIDED, 204);
     let (stream, id, peer) = connected(truth, &bytes);
-    let mut ring = ring();
-    let mut room = vec![0u8; 4 * SIZE];
+    let mut room = vec![0u8; BUFFERS * PROVIDED];
     let fd = Fd(stream.as_raw_fd());
     let mut at = 0;
     while at < bytes.len() {
-        let buffers = opcode::ProvideBuffers::new(room.as_mut_ptr(), SIZE as i32, 4, GROUP, 0).build();
-        assert!(submit(&mut ring, &buffers).result() >= 0);
+        give(&mut ring, room.as_mut_ptr());
         // As long as there are buffers; then the kernel says ENOBUFS and is done.
         loop {
-            let entry = if multishot {
-                opcode::RecvMulti::new(fd, GROUP).build()
-            } else {
-                opcode::Recv::new(fd, std::ptr::null_mut(), SIZE as u32)
-                    .buf_group(GROUP)
-                    .build()
-                    .flags(Flags::BUFFER_SELECT)
-            };
-            let mut result = submit(&mut ring, &entry);
+            let mut result = submit(&mut ring, &make(fd));
             while result.result() > 0 {
-                let buffer = usize::from(cqueue::buffer_select(result.flags()).expect("a buffer")) * SIZE;
+                // The first one, if there are several.
+                let buffer = usize::from(cqueue::buffer_select(result.flags()).expect("a buffer")) * PROVIDED;
                 let received = &room[buffer..buffer + result.result() as usize];
                 assert_eq!(received, &bytes[at..at + received.len()], "the peer's bytes");
                 truth.uring(id, Way::Recv, received);
@@ -384,4 +413,70 @@ fn provided(truth: &mut Truth, multishot: bool) {
     drop(stream);
     drop(ring);
     peer.agrees(truth, id);
+}
+
+/// Several buffers in one send.
+fn send_bundle(truth: &mut Truth) {
+    let mut ring = ring();
+    let mut group = Group::new(&ring);
+    let (stream, id, peer) = connected(truth, &[]);
+    send_all(truth, id, &stream, &noise(1000, 208), sys::write);
+    for round in 0..20 {
+        let mut parts = [1, 4097, 30_000, 5].map(|size| noise(size, 250 + round));
+        group.give(parts.each_mut().map(|part| (part.as_mut_ptr(), part.len())));
+        let bytes = parts.concat();
+        let mut at = 0;
+        while at < bytes.len() {
+            let entry =
+                opcode::SendBundle::new(Fd(stream.as_raw_fd()), GROUP).flags(libc::MSG_WAITALL).build();
+            let mut result = submit(&mut ring, &entry);
+            loop {
+                let sent = usize::try_from(result.result()).expect("an open connection");
+                truth.uring(id, Way::Send, &bytes[at..at + sent]);
+                at += sent;
+                if !cqueue::more(result.flags()) {
+                    break;
+                }
+                result = next(&mut ring);
+            }
+        }
+    }
+    drop(stream);
+    drop(ring);
+    peer.agrees(truth, id);
+}
+
+/// A group of buffers in memory that is shared with the kernel: it takes them in the order in which they are given.
+struct Group {
+    entries: Box<Entries>,
+    given: u16,
+}
+
+#[repr(C, align(4096))]
+struct Entries([BufRingEntry; BUFFERS]);
+
+impl Group {
+    /// It has to outlive the ring.
+    fn new(ring: &IoUring) -> Group {
+        // SAFETY: zero is a valid entry, of no buffer.
+        let entries: Box<Entries> = Box::new(unsafe { std::mem::zeroed() });
+        let at = entries.0.as_ptr() as u64;
+        // SAFETY: the entries stay where they are until the ring is gone.
+        unsafe { ring.submitter().register_buf_ring_with_flags(at, BUFFERS as u16, GROUP, 0) }
+            .expect("a kernel with buffer rings (5.19)");
+        Group { entries, given: 0 }
+    }
+
+    /// Gives the kernel as many buffers as there is room for; it has to have taken all that it had.
+    fn give(&mut self, buffers: [(*mut u8, usize); BUFFERS]) {
+        for (number, (entry, (at, length))) in self.entries.0.iter_mut().zip(buffers).enumerate() {
+            entry.set_addr(at as u64);
+            entry.set_len(length as u32);
+            entry.set_bid(number as u16);
+        }
+        self.given = self.given.wrapping_add(BUFFERS as u16);
+        // SAFETY: the end of the ring stands in its first entry, aligned; the kernel only reads it.
+        let end = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(self.entries.0.as_mut_ptr()).cast_mut()) };
+        end.store(self.given, Ordering::Release);
+    }
 }
