@@ -6,6 +6,7 @@ mod common;
 use common::captures::count;
 use common::observed::Observed;
 use common::peer::{comes_true, eventually, free_port, patience};
+use common::python::SYSTEM_PYTHON;
 use common::trace::require_bpf;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,9 +14,6 @@ use serde_json::{Value, json};
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
-
-/// Where Debian and Ubuntu install Python packages for.
-const PYTHON: &str = "/usr/bin/python3";
 
 /// The server and the registry of nodes that Erlang wants, both of our own, with all that they write in one folder.
 struct Rabbit {
@@ -173,7 +171,7 @@ fn pika_and_rabbitmq_are_understood_three_ways() {
     let mut rabbit = Rabbit::start();
     let port = rabbit.address.port();
     let (seen, client) = Observed::run(rabbit.pid(), port, || {
-        let output = Command::new(PYTHON).args(["-c", SESSION, &port.to_string()]).output();
+        let output = Command::new(SYSTEM_PYTHON).args(["-c", SESSION, &port.to_string()]).output();
         let output = output.expect("python3 is installed");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "python3-pika is needed: {errors}");

@@ -8,13 +8,11 @@ use common::events::{records, text};
 use common::mariadb::{MariaDb, PASSWORD};
 use common::observed::Observed;
 use common::postgres::Held;
+use common::python::SYSTEM_PYTHON;
 use common::trace::require_bpf;
 use common::watcher::Watcher;
 use serde_json::{Value, json};
 use std::path::Path;
-
-/// Where Debian and Ubuntu install Python packages for.
-const PYTHON: &str = "/usr/bin/python3";
 
 fn summaries(records: &[Value]) -> Vec<String> {
     records.iter().map(|one| one["summary"].as_str().expect("a summary").to_owned()).collect()
@@ -157,7 +155,7 @@ fn what_is_longer_than_a_packet_is_one_statement_or_row() {
     }
     let server = MariaDb::start();
     let port = server.address.port();
-    let client = Held::new(Path::new(PYTHON), &["-c", LONG, &port.to_string(), PASSWORD]);
+    let client = Held::new(Path::new(SYSTEM_PYTHON), &["-c", LONG, &port.to_string(), PASSWORD]);
     // Room for all of it: how fast the ring is emptied is not the subject here.
     let pid = client.pid().to_string();
     let args = ["conn-trace", "-p", &pid, "--format", "json", "--ring-size", "128M"];
@@ -269,7 +267,7 @@ with connection.cursor() as cursor:
     cursor.execute("SELECT 1")
 connection.close()
 "#;
-    let mut command = std::process::Command::new(PYTHON);
+    let mut command = std::process::Command::new(SYSTEM_PYTHON);
     command.args(["-c", program, &server.address.port().to_string(), PASSWORD]);
     command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
     let mut client = command.spawn().expect("python3 is installed");

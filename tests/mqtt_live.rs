@@ -7,6 +7,7 @@ use common::captures::{assert_robust, count};
 use common::killed::Killed;
 use common::observed::{Observed, essence, records_of};
 use common::peer::{eventually, free_port};
+use common::python::SYSTEM_PYTHON;
 use common::trace::require_bpf;
 use common::tshark::tshark;
 use serde_json::{Value, json};
@@ -15,9 +16,6 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{ChildStdout, Command, Stdio};
-
-/// Where Debian and Ubuntu install Python packages for.
-const PYTHON: &str = "/usr/bin/python3";
 
 /// Types of control packets, from 1 on (MQTT 5.0, section 2.1.2).
 const PACKETS: [&str; 15] = [
@@ -333,7 +331,7 @@ fn properties_and_aliases_of_a_real_client_are_understood() {
     let broker = Broker::start();
     let port = broker.address.port();
     let (seen, ()) = Observed::run(broker.child.0.id(), port, || {
-        let mut command = Command::new(PYTHON);
+        let mut command = Command::new(SYSTEM_PYTHON);
         command.args(["-c", PAHO, &port.to_string()]).stdin(Stdio::null());
         let output = command.output().expect("python3 is installed");
         let error = String::from_utf8_lossy(&output.stderr);

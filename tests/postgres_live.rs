@@ -6,14 +6,12 @@ mod common;
 use common::events::{records, text};
 use common::observed::Observed;
 use common::postgres::{Held, Postgres, program};
+use common::python::SYSTEM_PYTHON;
 use common::trace::require_bpf;
 use common::watcher::Watcher;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
-
-/// Where Debian and Ubuntu install Python packages for.
-const PYTHON: &str = "/usr/bin/python3";
 
 fn summaries(records: &[Value]) -> Vec<String> {
     records.iter().map(|one| one["summary"].as_str().expect("a summary").to_owned()).collect()
@@ -78,7 +76,7 @@ fn psycopg_is_understood_live_and_from_recording_and_capture() {
     }
     let server = Postgres::start();
     let port = server.address.port();
-    let client = Held::new(Path::new(PYTHON), &["-c", SESSION, &port.to_string()]);
+    let client = Held::new(Path::new(SYSTEM_PYTHON), &["-c", SESSION, &port.to_string()]);
     let (seen, output) = Observed::run(client.pid(), port, || {
         let output = client.run();
         server.end();
@@ -211,7 +209,7 @@ ask("after")
 connection.execute("SELECT 1")
 connection.close()
 "#;
-    let mut command = Command::new(PYTHON);
+    let mut command = Command::new(SYSTEM_PYTHON);
     command.args(["-c", program, &server.address.port().to_string()]).env("PGUSER", "postgres");
     command.env("PGPASSWORD", common::postgres::PASSWORD).env("PGDATABASE", "postgres");
     command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());

@@ -7,6 +7,7 @@ use common::events::{records, text};
 use common::observed::{Observed, essence, records_of};
 use common::peer::{Python, Server, noise};
 use common::postgres::{Held, Postgres};
+use common::python::SYSTEM_PYTHON;
 use common::report::Report;
 use common::trace::require_bpf;
 use common::watcher::Watcher;
@@ -312,7 +313,7 @@ fn postgres_hands_over_to_tls() {
     let identity = Identity::new();
     let server = Postgres::start_with(Some([&identity.certificate(), &identity.key()]));
     let port = server.address.port();
-    let client = Held::new(Path::new("/usr/bin/python3"), &["-c", QUERY, &port.to_string()]);
+    let client = Held::new(Path::new(SYSTEM_PYTHON), &["-c", QUERY, &port.to_string()]);
     let (seen, output) = Observed::run(client.pid(), port, || {
         let output = client.run();
         server.end();

@@ -1,6 +1,9 @@
-//! Python with the packages that the tests need, as `scripts/setup.sh` installs it.
+//! Python with the packages that the tests need, as `scripts/setup.sh` installs them.
 
 use std::path::PathBuf;
+
+/// The interpreter for which Debian and Ubuntu install Python packages. One that comes first in PATH may not find them.
+pub const SYSTEM_PYTHON: &str = "/usr/bin/python3";
 
 /// A program that one of the packages brings.
 pub fn script(name: &str) -> PathBuf {
@@ -9,7 +12,7 @@ pub fn script(name: &str) -> PathBuf {
     program
 }
 
-/// The interpreter.
+/// The interpreter that finds the packages of PyPI.
 pub fn python() -> PathBuf {
     script("python3")
 }

@@ -3,10 +3,12 @@
 use crate::common::events::records;
 use crate::common::observed::{Observed, records_of};
 use crate::common::peer::Python;
+use crate::common::python::SYSTEM_PYTHON;
 use crate::common::trace::require_bpf;
 use crate::common::watcher::Watcher;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// Answers with what it was sent, in each of the four ways; fails when asked to.
 const SERVER: &str = r#"
@@ -59,7 +61,7 @@ pause()
 "#;
 
 fn server() -> (Python, u16) {
-    let mut server = Python::start(SERVER, 0);
+    let mut server = Python::start_by(Path::new(SYSTEM_PYTHON), SERVER, 0);
     let port = server.line().parse().expect("the port");
     (server, port)
 }
@@ -79,7 +81,7 @@ fn calls_of_every_kind_are_records_with_their_messages() {
     }
     let (server, port) = server();
     let (seen, ()) = Observed::run(server.pid(), port, || {
-        let mut client = Python::start(CLIENT, port);
+        let mut client = Python::start_by(Path::new(SYSTEM_PYTHON), CLIENT, port);
         client.paused();
         client.go();
         client.paused();
@@ -132,7 +134,7 @@ fn an_attach_in_the_middle_of_a_connection_says_what_it_can_not_know() {
         return;
     }
     let (server, port) = server();
-    let mut client = Python::start(CLIENT, port);
+    let mut client = Python::start_by(Path::new(SYSTEM_PYTHON), CLIENT, port);
     client.paused();
     let trace = Watcher::conn_trace(server.pid());
     client.go();
