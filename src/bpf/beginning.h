@@ -106,7 +106,7 @@ static __always_inline struct conn *anew(struct sock *sk, u64 inode, const struc
 {
 	u64 key = (u64)sk;
 
-	if (conn_of(sk))
+	if (entry_of(key))
 		bpf_map_delete_elem(&conns, &key);
 	return blank(SCRATCH_CALL, sk, inode, head);
 }

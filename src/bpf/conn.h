@@ -79,10 +79,8 @@ struct {
 /* Two processors may draw the same number at once; their sockets then have different inodes. */
 u32 opened_count;
 
-static __always_inline struct conn *conn_of(struct sock *sk)
+static __always_inline struct conn *entry_of(u64 key)
 {
-	u64 key = (u64)sk;
-
 	return bpf_map_lookup_elem(&conns, &key);
 }
 
@@ -125,6 +123,18 @@ static __always_inline u64 inode_of(struct sock *sk)
 	struct inode *inode = file ? READ(file, f_inode) : NULL;
 
 	return inode ? READ(inode, i_ino) : 0;
+}
+
+/*
+ * What is known of a connection of TCP. An entry that the kernel did not remove, because a lock of the table was not to be
+ * had (kernel/bpf/hashtab.c, 6.15 on: -ETIMEDOUT, -EDEADLK), has another inode than the socket that has its memory now.
+ */
+static __always_inline struct conn *conn_of(struct sock *sk)
+{
+	struct conn *conn = entry_of((u64)sk);
+	u64 inode = conn && conn->ended ? inode_of(sk) : 0;
+
+	return inode && conn->inode && conn->inode != inode ? NULL : conn;
 }
 
 static __always_inline struct file *file_of_fd(struct task_struct *task, u32 fd)
@@ -290,24 +300,28 @@ static __always_inline struct conn *blank(u32 slot, struct sock *sk, u64 inode, 
 /*
  * Puts a connection into the table and announces it. The open event is reserved before the connection can be
  * found by others, so nothing of it can come earlier in the ring. Returns the entry, or the entry that another
- * processor made in the meantime.
+ * processor made in the meantime. A connection of TCP that should have been removed gives way; for others, another
+ * processor may be about to remove it.
  */
 static __always_inline struct conn *enter(struct sock *sk, struct conn *conn)
 {
 	struct sd_open *open = bpf_ringbuf_reserve(&events, sizeof(*open), 0);
 	u64 key = (u64)sk;
+	struct conn *former = entry_of(key);
+	bool gives_way = former && former->ended && former->inode != conn->inode && conn->open.transport == SD_TCP;
+	u64 flags = gives_way ? BPF_ANY : BPF_NOEXIST;
 
 	if (open) {
 		conn->announced = 1;
 		__builtin_memcpy(open, &conn->open, sizeof(*open));
-		if (bpf_map_update_elem(&conns, &key, conn, BPF_NOEXIST))
+		if (bpf_map_update_elem(&conns, &key, conn, flags))
 			bpf_ringbuf_discard(open, BPF_RB_NO_WAKEUP);
 		else
 			bpf_ringbuf_submit(open, wakeup(sizeof(*open)));
 	} else {
-		bpf_map_update_elem(&conns, &key, conn, BPF_NOEXIST);
+		bpf_map_update_elem(&conns, &key, conn, flags);
 	}
-	conn = conn_of(sk);
+	conn = entry_of(key);
 	if (!conn)
 		count(table_full, 1);
 	return conn;

@@ -104,7 +104,7 @@ static __noinline bool finish_counted(struct sock *key, struct conn *conn, u32 r
 
 	if (!claim_end(claim))
 		return leaves_it(head);
-	if (conn_of(key) == conn && !conn->ended)
+	if (entry_of((u64)key) == conn && !conn->ended)
 		told = tell_counted_end(key, conn, reason, head);
 	give_up_end(claim);
 	return told;
@@ -163,7 +163,7 @@ static __always_inline void await_end(struct sock *key, u64 inode)
 	struct conn *conn;
 
 	for (u32 i = 0; i < LOOKS_MAX; i++) {
-		conn = conn_of(key);
+		conn = entry_of((u64)key);
 		if (!conn || conn->inode == inode)
 			return;
 	}
@@ -173,7 +173,7 @@ static __always_inline void await_end(struct sock *key, u64 inode)
 static __noinline struct conn *counted_of(struct sock *sk, u64 inode)
 {
 	struct sock *key = key_of_counted(sk);
-	struct conn *conn = conn_of(key);
+	struct conn *conn = entry_of((u64)key);
 	struct sd_head head = {};
 
 	if (!conn)

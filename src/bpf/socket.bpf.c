@@ -502,9 +502,9 @@ int BPF_PROG(on_set_state_nested, struct sock *sk, int old, int new)
 /* Every TCP socket passes here before its memory is freed, which is another one's next. */
 static __always_inline int destroy(struct sock *sk)
 {
-	struct conn *conn = conn_of(sk);
-	struct sd_head head = {};
 	u64 key = (u64)sk;
+	struct conn *conn = entry_of(key);
+	struct sd_head head = {};
 
 	if (cfg_traffic)
 		forget_accepted(sk);
@@ -515,6 +515,7 @@ static __always_inline int destroy(struct sock *sk)
 		count(refused_ends, 1);
 		if (!keep(conn))
 			count(lost_ends, 1);
+		conn->ended = 1;
 	}
 	bpf_map_delete_elem(&conns, &key);
 	return 0;
@@ -585,7 +586,7 @@ u32 unlisted;
 static __always_inline int list_conn(u64 key)
 {
 	struct sock *sk = (struct sock *)key;
-	struct conn *conn = conn_of(sk);
+	struct conn *conn = entry_of(key);
 	struct sd_head head = {};
 
 	if (!conn || conn->ended)
