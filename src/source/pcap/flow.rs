@@ -340,7 +340,8 @@ impl Flow {
     fn is_elsewhere(&self, segment: &Segment<'_>) -> bool {
         let direction = self.direction(segment);
         let (own, peer) = (&self.halves[direction.index()], &self.halves[direction.reverse().index()]);
-        own.is_far(segment.seq) && peer.is_far(segment.ack)
+        (own.is_far(segment.seq) || own.is_behind_fin(segment.seq))
+            && (peer.is_far(segment.ack) || peer.is_behind_fin(segment.ack))
     }
 
     fn segment(&mut self, segment: &Segment<'_>, step: &mut Step<'_, '_>) -> ControlFlow<()> {
