@@ -2,7 +2,7 @@
 //! and time.
 
 use super::content::Hits;
-use crate::event::{Address, ConnId, Direction, Opened, Role, Transport};
+use crate::event::{Address, CloseReason, ConnId, Direction, Opened, Role, Transport};
 use crate::ledger::Ledger;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cmp::Reverse;
@@ -21,6 +21,12 @@ pub(super) struct Pair {
 
 /// How well a connection and a flow go together: lower fits better.
 type Rank = (Reverse<bool>, Reverse<usize>, u64);
+
+/// From this rank on, nothing speaks for a pair but one address and the time.
+const BY_ADDRESS: Rank = (Reverse(false), Reverse(0), 0);
+
+/// How far the clocks of two vantages may be apart that both have a calendar, in ns, for the time to tell anything.
+const CLOCKS_APART: u64 = 1_000_000_000;
 
 /// The flows by what names them.
 struct Flows<'a> {
@@ -78,11 +84,29 @@ impl<'a> Flows<'a> {
     }
 }
 
+/// True where both were there at some moment, by clocks that may differ a little.
+fn meet_in_time(process: &Ledger, flow: &Ledger) -> bool {
+    let (process, flow) = (&process.info, &flow.info);
+    process.first.since(flow.last) <= CLOCKS_APART && flow.first.since(process.last) <= CLOCKS_APART
+}
+
+/// False where a flow was seen from its beginning to its end, and has fewer bytes than the connection moved.
+fn has_room(process: &Ledger, flow: &Ledger, flipped: bool) -> bool {
+    let over = flow.close.is_some_and(|close| matches!(close.reason, CloseReason::Fin | CloseReason::Reset));
+    let is_whole = over && flow.info.open.opened == Opened::Fresh;
+    !is_whole
+        || Direction::BOTH.into_iter().all(|direction| {
+            let of_flow = if flipped { direction.reverse() } else { direction };
+            process.accounts[direction.index()].end() <= flow.accounts[of_flow.index()].end()
+        })
+}
+
 fn sorted(a: Address, b: Address) -> [Address; 2] {
     [a.min(b), a.max(b)]
 }
 
-/// Pairs connections with flows, each flow's end once. Also how far the times of the log are behind, in ns, where they
+/// Pairs connections with flows, each flow's end once; not those that could be several flows' as well, as far as addresses and
+/// content tell. Also how far the times of the log are behind, in ns, where they
 /// are not those of a calendar.
 pub(super) fn pairs(log: &[Ledger], flows: &[Ledger], hits: &Hits, undated: bool) -> (Vec<Pair>, i64) {
     let flows = Flows::new(flows);
@@ -103,14 +127,31 @@ pub(super) fn pairs(log: &[Ledger], flows: &[Ledger], hits: &Hits, undated: bool
         }));
     }
     ranked.sort_by_key(|one| one.0);
+    // What one address alone allows comes last; that is told, not guessed, only where nothing else is left.
+    let by_address = ranked.partition_point(|(rank, _)| *rank < BY_ADDRESS);
     let (mut used, mut taken) = (FxHashSet::default(), vec![false; log.len()]);
     let mut pairs = Vec::new();
-    for (_, pair) in ranked {
+    for &(_, pair) in &ranked[..by_address] {
         if !taken[pair.process] && used.insert((pair.flow, pair.flipped)) {
             taken[pair.process] = true;
             pairs.push(pair);
         }
     }
+    let may_be = |pair: &Pair| {
+        let (process, flow) = (&log[pair.process], &flows.flows[pair.flow]);
+        (undated || meet_in_time(process, flow)) && has_room(process, flow, pair.flipped)
+    };
+    let left = ranked[by_address..].iter().map(|one| one.1).filter(may_be);
+    let left = left.filter(|pair| !taken[pair.process] && !used.contains(&(pair.flow, pair.flipped)));
+    let left: Vec<Pair> = left.collect();
+    let (mut flows_of, mut connections_of) = (FxHashMap::<_, u32>::default(), FxHashMap::<_, u32>::default());
+    for pair in &left {
+        *flows_of.entry(pair.process).or_default() += 1;
+        *connections_of.entry((pair.flow, pair.flipped)).or_default() += 1;
+    }
+    pairs.extend(left.into_iter().filter(|pair| {
+        (flows_of[&pair.process], connections_of[&(pair.flow, pair.flipped)]) == (1, 1)
+    }));
     (pairs, shift)
 }
 
