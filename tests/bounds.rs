@@ -40,7 +40,7 @@ impl Transfer {
         let mut puppet = Puppet::new();
         let (listener, port) = puppet.listen();
         let wire = Wire::begin(&capture, port, &[]);
-        let events = Watcher::recording(puppet.pid(), &recording, &[]);
+        let events = Watcher::recording(puppet.pid(), &recording, &["--ring-size", "64M"]); // all of it at once
         let mut peer = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
         let fd = puppet.tell(&format!("accept {listener}"));
         peer.write_all(REQUEST).unwrap();
@@ -75,16 +75,28 @@ impl Transfer {
         u64::from(packet.seq().wrapping_sub(first))
     }
 
-    /// Takes out the first packet of the answer behind a place in it; that, and its bytes.
-    fn take_out(&mut self) -> (Packet, [u64; 2]) {
-        let is_it = |packet: &Packet| {
-            self.is_of_server(packet) && !packet.payload().is_empty() && self.offset(packet) >= HOLE
-        };
-        let index = self.file.packets.iter().position(is_it).unwrap();
-        let from = self.offset(&self.file.packets[index]);
-        let packet = self.file.packets.remove(index);
+    /// The bytes of the answer in a packet.
+    fn range(&self, packet: &Packet) -> Option<[u64; 2]> {
         let length = packet.payload().len() as u64;
-        (packet, [from, from + length])
+        let from = (self.is_of_server(packet) && length > 0).then(|| self.offset(packet))?;
+        Some([from, from + length])
+    }
+
+    /// Takes out the first packet of the answer behind a place in it, and what repeats bytes of it; that, and the bytes that are
+    /// missing then.
+    fn take_out(&mut self) -> (Packet, [u64; 2]) {
+        let is_it = |packet: &Packet| self.range(packet).is_some_and(|range| range[0] >= HOLE);
+        let index = self.file.packets.iter().position(is_it).unwrap();
+        let packet = self.file.packets[index].clone();
+        let [from, to] = self.range(&packet).unwrap();
+        let repeats =
+            |other: &Packet| self.range(other).is_some_and(|range| range[0] < to && from < range[1]);
+        let rest = self.file.packets.iter().filter(|other| !repeats(other)).cloned().collect();
+        self.file.packets = rest;
+        let ranges: Vec<[u64; 2]> = self.file.packets.iter().filter_map(|one| self.range(one)).collect();
+        let before = ranges.iter().map(|range| range[1]).filter(|&end| end <= from).max();
+        let behind = ranges.iter().map(|range| range[0]).filter(|&start| start >= to).min();
+        (packet, [before.unwrap(), behind.unwrap()])
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -93,7 +105,14 @@ impl Transfer {
 
     /// What `events`, `conn-trace` and `pcap-compare` say of the capture: a range of the answer with stage and cause; what is
     /// said of the request besides, and the record of which the range is missing, where that is not the capture's fault.
-    fn check(&self, [from, to]: [u64; 2], stage: &str, cause: &str, request: &[String], record: Option<&str>) {
+    fn check(
+        &self,
+        [from, to]: [u64; 2],
+        stage: &str,
+        cause: &str,
+        request: &[String],
+        record: Option<&str>,
+    ) {
         let capture = self.path("capture.pcap");
         self.file.write(&capture);
         let capture = capture.to_str().unwrap();
@@ -163,9 +182,11 @@ fn bytes_that_come_behind_more_than_is_kept_hit_a_bound() {
     let mut transfer = Transfer::new();
     let (packet, range) = transfer.take_out();
     let port = transfer.port;
+    let before = transfer.offset(&packet) - range[0];
+    let missing = packet.seq().wrapping_sub(before as u32);
     for other in transfer.file.packets.iter_mut().filter(|packet| packet.ports()[0] != port) {
-        if !other.is_syn() && other.ack().wrapping_sub(packet.seq()) < 1 << 31 {
-            other.acknowledge(packet.seq());
+        if !other.is_syn() && other.ack().wrapping_sub(missing) < 1 << 31 {
+            other.acknowledge(missing);
         }
     }
     let last = transfer.file.packets.iter().rposition(|packet| packet.ports()[0] == port).unwrap();
