@@ -232,8 +232,7 @@ fn two_recordings_of_translated_datagrams_are_compared() {
     for (first, second, of_client) in [(&client, &server, true), (&server, &client, false)] {
         let report = compare(first, second);
         report.assert_complete();
-        let udp: Vec<&Value> =
-            report.connections.iter().filter(|one| one["transport"] == "udp").collect();
+        let udp: Vec<&Value> = report.connections.iter().filter(|one| one["transport"] == "udp").collect();
         let [one] = udp[..] else { panic!("{udp:#?}") };
         let [sent, received] = if of_client { [asked, answered] } else { [answered, asked] };
         assert_moved(one, received, sent);
@@ -392,6 +391,32 @@ fn a_translated_connection_is_compared_offline() {
         let way = if nanoseconds < 0 { "behind" } else { "ahead of" };
         assert!(text.contains(&format!("s {way} the process's")), "{text}");
     }
+}
+
+/// A log of strace has no sequence numbers: content tells.
+#[test]
+fn a_translated_connection_of_a_log_is_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let [log, capture] = ["strace.log", "cap.pcap"].map(|name| folder.path().join(name));
+    let hosts = Hosts::new();
+    hosts.translate();
+    let server = hosts.serve(SERVER);
+    let tcpdump = hosts.capture(&capture);
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-ttt", "-yy", "-xx", "-s", "1000000", "-e", "trace=%network,%desc", "-o"]).arg(&log);
+    let strace = Watcher::start(strace.args(["-p", &server.0.id().to_string()])).wait_for("attached");
+    for agent in ["a client that nobody else is like", "some other client, with words of its own"] {
+        let agent = format!("{agent}; {agent}; {agent}; {agent}; {agent}");
+        let urls = (0..3).map(|path| format!("http://10.77.0.2/{path}"));
+        run(hosts_command(&hosts.client, "curl").args(["-sS", "-A", &agent]).args(urls));
+    }
+    for watcher in [strace, tcpdump] {
+        watcher.signal(Signal::SIGINT);
+        watcher.end();
+    }
+    let report = compare(&log, &capture);
+    check(&report, 2);
+    assert!(report.connections.iter().all(|one| one["of_process"] == true), "{:#?}", report.connections);
 }
 
 /// So many bytes were sent and received at both vantages.

@@ -54,10 +54,11 @@ pub fn compare(
         Ok(if learns { Box::new(Anchored { source, anchors: &anchors }) } else { source })
     };
     let (again, other_again) = (|| open(process, process_learns), || open(other, !process_learns));
-    // Zeros stand for the payload, at one side alone.
-    match again()?.redacted().or(other_again()?.redacted()) {
-        None => comparison::compare_contents(&mut report, again, other_again)?,
-        Some(_) => report.leave_contents(),
+    // Zeros may stand for the payload, at one side alone.
+    let is_redacted = again()?.redacted().or(other_again()?.redacted()).is_some();
+    match is_redacted || anchors.is_guess() {
+        false => comparison::compare_contents(&mut report, again, other_again)?,
+        true => report.leave_contents(),
     }
     comparison::name_missing(&mut report, how, other_again)?;
     Ok((process_side, report))
@@ -101,7 +102,8 @@ fn anchored(log: &Path, reference: &Path, flows: &Side) -> Result<(Anchors, Side
     }
     let mut source = Anchored { source: source::open(log)?, anchors: &anchors };
     let (side, _) = read(&mut source)?;
-    let side = Side { unplaced: anchors.unplaced().clone(), ..side };
+    let (unplaced, elsewhere) = (anchors.unplaced().clone(), anchors.elsewhere().clone());
+    let side = Side { unplaced, elsewhere, ..side };
     Ok((anchors, side, summary.undated))
 }
 

@@ -3,7 +3,7 @@
 //! Addresses and sequence numbers are looked at first ([`super::align`]); what they leave is looked for under other
 //! addresses ([`super::translate`]), which may take another pass over the capture ([`Pairing::finder`]).
 
-use super::align::{Alignment, Flows, Told};
+use super::align::{self, Alignment, Flows, Told};
 use super::anchor::{Finder, Hits, Outline};
 use super::balance::{self, Balance, Direct, Other};
 use super::clock::{Clock, Estimate};
@@ -16,7 +16,7 @@ use super::{Comparison, Coverage, Finding, Report, Side};
 use crate::conn::Info;
 use crate::event::{Address, Cause, Conflict, ConnId, Direction, Opened, Range, Role, Timestamp, Vantage};
 use crate::ledger::Ledger;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 
 /// How many flows are named that a connection could be.
@@ -56,8 +56,29 @@ impl<'a> Pairing<'a> {
         }
         let (ambiguous, clock) = (Vec::new(), estimate.clock());
         let mut pairing = Pairing { process, wire, vantages, aligned, used, ambiguous, firsts, clock };
+        pairing.learn_elsewhere();
         pairing.estimate_clock();
         pairing
+    }
+
+    /// Pairs what content has told beforehand, of a strace log.
+    fn learn_elsewhere(&mut self) {
+        let flows = self.wire.ledgers.iter().enumerate();
+        let flows: FxHashMap<ConnId, usize> = flows.map(|(index, flow)| (flow.info.id, index)).collect();
+        for (number, process) in self.process.ledgers.iter().enumerate() {
+            let id = process.info.id;
+            if let Some((flow, flipped)) = self.process.elsewhere.known.get(&id)
+                && let Some(&flow) = flows.get(flow)
+            {
+                let alignment = Alignment { flow, flipped: *flipped, shift: [0; 2], told: Told::Content };
+                let fit = align::by_anchors(process, &self.wire.ledgers[flow], alignment);
+                self.used[flow][usize::from(*flipped)] |= fit.is_some();
+                self.aligned[number] = fit.map(|(_, alignment)| alignment);
+            } else if let Some(could_be) = self.process.elsewhere.ambiguous.get(&id) {
+                let could_be = could_be.iter().filter_map(|flow| flows.get(flow).copied());
+                self.ambiguous.push((number, could_be.collect()));
+            }
+        }
     }
 
     /// How the clocks differ, by every pair, where those that are certain did not tell.
