@@ -272,7 +272,10 @@ fn datagrams_are_those_of_the_other_end() {
             let [sent, received] = if first == &client { [all, answered] } else { [answered, asked] };
             let on_wire = if first == &client { [asked, answered] } else { [answered, asked] };
             assert_eq!([&one["send"]["syscall"], &one["recv"]["syscall"]], [&json!(sent), &json!(received)]);
-            assert_eq!([&one["send"]["wire"], &one["recv"]["wire"]], on_wire.map(|bytes| json!(bytes)).each_ref());
+            assert_eq!(
+                [&one["send"]["wire"], &one["recv"]["wire"]],
+                on_wire.map(|bytes| json!(bytes)).each_ref()
+            );
         }
     }
 }

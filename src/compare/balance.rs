@@ -5,7 +5,9 @@
 
 use super::align::Alignment;
 use super::{Coverage, Finding};
-use crate::event::{Cause, CloseReason, Direction, FinOrByte, Opened, Range, Stage, Total, Transport, Vantage};
+use crate::event::{
+    Cause, CloseReason, Direction, FinOrByte, Opened, Range, Stage, Total, Transport, Vantage,
+};
 use crate::ledger::{Account, Ledger, RangeSet};
 use crate::protocol::{End, tls};
 

@@ -95,11 +95,7 @@ fn peer(ledger: &Ledger, print: &Print) -> Option<SocketAddr> {
 
 impl<'a> Datagrams<'a> {
     /// Finds the datagrams of the process's sockets in the capture, or in what stands for it: then `far` is what is lost there.
-    pub fn new(
-        process: &'a [Ledger],
-        wire: &'a [Ledger],
-        far: Option<[Option<Cause>; 2]>,
-    ) -> Datagrams<'a> {
+    pub fn new(process: &'a [Ledger], wire: &'a [Ledger], far: Option<[Option<Cause>; 2]>) -> Datagrams<'a> {
         let mut sockets_by_port: FxHashMap<u16, Vec<&Ledger>> = FxHashMap::default();
         for socket in process.iter().filter(|ledger| is_udp(ledger)) {
             sockets_by_port.entry(port(socket)).or_default().push(socket);

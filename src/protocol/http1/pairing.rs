@@ -473,7 +473,9 @@ impl Exchange {
 /// A record of one message, and why the other one is missing.
 fn alone(mut record: Record, causes: Vec<Cause>) -> Record {
     let message = record.request.as_mut().or(record.response.as_mut());
-    message.into_iter().for_each(|message| causes.iter().for_each(|cause| cause.note_in(&mut message.causes)));
+    message
+        .into_iter()
+        .for_each(|message| causes.iter().for_each(|cause| cause.note_in(&mut message.causes)));
     record
 }
 

@@ -119,7 +119,10 @@ fn buffers_that_were_not_visited_have_their_own_cause() {
         record.as_bytes().to_vec()
     };
     assert_eq!(lines(&[chunk(1, 0, 9, 0, b"abc"), limit(3)]), ["data [0, 9) abc iovec-limit"]);
-    assert_eq!(lines(&[limit(0), chunk(1, 9, 2, 0, b"jk")]), ["data [0, 9)  iovec-limit", "data [9, 11) jk whole"]);
+    assert_eq!(
+        lines(&[limit(0), chunk(1, 9, 2, 0, b"jk")]),
+        ["data [0, 9)  iovec-limit", "data [9, 11) jk whole"]
+    );
 }
 
 #[test]
