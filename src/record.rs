@@ -84,7 +84,7 @@ pub struct Message {
     pub ended: Timestamp,
     /// Its fields.
     pub fields: Vec<Field>,
-    /// Why bytes of it are missing or not decoded; empty where nothing is.
+    /// Why bytes of it are missing or not decoded; empty where nothing is. That its other half is missing is followed by why.
     pub causes: Vec<Cause>,
 }
 

@@ -530,6 +530,51 @@ fn no_response() {
     assert!(report.connection()["findings"][0]["detail"].as_str().unwrap().contains("GET /b"));
 }
 
+/// More requests at once than may wait for their answers: those that gave way, and the answers that were theirs.
+#[test]
+fn limit() {
+    if !require_bpf() {
+        return;
+    }
+    const WAITING: usize = 1024;
+    const BEYOND: usize = 6;
+    let mut offline = Offline::new();
+    let (wire, events) = (offline.wire(&[]), offline.record());
+    let (fd, mut peer) = offline.connect();
+    offline.puppet.recv(fd, &mut peer, &REQUEST.repeat(WAITING + BEYOND));
+    offline.puppet.send(fd, &mut peer, &response(1).repeat(WAITING + BEYOND));
+    offline.end((fd, peer), events, wire);
+    let report = offline.compare();
+    let rows = [("send", response(1).len()), ("recv", REQUEST.len())].map(|(direction, length)| {
+        format!("{direction} {} {} record limit", WAITING * length, (WAITING + BEYOND) * length)
+    });
+    assert_eq!(report.findings(), rows);
+    assert_eq!((report.status, &report.connection()["records"]), (1, &(WAITING + 2 * BEYOND).into()));
+    let detail = report.connection()["findings"][1]["detail"].as_str().unwrap();
+    assert!(detail.contains("GET /a"), "{detail}");
+}
+
+/// The connection ends inside an answer: that has no end anywhere, so nothing is missing at either vantage.
+#[test]
+fn incomplete() {
+    if !require_bpf() {
+        return;
+    }
+    let mut puppet = Puppet::new();
+    let watcher = verify(&puppet, &[]);
+    let (fd, mut peer) = puppet.accepted();
+    exchange(&mut puppet, fd, &mut peer, 'a', 10);
+    puppet.recv(fd, &mut peer, &request('b'));
+    puppet.send(fd, &mut peer, &response(1000)[..500]);
+    puppet.tell(&format!("close {fd}"));
+    let report = finish(puppet, watcher);
+    let from = response(10).len();
+    assert_eq!(report.findings(), [format!("send {from} {} frame incomplete", from + 500)]);
+    let finding = &report.connection()["findings"][0];
+    assert!(finding["detail"].as_str().unwrap().contains("GET /b"), "{finding}");
+    assert_eq!((report.status, &report.connection()["records"]), (1, &2.into()));
+}
+
 #[test]
 fn no_request() {
     if !require_bpf() {

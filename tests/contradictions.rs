@@ -2,12 +2,16 @@
 
 mod common;
 
-use common::pcap_file::PcapFile;
+use common::noise::noise;
+use common::pcap_file::{Packet, PcapFile};
+use common::peer::Server;
 use common::random::Random;
 use common::report::{Report, findings_of};
 use common::watcher::Watcher;
+use common::wire::Wire;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A file of the demo: real traffic, served by the traced process.
 fn demo(name: &str) -> PathBuf {
@@ -121,4 +125,41 @@ fn every_overlap_with_other_content_is_a_finding_with_its_range() {
 #[test]
 fn every_byte_that_differs_between_the_vantages_is_found() {
     check(false);
+}
+
+/// A log of strace tells the content of its calls, too.
+#[test]
+fn bytes_that_differ_from_those_of_a_log_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, capture) = (folder.path().join("strace.log"), folder.path().join("capture.pcap"));
+    let nginx = Server::nginx(&noise(5000, 12), false);
+    let port = nginx.address.port();
+    let wire = Wire::begin(&capture, port, &[]);
+    let url = format!("http://{}/body", nginx.address);
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-ttt", "-yy", "-xx", "-s", "1000000", "-e", "trace=%network,%desc", "-o"]).arg(&log);
+    let fetched = strace.args(["curl", "-s", "-o", "/dev/null", &url]).output().unwrap();
+    assert!(fetched.status.success(), "{fetched:?}");
+    nginx.end();
+    wire.end();
+    let compare = || {
+        let files = [&log, &capture].map(|file| file.to_str().unwrap());
+        Report::of(&Watcher::sockdbg(&["pcap-compare", files[0], files[1], "--format", "json"]).end())
+    };
+    let report = compare();
+    report.assert_complete();
+    assert_eq!(findings_of(report.with_peer(port)), [""; 0]);
+    let mut file = PcapFile::read(&capture);
+    let is_syn = |packet: &&Packet| packet.ports()[0] == port && packet.is_syn();
+    let first = file.packets.iter().find(is_syn).unwrap().seq().wrapping_add(1);
+    let is_long = |packet: &&mut Packet| packet.ports()[0] == port && packet.payload().len() > 1000;
+    let packet = file.packets.iter_mut().find(is_long).unwrap();
+    let from = packet.seq().wrapping_sub(first) + 500;
+    let place = packet.payload().start + 500;
+    packet.bytes[place..place + 7].iter_mut().for_each(|byte| *byte ^= 0x55);
+    file.write(&capture);
+    let report = compare();
+    assert_eq!(report.summary["verdict"], "incomplete");
+    let expected = [format!("recv {from} {} wire wire-content-differs", from + 7)];
+    assert_eq!(findings_of(report.with_peer(port)), expected);
 }

@@ -603,3 +603,47 @@ fn what_a_capture_says_of_its_packets_stays() {
         assert!(!has(b"of somebody") && !has(&hash) && !has(b"comment"));
     }
 }
+
+/// The checksum of a segment tells of its payload, whether that was captured or not.
+#[test]
+fn checksums_over_payload_that_was_not_captured_are_not_in_a_redacted_slice() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("demo").join(name);
+    let checksums = |capture: &Path| {
+        let fields = ["-T", "fields", "-e", "tcp.len", "-e", "frame.cap_len", "-e", "tcp.checksum"];
+        let number = |text: &str| match text.strip_prefix("0x") {
+            Some(hex) => u64::from_str_radix(hex, 16).unwrap(),
+            None => text.parse().unwrap(),
+        };
+        let lines = tshark(capture, &fields);
+        lines.lines().map(|line| line.split('\t').map(number).collect::<Vec<u64>>()).collect::<Vec<_>>()
+    };
+    std::fs::copy(demo("recording.pcapng"), folder.path().join("recording.pcapng")).unwrap();
+    // Behind 14 bytes of Ethernet, 20 of IP and 20 of TCP are 12 of timestamps: within them, behind them, within the payload.
+    for length in [54, 60, 66, 70] {
+        let (cut, bundle) = (format!("cut-{length}.pcap"), format!("bundle-{length}"));
+        let size = length.to_string();
+        let editcap = Command::new("editcap")
+            .args(["-F", "pcap", "-s", &size])
+            .arg(demo("capture.pcap"))
+            .arg(folder.path().join(&cut))
+            .output()
+            .unwrap();
+        assert!(editcap.status.success(), "{editcap:?}");
+        compare(folder.path(), &["recording.pcapng", &cut, "--bundle", &bundle, "--redact"]);
+        let before = checksums(&folder.path().join(&cut));
+        let after = checksums(&folder.path().join(&bundle).join("capture.pcapng"));
+        assert_eq!(before.len(), after.len(), "{length}");
+        let mut cut_off = 0;
+        for (before, after) in before.iter().zip(&after) {
+            assert_eq!(before[..2], after[..2]);
+            // What is cut off has the least length that there is.
+            if before[0] > 0 && before[1] < 66 + before[0] {
+                assert!(before[2] != 0, "{length}: {before:?} had none before");
+                assert_eq!(after[2], 0, "{length}: {before:?}");
+                cut_off += 1;
+            }
+        }
+        assert!(cut_off > 10, "{length}: {cut_off} packets");
+    }
+}

@@ -511,3 +511,64 @@ for size in (5, 40, 300):
         }
     }
 }
+
+/// One address and no payload: where the capture has several connections to that address, nothing tells which it is, and none is
+/// guessed. Where it has one, that one is it.
+#[test]
+fn a_log_with_one_address_and_no_payload_is_no_guess() {
+    const CLIENT: &str = "import socket, sys
+s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+s.sendall(b'0123456789'); assert s.recv(100) == b'an answer'
+assert s.recv(100) == b''";
+    for others in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, capture) = (folder.path().join("strace.log"), folder.path().join("cap.pcap"));
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let wire = Wire::begin(&capture, port, &[]);
+        let run = |strace: bool| {
+            let mut command = Command::new(if strace { "strace" } else { "python3" });
+            if strace {
+                command.args(["-ttt", "-s", "0", "-e", "trace=connect,sendto,recvfrom,close", "-o"]);
+                command.arg(&log).arg("python3");
+            }
+            let mut client = command.args(["-c", CLIENT, &port.to_string()]).spawn().unwrap();
+            let (mut peer, _) = listener.accept().unwrap();
+            let mut asked = [0; 10];
+            peer.read_exact(&mut asked).unwrap();
+            peer.write_all(b"an answer").unwrap();
+            drop(peer);
+            assert!(client.wait().unwrap().success());
+        };
+        for strace in [false, true, false].into_iter().filter(|&strace| strace || others) {
+            run(strace);
+        }
+        drop(listener);
+        wire.end();
+        let files = [&log, &capture].map(|path| path.to_str().unwrap());
+        let report =
+            Report::of(&Watcher::sockdbg(&["pcap-compare", files[0], files[1], "--format", "json"]).end());
+        let connection = report.connection();
+        let hidden = |findings: Vec<String>| {
+            findings.into_iter().filter(|one| !one.contains(" wire ")).collect::<Vec<_>>()
+        };
+        let limits = ["send 0 10 capture strace-string-limit", "recv 0 9 capture strace-string-limit"];
+        assert_eq!(hidden(report.findings()), limits, "{others}");
+        let on_wire: Vec<String> =
+            report.findings().into_iter().filter(|one| one.contains(" wire ")).collect();
+        let of_others: Vec<&Value> = report
+            .connections
+            .iter()
+            .filter(|one| one["of_process"] == false && !findings_of(one).is_empty())
+            .collect();
+        if others {
+            let unplaced = ["send 0 10 wire strace-no-address", "recv 0 9 wire strace-no-address"];
+            assert_eq!((on_wire, connection["flow"].is_null()), (unplaced.map(str::to_owned).to_vec(), true));
+            assert_eq!(of_others.len(), 3);
+            assert!(of_others.iter().all(|one| findings_of(one) == unplaced), "{of_others:#?}");
+        } else {
+            assert_eq!((on_wire.len(), of_others.len()), (0, 0), "{:#?}", report.connections);
+            assert!(connection["flow"].is_u64());
+        }
+    }
+}

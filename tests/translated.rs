@@ -209,6 +209,121 @@ fn two_recordings_on_both_sides_of_a_translation_are_compared() {
     assert_eq!(tcp[0]["recv"]["wire"], tcp[0]["recv"]["syscall"]);
 }
 
+/// Recordings of both ends of datagrams, between which addresses are translated: content tells which are which.
+#[test]
+fn two_recordings_of_translated_datagrams_are_compared() {
+    if !require_bpf() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let [client, server] = ["client.pcapng", "server.pcapng"].map(|name| folder.path().join(name));
+    let hosts = Hosts::new();
+    hosts.translate();
+    let served = hosts.serve(ANSWERS);
+    let watcher = Watcher::recording(served.0.id(), &server, &[]);
+    let questions = ["which one", "and which other", "one more"];
+    let command = ["netns", "exec", &hosts.client, "python3", "-c", QUESTIONS];
+    let traced = ["events", "-f", "-w", client.to_str().unwrap(), "--", "ip"];
+    let asked = Watcher::sockdbg(&[&traced[..], &command, &questions].concat()).end();
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    watcher.signal(Signal::SIGINT);
+    watcher.end();
+    let (asked, answered) = (questions.concat().len(), questions.map(|one| one.len() + 14).iter().sum());
+    for (first, second, of_client) in [(&client, &server, true), (&server, &client, false)] {
+        let report = compare(first, second);
+        report.assert_complete();
+        let udp: Vec<&Value> = report.connections.iter().filter(|one| one["transport"] == "udp").collect();
+        let [one] = udp[..] else { panic!("{udp:#?}") };
+        let [sent, received] = if of_client { [asked, answered] } else { [answered, asked] };
+        assert_moved(one, received, sent);
+        let found = findings_of(one).into_iter().filter(|one| one.contains(" wire "));
+        let expected = [("send", sent), ("recv", received)]
+            .map(|(way, bytes)| format!("{way} 0 {bytes} wire wire-address-translated"));
+        assert_eq!(found.collect::<Vec<_>>(), expected);
+        let text = |name: &str| one[name].as_str().unwrap_or_else(|| panic!("no {name}: {one:#}"));
+        let (ours, theirs) = if of_client {
+            (("10.77.0.1:", "10.77.0.2:80"), ("10.77.0.9:", "0.0.0.0:8080"))
+        } else {
+            (("0.0.0.0:8080", "10.77.0.9:"), ("10.77.0.2:80", "10.77.0.1:"))
+        };
+        assert!(text("wire_local").starts_with(theirs.0) && text("wire_remote").starts_with(theirs.1));
+        let detail = one["findings"].as_array().unwrap().iter();
+        let detail = detail.filter(|one| one["cause"] == "wire-address-translated");
+        for detail in detail.map(|one| one["detail"].as_str().unwrap()) {
+            for end in [ours.0, ours.1, theirs.0, theirs.1, "at the other end"] {
+                assert!(detail.contains(end), "no {end}: {detail}");
+            }
+        }
+    }
+}
+
+/// Both addresses of what the client's host sends are translated.
+const MASK: &str = "
+table ip masked {
+    chain out { type nat hook output priority -100; ip daddr 10.99.0.1 dnat to 10.77.0.2; }
+    chain post { type nat hook postrouting priority 100; ip saddr 10.77.0.1 snat to 10.77.0.7; }
+}";
+
+/// A connection without a byte, one that is refused, and one with a request.
+const CONNECTIONS: &str = r"
+import socket
+socket.create_connection(('10.99.0.1', 8080)).close()
+try:
+    socket.create_connection(('10.99.0.1', 8081))
+    raise SystemExit('somebody listens')
+except ConnectionRefusedError:
+    pass
+client = socket.create_connection(('10.99.0.1', 8080))
+client.sendall(b'GET /1 HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n')
+while client.recv(65536):
+    pass
+";
+
+#[test]
+fn a_translated_connection_without_bytes_is_no_difference() {
+    if !require_bpf() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let [recording, capture] = ["rec.pcapng", "cap.pcap"].map(|name| folder.path().join(name));
+    let hosts = Hosts::new();
+    let client = &hosts.client;
+    for line in ["addr add 10.77.0.7/24 dev cable", "route add 10.99.0.1/32 dev cable"] {
+        run(Command::new("ip").args(["-n", client]).args(line.split(' ')));
+    }
+    run(hosts_command(client, "nft").arg(MASK));
+    let _served = hosts.serve(SERVER);
+    let tcpdump = hosts.capture(&capture);
+    let command = ["ip", "netns", "exec", client, "python3", "-c", CONNECTIONS];
+    let traced = ["events", "-f", "-w", recording.to_str().unwrap(), "--"];
+    let output = Watcher::sockdbg(&[&traced[..], &command].concat()).end();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    tcpdump.signal(Signal::SIGINT);
+    tcpdump.end();
+    let report = compare(&recording, &capture);
+    report.assert_complete();
+    let of_tcp = |ours: bool| {
+        report
+            .connections
+            .iter()
+            .filter(move |one| one["of_process"] == ours && one["transport"] == "tcp")
+            .collect::<Vec<_>>()
+    };
+    let translated = of_tcp(true).into_iter().filter(|one| one["wire_local"].is_string());
+    let translated: Vec<(String, String, usize)> = translated
+        .map(|one| {
+            let text = |name: &str| one[name].as_str().unwrap().to_owned();
+            assert!(text("wire_local").starts_with("10.77.0.7:"), "{one:#}");
+            (text("remote"), text("wire_remote"), findings_of(one).len())
+        })
+        .collect();
+    assert_eq!(translated, [("10.99.0.1:8080".to_owned(), "10.77.0.2:8080".to_owned(), 2)]);
+    // Of a refused connection no number is known by which it could be the process's: it is nobody's, and nothing is missing.
+    let others = of_tcp(false);
+    assert!(others.iter().all(|one| one["remote"] == "10.77.0.2:8081"), "{others:#?}");
+    assert!(others.iter().all(|one| findings_of(one).is_empty()), "{others:#?}");
+}
+
 fn compare(recording: &Path, capture: &Path) -> Report {
     let [recording, capture] = [recording, capture].map(|file| file.to_str().unwrap());
     Report::of(&Watcher::sockdbg(&["pcap-compare", recording, capture, "--format", "json"]).end())
@@ -276,6 +391,32 @@ fn a_translated_connection_is_compared_offline() {
         let way = if nanoseconds < 0 { "behind" } else { "ahead of" };
         assert!(text.contains(&format!("s {way} the process's")), "{text}");
     }
+}
+
+/// A log of strace has no sequence numbers: content tells.
+#[test]
+fn a_translated_connection_of_a_log_is_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let [log, capture] = ["strace.log", "cap.pcap"].map(|name| folder.path().join(name));
+    let hosts = Hosts::new();
+    hosts.translate();
+    let server = hosts.serve(SERVER);
+    let tcpdump = hosts.capture(&capture);
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-ttt", "-yy", "-xx", "-s", "1000000", "-e", "trace=%network,%desc", "-o"]).arg(&log);
+    let strace = Watcher::start(strace.args(["-p", &server.0.id().to_string()])).wait_for("attached");
+    for agent in ["a client that nobody else is like", "some other client, with words of its own"] {
+        let agent = format!("{agent}; {agent}; {agent}; {agent}; {agent}");
+        let urls = (0..3).map(|path| format!("http://10.77.0.2/{path}"));
+        run(hosts_command(&hosts.client, "curl").args(["-sS", "-A", &agent]).args(urls));
+    }
+    for watcher in [strace, tcpdump] {
+        watcher.signal(Signal::SIGINT);
+        watcher.end();
+    }
+    let report = compare(&log, &capture);
+    check(&report, 2);
+    assert!(report.connections.iter().all(|one| one["of_process"] == true), "{:#?}", report.connections);
 }
 
 /// So many bytes were sent and received at both vantages.

@@ -3,11 +3,13 @@
 
 mod common;
 
+use common::peer::free_port;
 use common::puppet::Puppet;
 use common::report::{Report, findings_of};
 use common::trace::require_bpf;
 use common::watcher::Watcher;
 use nix::sys::signal::Signal;
+use serde_json::json;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -216,4 +218,64 @@ fn a_connection_to_somebody_else_is_in_no_other_recording() {
     let other =
         report.connections.iter().find(|one| one["of_process"] == false).expect("the other connection");
     assert_eq!(findings_of(other), ["send 0 27 syscall not-this-process"]);
+}
+
+/// Answers three datagrams; the fourth waits when it ends.
+const ANSWERS: &str = "import socket, sys
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind((sys.argv[1], int(sys.argv[2])))
+print('listening', file=sys.stderr, flush=True)
+for _ in range(3):
+    question, peer = server.recvfrom(1000)
+    server.sendto(b'the answer to ' + question, peer)
+server.recv(1000, socket.MSG_PEEK)";
+
+const QUESTIONS: &str = "import socket, sys
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.connect(('127.0.0.1', int(sys.argv[1])))
+for question in sys.argv[2:5]:
+    client.send(question.encode())
+    assert client.recv(1000) == b'the answer to ' + question.encode()
+client.send(sys.argv[5].encode())";
+
+/// Datagram by datagram, whether the server knows at which of its addresses it was asked or not.
+#[test]
+fn datagrams_are_those_of_the_other_end() {
+    if !require_bpf() {
+        return;
+    }
+    let questions = ["first", "second question", "third", "that nobody reads"];
+    let asked: usize = questions[..3].iter().map(|one| one.len()).sum();
+    let (all, answered) = (asked + questions[3].len(), asked + 3 * "the answer to ".len());
+    for address in ["127.0.0.1", "0.0.0.0"] {
+        let folder = tempfile::tempdir().unwrap();
+        let [client, server] =
+            ["client", "server"].map(|name| folder.path().join(name).to_str().unwrap().to_owned());
+        let port = free_port().to_string();
+        let record = |file: &str, args: &[&str]| {
+            let fixed = ["events", "-q", "-w", file, "--", "python3", "-c"];
+            Watcher::sockdbg(&[&fixed, args].concat())
+        };
+        let serving = record(&server, &[ANSWERS, address, &port]).wait_for("listening");
+        assert!(record(&client, &[&[QUESTIONS, &port], &questions[..]].concat()).end().status.success());
+        assert!(serving.end().status.success());
+        for (first, second) in [(&client, &server), (&server, &client)] {
+            let report =
+                Report::of(&Watcher::sockdbg(&["pcap-compare", first, second, "--format", "json"]).end());
+            assert_eq!(report.summary["residual"], 0, "{:#?}", report.connections);
+            let udp = report.connections.iter().filter(|one| one["transport"] == "udp");
+            let mut found: Vec<String> =
+                udp.flat_map(findings_of).filter(|one| !one.contains("protocol-unknown")).collect();
+            found.sort();
+            assert_eq!(found, [format!("send {asked} {all} syscall unread")], "{address}: {first}");
+            let one = report.connections.iter().find(|one| one["transport"] == "udp").unwrap();
+            let [sent, received] = if first == &client { [all, answered] } else { [answered, asked] };
+            let on_wire = if first == &client { [asked, answered] } else { [answered, asked] };
+            assert_eq!([&one["send"]["syscall"], &one["recv"]["syscall"]], [&json!(sent), &json!(received)]);
+            assert_eq!(
+                [&one["send"]["wire"], &one["recv"]["wire"]],
+                on_wire.map(|bytes| json!(bytes)).each_ref()
+            );
+        }
+    }
 }

@@ -206,7 +206,10 @@ __noinline int send_chunks(void)
 	return 0;
 }
 
-/* Says that the rest of the call was not visited. */
+/*
+ * Says that the rest of the call was not visited. No call takes that many rounds in chunks of 64 KiB; a small ring has
+ * smaller ones, and is full before.
+ */
 static __noinline void end_at_limit(struct walk *walk)
 {
 	struct sd_data *data = bpf_ringbuf_reserve(&events, sizeof(*data), 0);

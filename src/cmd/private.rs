@@ -37,11 +37,44 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result
     };
     let file = fill(file, write)?;
     let beside = with_suffix(&target, &format!(".{}.tmp", std::process::id()));
-    let here = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let here = own_descriptor(&file);
     linkat(nix::fcntl::AT_FDCWD, here.as_str(), nix::fcntl::AT_FDCWD, &beside, AtFlags::AT_SYMLINK_FOLLOW)?;
     fs::rename(&beside, &target).inspect_err(|_| {
         let _ = fs::remove_file(&beside);
     })
+}
+
+/// A file without a name among the temporary ones: gone with this process, whatever ends that.
+pub struct Unnamed {
+    file: File,
+    path: PathBuf,
+}
+
+impl Unnamed {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// There is no folder for temporary files that can be written to.
+    pub fn new() -> io::Result<Unnamed> {
+        let file = tempfile::tempfile()?;
+        let path = own_descriptor(&file).into();
+        Ok(Unnamed { file, path })
+    }
+
+    /// To write to it.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// How this process can open it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// The path of an open file, for the process itself.
+fn own_descriptor(file: &File) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
 fn fill(file: File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<File> {

@@ -1,17 +1,17 @@
 //! A file that can be read more than once, whatever the user names.
 
+use super::private::Unnamed;
 use anyhow::Context;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
 
 /// A path; of a pipe (`-` and `/dev/fd/N` included), that of a copy which goes with this.
 pub enum Rereadable {
     /// It can be read again as it is, or not at all.
     There(PathBuf),
     /// What came through the pipe.
-    Copy(NamedTempFile),
+    Copy(Unnamed),
 }
 
 impl Rereadable {
@@ -25,14 +25,13 @@ impl Rereadable {
             return Ok(Rereadable::There(path.to_owned()));
         }
         let name = if standard_input { "standard input".into() } else { path.display().to_string() };
-        let mut copy =
-            NamedTempFile::with_prefix("sockdbg-input-").context("no temporary file for the capture")?;
+        let mut copy = Unnamed::new().context("no temporary file for the capture")?;
         let copied = if standard_input {
-            io::copy(&mut io::stdin().lock(), &mut copy)
+            io::copy(&mut io::stdin().lock(), copy.file())
         } else {
-            File::open(path).and_then(|mut pipe| io::copy(&mut pipe, &mut copy))
+            File::open(path).and_then(|mut pipe| io::copy(&mut pipe, copy.file()))
         };
-        copied.with_context(|| format!("{name} can't be copied to {}", copy.path().display()))?;
+        copied.with_context(|| format!("{name} can't be copied to a temporary file"))?;
         Ok(Rereadable::Copy(copy))
     }
 

@@ -4,6 +4,7 @@ use super::bundle::Bundle;
 use super::comparison::{self, Show};
 use super::open;
 use super::options::{Input, Limits, Targets, TracedCommand};
+use super::private::Unnamed;
 use super::screen::say;
 use super::subject::Subject;
 use crate::event::{Timestamp, Vantage};
@@ -18,7 +19,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
-use tempfile::NamedTempFile;
 
 /// How long a capture file that another program writes has to stay unchanged to count as complete.
 const SETTLED: Duration = Duration::from_millis(500);
@@ -120,13 +120,13 @@ pub fn run(mut args: Args) -> anyhow::Result<Outcome> {
 /// The wire's side while the trace runs.
 enum Packets {
     Others(PathBuf),
-    Ours(NamedTempFile, Running, String),
+    Ours(Unnamed, Running, String),
 }
 
 /// The capture, complete.
 enum File {
     Others(PathBuf),
-    Ours(NamedTempFile, (Timestamp, Timestamp)),
+    Ours(Unnamed, (Timestamp, Timestamp)),
 }
 
 impl File {
@@ -161,7 +161,7 @@ impl Packets {
             Subject::Processes(chosen) => open_in_namespace(&chosen.running(), &name)?,
             _ => Interface::open(&name)?,
         };
-        let file = NamedTempFile::with_prefix("sockdbg-").context("no temporary file for the capture")?;
+        let file = Unnamed::new().context("no temporary file for the capture")?;
         let running = interface.run(file.path())?;
         Ok(Packets::Ours(file, running, name))
     }

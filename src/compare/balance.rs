@@ -5,7 +5,9 @@
 
 use super::align::Alignment;
 use super::{Coverage, Finding};
-use crate::event::{Cause, CloseReason, Direction, FinOrByte, Opened, Range, Stage, Total, Vantage};
+use crate::event::{
+    Cause, CloseReason, Direction, FinOrByte, Opened, Range, Stage, Total, Transport, Vantage,
+};
 use crate::ledger::{Account, Ledger, RangeSet};
 use crate::protocol::{End, tls};
 
@@ -161,7 +163,9 @@ impl Direct<'_> {
             }
             return 0;
         };
-        let of_calls = self.other.vantage.is_process();
+        // Of datagrams the account itself says what it lacks.
+        let of_datagrams = self.other.far_end && self.process.info.open.transport == Transport::Udp;
+        let of_calls = self.other.vantage.is_process() && !of_datagrams;
         for lost in &wire.lost {
             let detail = match of_calls {
                 true if self.other.far_end => AT_THE_OTHER_END,

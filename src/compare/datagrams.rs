@@ -6,6 +6,7 @@
 //! ([`translate`]). What is left over at either side is missing at the other.
 
 pub mod again;
+pub mod far;
 mod joined;
 mod translate;
 
@@ -58,6 +59,8 @@ pub struct Datagrams<'a> {
     own: FxHashSet<IpAddr>,
     /// What was found under other addresses.
     translated: Translated,
+    /// Where the other vantage is one of processes: what they lost, see [`far::FarEnds::lost`].
+    far: Option<[Option<Cause>; 2]>,
 }
 
 /// Where the capture has the datagrams of a socket.
@@ -91,8 +94,8 @@ fn peer(ledger: &Ledger, print: &Print) -> Option<SocketAddr> {
 }
 
 impl<'a> Datagrams<'a> {
-    /// Finds the datagrams of the process's sockets in the capture.
-    pub fn new(process: &'a [Ledger], wire: &'a [Ledger]) -> Datagrams<'a> {
+    /// Finds the datagrams of the process's sockets in the capture, or in what stands for it: then `far` is what is lost there.
+    pub fn new(process: &'a [Ledger], wire: &'a [Ledger], far: Option<[Option<Cause>; 2]>) -> Datagrams<'a> {
         let mut sockets_by_port: FxHashMap<u16, Vec<&Ledger>> = FxHashMap::default();
         for socket in process.iter().filter(|ledger| is_udp(ledger)) {
             sockets_by_port.entry(port(socket)).or_default().push(socket);
@@ -117,6 +120,7 @@ impl<'a> Datagrams<'a> {
             left_over,
             own,
             translated,
+            far,
         };
         all.index();
         let sockets = || process.iter().enumerate().filter(|(_, ledger)| is_udp(ledger));
@@ -267,7 +271,7 @@ impl<'a> Datagrams<'a> {
                     }
                     continue;
                 }
-                let (cause, detail) = absent(print.time, coverage);
+                let (cause, detail) = self.absent(way, print.time, coverage);
                 account.lost.push(stopped(print.range, cause, detail));
                 continue;
             };
@@ -297,7 +301,7 @@ impl<'a> Datagrams<'a> {
                 let at = self.note(seen, way, range.from, &taken, true);
                 account.delivered.insert(Range::new(range.from, at));
                 if at < range.to {
-                    let (cause, detail) = absent(socket.info.last, coverage);
+                    let (cause, detail) = self.absent(way, socket.info.last, coverage);
                     account.lost.push(stopped(Range::new(at, range.to), cause, detail));
                 }
             }
@@ -475,6 +479,27 @@ impl<'a> Datagrams<'a> {
         ours.then_some(rest)
     }
 
+    /// Why the other vantage lacks what the process moved at `time`.
+    fn absent(&self, way: Direction, time: Timestamp, other: &Coverage) -> (Cause, &'static str) {
+        let Some(lost) = self.far else { return not_captured(time, other) };
+        if other.first.is_some_and(|first| time < first) {
+            return (Cause::BeforeAttach, "moved before the other recording began");
+        }
+        if other.last.is_none_or(|last| last < time) {
+            let cause = if other.cut { Cause::RecordingCut } else { Cause::AfterDetach };
+            return (cause, "the other recording ended before these bytes");
+        }
+        match (lost[way.reverse().index()], way) {
+            (Some(cause), _) => (cause, "lost at the other end, which may have been these"),
+            (None, Direction::Send) => {
+                (Cause::Unread, "not read at the other end: lost on the way, or dropped there")
+            }
+            (None, Direction::Recv) => {
+                (Cause::UntracedSyscall, "sent by no call that the other recording has")
+            }
+        }
+    }
+
     /// True where a socket was at an address then.
     fn is_at(&self, socket: &Ledger, end: SocketAddr, other: SocketAddr, time: Timestamp) -> bool {
         let Some(local) = local(socket) else { return false };
@@ -535,7 +560,7 @@ fn not_compared(socket: &Ledger, direction: Direction, streams_only: bool) -> Ac
 }
 
 /// Why the capture lacks what the process moved at `time`.
-fn absent(time: Timestamp, capture: &Coverage) -> (Cause, &'static str) {
+fn not_captured(time: Timestamp, capture: &Coverage) -> (Cause, &'static str) {
     if capture.first.is_some_and(|first| time < first) {
         return (Cause::WireStartedLate, "the capture began after these bytes were sent");
     }

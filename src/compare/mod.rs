@@ -55,6 +55,8 @@ pub struct Side {
     pub conflicts: Vec<Conflict>,
     /// Connections of a strace log of which nothing tells what they are at the other vantage.
     pub unplaced: FxHashMap<ConnId, Transport>,
+    /// Of a strace log, what the other vantage has under other addresses.
+    pub elsewhere: anchor::Elsewhere,
 }
 
 /// A record of the other vantage that these bytes would have become.

@@ -3,19 +3,21 @@
 //! Addresses and sequence numbers are looked at first ([`super::align`]); what they leave is looked for under other
 //! addresses ([`super::translate`]), which may take another pass over the capture ([`Pairing::finder`]).
 
-use super::align::{Alignment, Flows, Told};
+use super::align::{self, Alignment, Flows, Told};
 use super::anchor::{Finder, Hits, Outline};
 use super::balance::{self, Balance, Direct, Other};
 use super::clock::{Clock, Estimate};
 use super::contents;
 use super::datagrams::again::Again;
+use super::datagrams::far::FarEnds;
 use super::datagrams::{Datagrams, is_udp};
 use super::translate::{self, ByContent, Firsts, Used};
 use super::{Comparison, Coverage, Finding, Report, Side};
 use crate::conn::Info;
 use crate::event::{Address, Cause, Conflict, ConnId, Direction, Opened, Range, Role, Timestamp, Vantage};
 use crate::ledger::Ledger;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeMap;
 
 /// How many flows are named that a connection could be.
 const NAMED: usize = 4;
@@ -54,8 +56,29 @@ impl<'a> Pairing<'a> {
         }
         let (ambiguous, clock) = (Vec::new(), estimate.clock());
         let mut pairing = Pairing { process, wire, vantages, aligned, used, ambiguous, firsts, clock };
+        pairing.learn_elsewhere();
         pairing.estimate_clock();
         pairing
+    }
+
+    /// Pairs what content has told beforehand, of a strace log.
+    fn learn_elsewhere(&mut self) {
+        let flows = self.wire.ledgers.iter().enumerate();
+        let flows: FxHashMap<ConnId, usize> = flows.map(|(index, flow)| (flow.info.id, index)).collect();
+        for (number, process) in self.process.ledgers.iter().enumerate() {
+            let id = process.info.id;
+            if let Some((flow, flipped)) = self.process.elsewhere.known.get(&id)
+                && let Some(&flow) = flows.get(flow)
+            {
+                let alignment = Alignment { flow, flipped: *flipped, shift: [0; 2], told: Told::Content };
+                let fit = align::by_anchors(process, &self.wire.ledgers[flow], alignment);
+                self.used[flow][usize::from(*flipped)] |= fit.is_some();
+                self.aligned[number] = fit.map(|(_, alignment)| alignment);
+            } else if let Some(could_be) = self.process.elsewhere.ambiguous.get(&id) {
+                let could_be = could_be.iter().filter_map(|flow| flows.get(flow).copied());
+                self.ambiguous.push((number, could_be.collect()));
+            }
+        }
     }
 
     /// How the clocks differ, by every pair, where those that are certain did not tell.
@@ -100,8 +123,13 @@ impl<'a> Pairing<'a> {
 
     /// Compares.
     pub fn report(mut self) -> Report {
-        let mut datagrams = (!self.vantages[1].is_process())
-            .then(|| Datagrams::new(&self.process.ledgers, &self.wire.ledgers));
+        let recordings = self.vantages == TWO_RECORDINGS;
+        let (process, wire) = (&self.process.ledgers, &self.wire.ledgers);
+        let far = recordings.then(|| FarEnds::new(process, wire));
+        let mut datagrams = match &far {
+            Some(far) => Some(Datagrams::new(process, &far.flows, Some(far.lost))),
+            None => (!self.vantages[1].is_process()).then(|| Datagrams::new(process, wire, None)),
+        };
         if let Some(datagrams) = &mut datagrams {
             self.clock = self.clock.or_else(|| datagrams.clock());
             datagrams.translate(self.clock);
@@ -114,7 +142,6 @@ impl<'a> Pairing<'a> {
         for (index, (ledger, alignment)) in self.process.ledgers.iter().zip(&self.aligned).enumerate() {
             // A log of strace without -f does not tell whose it is.
             let has_process = pids.contains(&pid_of(ledger)) || pids.contains(&None);
-            let recordings = self.vantages == TWO_RECORDINGS;
             let far_end = recordings && alignment.is_none_or(|alignment| alignment.flipped);
             let other = Other { vantage: self.vantages[1], has_process, far_end };
             connections.push(match datagrams.as_mut().filter(|_| is_udp(ledger)) {
@@ -127,8 +154,12 @@ impl<'a> Pairing<'a> {
         }
         connections.retain(|comparison| !is_silent(comparison));
         let clock = self.clock.unwrap_or_default();
+        if let (Some(far), Some(datagrams)) = (&far, &datagrams) {
+            connections.extend(self.rest_of_far_ends(far, datagrams, clock));
+        }
         let again = datagrams.as_ref().map(|datagrams| (Again::new(datagrams), datagrams));
-        for flow in (0..self.wire.ledgers.len()).filter(|&flow| self.used[flow] == [false; 2]) {
+        let is_left = |flow: &usize| self.used[*flow] == [false; 2] && !(recordings && is_udp(&wire[*flow]));
+        for flow in (0..wire.len()).filter(is_left) {
             let datagrams = datagrams.as_ref().filter(|_| is_udp(&self.wire.ledgers[flow]));
             match datagrams.and_then(|datagrams| datagrams.rest(flow, &self.process.coverage, clock)) {
                 None => {
@@ -146,6 +177,19 @@ impl<'a> Pairing<'a> {
             }
         }
         Report { connections, vantages: self.vantages, uncompared: 0, passes: 0, clock: self.clock }
+    }
+
+    /// What the sockets of UDP of the other recording have that the first lacks, and those that are none of its peers'.
+    fn rest_of_far_ends(&self, far: &FarEnds, datagrams: &Datagrams<'_>, clock: Clock) -> Vec<Comparison> {
+        let mut rests: BTreeMap<usize, Vec<Comparison>> = BTreeMap::new();
+        for (flow, &socket) in far.sockets.iter().enumerate() {
+            rests.entry(socket).or_default().extend(datagrams.rest(flow, &self.process.coverage, clock));
+        }
+        let of_socket = |(socket, rests): (usize, Vec<Comparison>)| match rests.is_empty() {
+            true => vec![self.unmatched(socket, None)],
+            false => rests.into_iter().filter(|rest| !rest.findings.is_empty()).collect(),
+        };
+        rests.into_iter().flat_map(of_socket).collect()
     }
 
     fn wire_coverage(&self) -> Coverage {
@@ -336,10 +380,10 @@ fn seen_again(local: impl std::fmt::Display, remote: impl std::fmt::Display) -> 
 /// Why a connection of one side was paired with none of the other, where a log of strace has too little to tell.
 fn unplaced(ledger: &Ledger, own: &Side, other: &Side) -> Option<&'static str> {
     if own.unplaced.contains_key(&ledger.info.id) {
-        return Some("the log has neither its addresses nor enough of its content");
+        return Some("the log has too little of its addresses and content");
     }
     let may_be = other.unplaced.values().any(|&transport| transport == ledger.info.open.transport);
-    may_be.then_some("it may be one of which the log has neither addresses nor enough content")
+    may_be.then_some("it may be one of which the log has too little")
 }
 
 fn conflicting(direction: Direction, range: Range) -> Finding {

@@ -173,11 +173,12 @@ fn text(cause: Cause) -> Text {
             command: Some("editcap -A START -B STOP CAPTURE PART"),
         },
         Cause::StraceNoAddress => Text {
-            meaning: "The strace log has neither the addresses of this connection nor enough of its content: nothing \
-                      tells which connection of the other file it is, so its bytes are not compared. Those of the \
-                      other file that may be it have this cause, too.",
+            meaning: "The strace log has too little of this connection's addresses and content: nothing tells which \
+                      connection of the other file it is, so its bytes are not compared. Those of the other file \
+                      that may be it have this cause, too.",
             detection: "The log shows socket addresses and buffers as pointers (-e raw=, -e verbose=), or leaves them \
-                        out, and has no 16 bytes of content in a row that the other file could be searched for.",
+                        out, and has no 16 bytes of content in a row that the other file could be searched for; or \
+                        the one address that it shows is that of several connections.",
             remedy: "Run strace with -yy, which puts the addresses beside each descriptor, and without -e raw= and \
                      -e verbose=.",
             command: Some(
@@ -252,7 +253,8 @@ fn text(cause: Cause) -> Text {
         },
         Cause::Unread => Text {
             meaning: "These bytes arrived in the kernel; the application never read them. Of UDP the kernel may have \
-                      dropped them because the socket's buffer was full.",
+                      dropped them because the socket's buffer was full; where no packet shows that they arrived, \
+                      as between two recordings, they may have been lost on the way.",
             detection: "The socket's receive queue still held them when it was closed or the trace ended \
                         (rcv_nxt against copied_seq); a datagram to the socket is in the capture, and no call read it.",
             remedy: "Look at the application: it closed early or is stuck before its read. Recv-Q shows sockets \

@@ -20,7 +20,7 @@ pub use timeline::Timeline;
 use crate::conn::{Entry, Info, Observer};
 use crate::event::{Cause, Close, ConnId, Direction, Range, Stage, Timestamp, Transport};
 use crate::protocol::{Datagram, End};
-use crate::record::{Record, Status};
+use crate::record::{Message, Record, Status};
 use prints::PRINTS_MAX;
 use rustc_hash::FxHashMap;
 
@@ -143,6 +143,12 @@ impl Account {
     }
 }
 
+/// True where the other half of a message is missing for the bound on those that wait. That is then its last cause: in front of
+/// others it says that its decoding hit a bound.
+fn is_given_up(message: &Message) -> bool {
+    message.causes.last() == Some(&Cause::Limit)
+}
+
 /// Adds a range where it belongs in a sorted list.
 fn insert(list: &mut Vec<Stopped>, stopped: Stopped) {
     let at = list.partition_point(|other| other.range.from < stopped.range.from);
@@ -233,6 +239,7 @@ impl Observer for Book {
             Status::Complete | Status::Truncated => (None, ""),
         };
         for message in record.messages() {
+            let cause = cause.map(|cause| if is_given_up(message) { Cause::Limit } else { cause });
             let account = &mut ledger.accounts[message.direction.index()];
             let is_cut = message.causes.contains(&Cause::Incomplete);
             for part in message.ranges() {
@@ -291,7 +298,6 @@ impl Observer for Book {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Message;
 
     const SEND: Direction = Direction::Send;
 

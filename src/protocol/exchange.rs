@@ -81,10 +81,9 @@ impl<K: PartialEq> Pending<K> {
     /// A request came. At the bound the oldest one is given up, and becomes a record with [`Cause::Limit`].
     pub fn push(&mut self, key: K, request: Half, out: &mut dyn Output) {
         if self.waiting.len() >= PENDING_MAX
-            && let Some((_, mut oldest)) = self.waiting.pop_front()
+            && let Some((_, oldest)) = self.waiting.pop_front()
         {
-            oldest.add_cause(Cause::Limit);
-            unanswered(self.protocol, oldest, out);
+            unanswered_because(self.protocol, oldest, Some(Cause::Limit), out);
         }
         self.waiting.push_back((key, request));
     }
@@ -165,8 +164,8 @@ pub fn unanswered_because(
     out: &mut dyn Output,
 ) {
     let status = if is_whole(&request.message) { Status::NoResponse } else { Status::Truncated };
-    cause.into_iter().for_each(|cause| request.add_cause(cause));
     request.add_cause(Cause::NoResponse);
+    cause.into_iter().for_each(|cause| request.add_cause(cause));
     let Half { message, summary } = request;
     out.record(Record { protocol, status, summary, request: Some(message), response: None });
 }

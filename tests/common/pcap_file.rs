@@ -53,6 +53,15 @@ impl Packet {
         u32::from_be_bytes(self.bytes[TCP + 4..][..4].try_into().unwrap())
     }
 
+    pub fn ack(&self) -> u32 {
+        u32::from_be_bytes(self.bytes[TCP + 8..][..4].try_into().unwrap())
+    }
+
+    /// Has it acknowledge everything before `seq`, and nothing more.
+    pub fn acknowledge(&mut self, seq: u32) {
+        self.bytes[TCP + 8..][..4].copy_from_slice(&seq.to_be_bytes());
+    }
+
     pub fn is_syn(&self) -> bool {
         self.bytes[TCP + 13] & 2 != 0
     }

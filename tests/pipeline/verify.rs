@@ -4,10 +4,13 @@ use crate::common::client::Client;
 use crate::common::peer::{Server, noise};
 use crate::common::report::{Report, assert_bytes};
 use crate::common::trace::require_bpf;
-use crate::common::watcher::Watcher;
+use crate::common::watcher::{Watcher, program};
 use crate::common::wire::Wire;
+use nix::sys::signal::Signal;
 use serde_json::json;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::Command;
 
 /// Checks a connection's bytes at every stage against what its client sent and got.
 fn check(report: &Report, client: &Client, records: u64) {
@@ -155,4 +158,34 @@ fn datagrams_that_the_kernel_splits_and_joins() {
     moved.sort_by_key(|sides| sides.clone().map(|side| side[0].as_u64()));
     let all = |sent: u64, received: u64| [sent, received].map(|bytes| [(); 3].map(|()| json!(bytes)));
     assert_eq!(moved, [all(0, 4500), all(0, 4523), all(23, 0), all(9000, 0)]);
+}
+
+/// Whatever ends `verify`, its capture goes with it: it holds payload, and never has a name.
+#[test]
+fn no_capture_stays_behind() {
+    if !require_bpf() {
+        return;
+    }
+    for signals in [&[Signal::SIGKILL][..], &[Signal::SIGINT, Signal::SIGINT], &[Signal::SIGINT]] {
+        let folder = tempfile::tempdir().unwrap();
+        let nginx = Server::nginx(&noise(10_000, 11), false);
+        let pid = nginx.pid().to_string();
+        let mut command = Command::new(program("sockdbg"));
+        command.args(["verify", "-p", &pid, "-i", "lo", "--format", "json"]).env("TMPDIR", folder.path());
+        let verify = Watcher::start(&mut command).wait_for("watching");
+        let mut client = Client::connect(nginx.address);
+        client.get("GET", "/body");
+        client.finish();
+        let names = || std::fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().path());
+        assert_eq!(names().collect::<Vec<_>>(), Vec::<PathBuf>::new(), "while it watches");
+        signals.iter().for_each(|&signal| verify.signal(signal));
+        let output = verify.end();
+        assert_eq!(names().collect::<Vec<_>>(), Vec::<PathBuf>::new(), "{signals:?}");
+        if signals == [Signal::SIGINT] {
+            let report = Report::of(&output);
+            report.assert_complete();
+            check(&report, &client, 1);
+        }
+        nginx.end();
+    }
 }

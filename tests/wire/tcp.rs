@@ -184,6 +184,37 @@ fn ports_used_again_are_another_connection_without_its_handshake() {
     assert_eq!(seen.conns[1].sent, ["and two", "ok"]);
 }
 
+/// The same, soon after: Linux begins a little further each time it uses the ports again (net/core/secure_seq.c). Behind the
+/// ends of both directions there is nothing of the first connection.
+#[test]
+fn ports_used_again_at_once_are_another_connection_without_its_handshake() {
+    let mut tape = Tape::connected();
+    tape.send("A", 101, 101, b"one")
+        .send("FA", 104, 101, b"")
+        .answer("FA", 101, 105, b"")
+        .send("A", 105, 102, b"");
+    // The last acknowledgement again is of the first one still.
+    tape.send("A", 105, 102, b"").send("A", 90_000, 70_000, b"two").answer("A", 70_000, 90_003, b"ok");
+    let seen = tape.read();
+    assert_eq!(seen.summary.warnings, [""; 0]);
+    let sent: Vec<_> = seen.conns.iter().map(|conn| conn.sent.each_ref().map(String::as_str)).collect();
+    assert_eq!(sent, [["one", ""], ["two", "ok"]]);
+}
+
+/// Nothing of it is the process's to read.
+#[test]
+fn what_follows_a_fin_is_no_byte_of_the_stream() {
+    let mut tape = Tape::connected();
+    tape.send("FA", 101, 101, b"all").answer("A", 101, 105, b"");
+    tape.send("A", 104, 101, b"\0").answer("A", 101, 105, b""); // a keep-alive
+    tape.answer("A", 101, 105, b"answer").read().only().sent("all", "answer");
+    tape.send("A", 102, 101, b"ll and more").send("A", 104, 101, b"more");
+    let seen = tape.read();
+    let warning = "2 TCP segments ignored: new data after the connection's end";
+    assert!(seen.summary.warnings[0].ends_with(warning), "{:?}", seen.summary.warnings);
+    seen.one().sent("all", "answer");
+}
+
 #[test]
 fn one_direction_may_end_before_the_other() {
     let mut tape = Tape::connected();

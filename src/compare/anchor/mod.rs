@@ -10,19 +10,21 @@
 //! which: it is taken to be the last.
 
 mod content;
+mod elsewhere;
 mod matching;
 mod pair;
 
 pub use content::{Finder, Hits, Outline};
 pub use matching::{Calls, Matcher};
 
+use super::align::ends_of;
 use crate::event::{
     Address, CloseReason, ConnId, Data, Direction, Event, Kind, Open, Opened, Timestamp, Transport,
 };
 use crate::ledger::Ledger;
 use crate::protocol::End;
-use pair::Pair;
-use rustc_hash::FxHashMap;
+use pair::{Pair, Pairs};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// How the connections of a log go with the flows of another vantage.
 #[derive(Debug, Default)]
@@ -30,8 +32,19 @@ pub struct Anchors {
     by_conn: FxHashMap<ConnId, Anchor>,
     /// Connections that nothing can tell anything of.
     unplaced: FxHashMap<ConnId, Transport>,
+    elsewhere: Elsewhere,
     /// Added to the log's times, in ns.
     shift: i64,
+    is_guess: bool,
+}
+
+/// Connections of a log that the other vantage has, or may have, under other addresses, as content tells.
+#[derive(Clone, Debug, Default)]
+pub struct Elsewhere {
+    /// With the flow that each is, and whether the process is its server.
+    pub known: FxHashMap<ConnId, (ConnId, bool)>,
+    /// With the flows that each could be.
+    pub ambiguous: FxHashMap<ConnId, Vec<ConnId>>,
 }
 
 /// What a connection of the log learns.
@@ -95,7 +108,15 @@ impl Anchors {
     /// Pairs the connections of a log with flows. `hits` are the places where content of the log was found; `undated`:
     /// the log's times are not those of a calendar.
     pub fn new(log: &[Ledger], flows: &[Ledger], hits: &content::Hits, undated: bool) -> Anchors {
-        let (pairs, shift) = pair::pairs(log, flows, hits, undated);
+        let Pairs { mut pairs, elsewhere, shift, is_guess } = pair::pairs(log, flows, hits, undated);
+        let id = |process: usize| log[process].info.id;
+        let known =
+            elsewhere.pairs.iter().map(|one| (id(one.process), (flows[one.flow].info.id, one.flipped)));
+        let ambiguous = elsewhere.ambiguous.iter().map(|(process, could_be)| {
+            (id(*process), could_be.iter().map(|&flow| flows[flow].info.id).collect())
+        });
+        let learnt = Elsewhere { known: known.collect(), ambiguous: ambiguous.collect() };
+        pairs.extend(elsewhere.pairs);
         let anchor = |pair: &Pair| {
             let (process, flow) = (&log[pair.process], &flows[pair.flow]);
             (process.info.id, Anchor::new(process, flow, pair, hits, shift, log))
@@ -107,13 +128,24 @@ impl Anchors {
             !by_conn.contains_key(&conn) && (silent && lacks_address(ledger) || is_nameless(ledger))
         });
         let unplaced = unplaced.map(|ledger| (ledger.info.id, ledger.info.open.transport)).collect();
-        Anchors { by_conn, unplaced, shift }
+        Anchors { by_conn, unplaced, elsewhere: learnt, shift, is_guess }
     }
 
     /// Connections of the log that could be any of the other vantage: the log has neither both addresses nor content
     /// that can be looked for.
     pub fn unplaced(&self) -> &FxHashMap<ConnId, Transport> {
         &self.unplaced
+    }
+
+    /// What the other vantage has under other addresses.
+    pub fn elsewhere(&self) -> &Elsewhere {
+        &self.elsewhere
+    }
+
+    /// True where several flows could be each connection, and neither content nor clock tells: what content is not looked
+    /// at may be that of another.
+    pub fn is_guess(&self) -> bool {
+        self.is_guess
     }
 
     /// True where no connection told how far the log's times are behind.
@@ -124,7 +156,11 @@ impl Anchors {
     /// True where only content can tell which flow a connection is, or where its bytes belong.
     pub fn wants_content(log: &[Ledger], flows: &[Ledger]) -> bool {
         let vague = |ledger: &Ledger| ledger.info.open.opened == Opened::Found || lacks_address(ledger);
-        log.iter().any(vague) || flows.iter().any(|flow| flow.info.open.opened == Opened::Found)
+        let ends: FxHashSet<_> = flows.iter().filter_map(ends_of).collect();
+        let is_astray =
+            |ledger: &Ledger| elsewhere::is_astray(ledger, |[one, other]| ends.contains(&(one, other)));
+        log.iter().any(|ledger| vague(ledger) || is_astray(ledger))
+            || flows.iter().any(|flow| flow.info.open.opened == Opened::Found)
     }
 
     /// The lanes whose calls have to be laid out along their flows.

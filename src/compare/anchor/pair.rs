@@ -2,7 +2,8 @@
 //! and time.
 
 use super::content::Hits;
-use crate::event::{Address, ConnId, Direction, Opened, Role, Transport};
+use super::elsewhere::{Elsewhere, is_astray};
+use crate::event::{Address, CloseReason, ConnId, Direction, Opened, Role, Transport};
 use crate::ledger::Ledger;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cmp::Reverse;
@@ -21,6 +22,12 @@ pub(super) struct Pair {
 
 /// How well a connection and a flow go together: lower fits better.
 type Rank = (Reverse<bool>, Reverse<usize>, u64);
+
+/// From this rank on, nothing speaks for a pair but one address and the time.
+const BY_ADDRESS: Rank = (Reverse(false), Reverse(0), 0);
+
+/// How far the clocks of two vantages may be apart that both have a calendar, in ns, for the time to tell anything.
+const CLOCKS_APART: u64 = 1_000_000_000;
 
 /// The flows by what names them.
 struct Flows<'a> {
@@ -78,17 +85,45 @@ impl<'a> Flows<'a> {
     }
 }
 
+/// True where both were there at some moment, by clocks that may differ a little.
+pub(super) fn meet_in_time(process: &Ledger, flow: &Ledger) -> bool {
+    let (process, flow) = (&process.info, &flow.info);
+    process.first.since(flow.last) <= CLOCKS_APART && flow.first.since(process.last) <= CLOCKS_APART
+}
+
+/// False where a flow was seen from its beginning to its end, and has fewer bytes than the connection moved.
+fn has_room(process: &Ledger, flow: &Ledger, flipped: bool) -> bool {
+    let over = flow.close.is_some_and(|close| matches!(close.reason, CloseReason::Fin | CloseReason::Reset));
+    let is_whole = over && flow.info.open.opened == Opened::Fresh;
+    !is_whole
+        || Direction::BOTH.into_iter().all(|direction| {
+            let of_flow = if flipped { direction.reverse() } else { direction };
+            process.accounts[direction.index()].end() <= flow.accounts[of_flow.index()].end()
+        })
+}
+
 fn sorted(a: Address, b: Address) -> [Address; 2] {
     [a.min(b), a.max(b)]
 }
 
-/// Pairs connections with flows, each flow's end once. Also how far the times of the log are behind, in ns, where they
-/// are not those of a calendar.
-pub(super) fn pairs(log: &[Ledger], flows: &[Ledger], hits: &Hits, undated: bool) -> (Vec<Pair>, i64) {
+/// How the connections of a log go with the flows of another vantage.
+pub(super) struct Pairs {
+    pub(super) pairs: Vec<Pair>,
+    /// Of what has none under its own addresses.
+    pub(super) elsewhere: Elsewhere,
+    /// How far the times of the log are behind, in ns, where they are not those of a calendar.
+    pub(super) shift: i64,
+    /// Nothing tells that; the first flow that can be the first connection is taken to be it.
+    pub(super) is_guess: bool,
+}
+
+/// Pairs connections with flows, each flow's end once; not those that could be several flows' as well, as far as addresses and
+/// content tell.
+pub(super) fn pairs(log: &[Ledger], flows: &[Ledger], hits: &Hits, undated: bool) -> Pairs {
     let flows = Flows::new(flows);
     let named: Vec<Vec<Fit>> =
         (0..log.len()).map(|process| fits(process, log, &flows, hits, &flows.named(&log[process]))).collect();
-    let shift = if undated { clock_shift(&named, log, &flows, hits) } else { 0 };
+    let (shift, is_guess) = if undated { clock_shift(&named, log, &flows, hits) } else { (0, false) };
     let mut ranked: Vec<(Rank, Pair)> = Vec::new();
     for (process, mut candidates) in named.into_iter().enumerate() {
         if candidates.is_empty() {
@@ -103,15 +138,39 @@ pub(super) fn pairs(log: &[Ledger], flows: &[Ledger], hits: &Hits, undated: bool
         }));
     }
     ranked.sort_by_key(|one| one.0);
+    // What one address alone allows comes last; that is told, not guessed, only where nothing else is left.
+    let by_address = ranked.partition_point(|(rank, _)| *rank < BY_ADDRESS);
     let (mut used, mut taken) = (FxHashSet::default(), vec![false; log.len()]);
     let mut pairs = Vec::new();
-    for (_, pair) in ranked {
+    for &(_, pair) in &ranked[..by_address] {
         if !taken[pair.process] && used.insert((pair.flow, pair.flipped)) {
             taken[pair.process] = true;
             pairs.push(pair);
         }
     }
-    (pairs, shift)
+    let may_be = |pair: &Pair| {
+        let (process, flow) = (&log[pair.process], &flows.flows[pair.flow]);
+        (undated || meet_in_time(process, flow)) && has_room(process, flow, pair.flipped)
+    };
+    let left = ranked[by_address..].iter().map(|one| one.1).filter(may_be);
+    let left = left.filter(|pair| !taken[pair.process] && !used.contains(&(pair.flow, pair.flipped)));
+    let left: Vec<Pair> = left.collect();
+    let (mut flows_of, mut connections_of) = (FxHashMap::<_, u32>::default(), FxHashMap::<_, u32>::default());
+    for pair in &left {
+        *flows_of.entry(pair.process).or_default() += 1;
+        *connections_of.entry((pair.flow, pair.flipped)).or_default() += 1;
+    }
+    pairs.extend(
+        left.into_iter()
+            .filter(|pair| (flows_of[&pair.process], connections_of[&(pair.flow, pair.flipped)]) == (1, 1)),
+    );
+    // A capture has other addresses than the process, a vantage of the process has the same.
+    let is_astray = |process: &usize| is_astray(&log[*process], |ends| flows.by_ends.contains_key(&ends));
+    let of_process = flows.flows.iter().any(|flow| flow.info.task.is_some());
+    let astray: Vec<usize> =
+        (0..log.len()).filter(|&one| !taken[one] && !of_process && is_astray(&one)).collect();
+    let elsewhere = Elsewhere::new(&astray, log, flows.flows, hits, &used, undated);
+    Pairs { pairs, elsewhere, shift, is_guess }
 }
 
 /// A connection and a flow that may be one.
@@ -182,9 +241,9 @@ fn agree(own: Option<Address>, flow: Option<Address>) -> Option<Known> {
     }
 }
 
-/// The distance of the clocks: of connections that can be only one flow the one in the middle; else that of the first
-/// connection and the first flow that may be it.
-fn clock_shift(named: &[Vec<Fit>], log: &[Ledger], flows: &Flows<'_>, hits: &Hits) -> i64 {
+/// The distance of the clocks: of connections that can be only one flow the one in the middle; else one between clocks that
+/// show the time of day; else that of the first connection and the first flow that may be it, which is a guess.
+fn clock_shift(named: &[Vec<Fit>], log: &[Ledger], flows: &Flows<'_>, hits: &Hits) -> (i64, bool) {
     let distance = |pair: Pair| {
         let (process, flow) = (&log[pair.process].info, &flows.flows[pair.flow].info);
         // What was open before begins at a different time at each.
@@ -194,6 +253,7 @@ fn clock_shift(named: &[Vec<Fit>], log: &[Ledger], flows: &Flows<'_>, hits: &Hit
         }
     };
     let mut first = None;
+    let mut by_clock: Option<(u64, i64)> = None;
     let mut distances = Vec::new();
     for (process, named) in named.iter().enumerate() {
         let by_content: Vec<usize> =
@@ -205,13 +265,24 @@ fn clock_shift(named: &[Vec<Fit>], log: &[Ledger], flows: &Flows<'_>, hits: &Hit
         match candidates[..] {
             [only] => distances.push(distance(only.pair)),
             _ => {
-                first = first.or(candidates
-                    .iter()
-                    .map(|fit| fit.pair)
-                    .min_by_key(|pair| flows.flows[pair.flow].info.first))
+                let pairs = || candidates.iter().map(|fit| fit.pair);
+                first = first.or(pairs().min_by_key(|pair| flows.flows[pair.flow].info.first));
+                let clocks = pairs().map(distance).map(|distance| (off_the_clock(distance), distance));
+                by_clock = by_clock.into_iter().chain(clocks).min();
             }
         }
     }
     distances.sort_unstable();
-    distances.get(distances.len() / 2).copied().or(first.map(distance)).unwrap_or(0)
+    let by_clock = by_clock.filter(|(off, _)| *off <= CLOCKS_APART).map(|(_, distance)| distance);
+    match distances.get(distances.len() / 2).copied().or(by_clock) {
+        Some(shift) => (shift, false),
+        None => (first.map_or(0, distance), first.is_some()),
+    }
+}
+
+/// How far a distance is from one between two clocks that show the time of different zones and days.
+fn off_the_clock(distance: i64) -> u64 {
+    const ZONES: u64 = 15 * 60 * 1_000_000_000;
+    let part = distance.unsigned_abs() % ZONES;
+    part.min(ZONES - part)
 }

@@ -453,16 +453,17 @@ impl Datagrams<'_> {
     fn other_addresses(&self, number: usize, way: Direction, place: Place) -> Option<Tuple> {
         let [source, destination] = ends(&self.wire[place.0 as usize], place.1)?;
         let tuple = if way == Direction::Send { [source, destination] } else { [destination, source] };
-        (self.translated.sockets.get(&tuple) == Some(&number)).then_some(tuple)
+        // Who received without asking from whom does not know the other end.
+        let is_known = tuple.iter().all(|end| end.port() != 0);
+        (is_known && self.translated.sockets.get(&tuple) == Some(&number)).then_some(tuple)
     }
 
     fn how_translated(&self, socket: &Ledger, print: &Print, [own, other]: Tuple) -> String {
         let ours = local(socket).map_or_else(|| "an unknown address".to_owned(), |end| end.to_string());
         let theirs =
             peer(socket, print).map_or_else(|| "an unknown address".to_owned(), |end| end.to_string());
-        format!(
-            "{ours} -> {theirs} at the process is {own} -> {other} in the capture, as content alone tells"
-        )
+        let place = if self.far.is_some() { "at the other end" } else { "in the capture" };
+        format!("{ours} -> {theirs} at the process is {own} -> {other} {place}, as content alone tells")
     }
 
     /// The addresses under which the capture has all of a socket that it has, where these are others and nothing is

@@ -149,6 +149,8 @@ pub(super) struct Pairing {
     turns: u32,
     /// Requests that were given up for [`MAX_WAITING`], whose responses are still to come.
     beyond: u64,
+    /// The response under way answers one of them.
+    answers_beyond: bool,
     /// A response began, or was lost, at this [`Arrival::order`] while no request was known. A request that
     /// came before, its head still waiting for its end, is the one that it answered.
     unasked: Option<(u64, Option<Cause>)>,
@@ -211,6 +213,7 @@ impl Pairing {
         let Some(first) = self.queue.iter().position(Exchange::is_open) else {
             if self.beyond > 0 {
                 self.beyond -= 1;
+                self.answers_beyond = true;
                 return Match::Lone("its request was beyond the bound of waiting ones");
             }
             return Match::None;
@@ -293,9 +296,13 @@ impl Pairing {
     pub(super) fn end_response(&mut self, id: Option<u64>, half: Half, out: &mut dyn Output) {
         self.answered = half.message.ended;
         self.moved = self.moved.max(half.message.ended);
+        let is_beyond = std::mem::take(&mut self.answers_beyond) && id.is_none();
         match id.and_then(|id| self.find(id)) {
             Some(exchange) => exchange.answer = Answer::Whole(half),
-            None => out.record(record(None, Some(half))),
+            None => {
+                let causes = if is_beyond { vec![Cause::Limit] } else { Vec::new() };
+                out.record(alone(record(None, Some(half)), causes));
+            }
         }
         match self.queue.iter().any(Exchange::is_open) {
             _ if id.is_none() || self.lost.is_some() => {}
@@ -438,7 +445,7 @@ impl Pairing {
             };
             match answer {
                 Answer::Whole(response) => out.record(record(Some(request), Some(response))),
-                Answer::GivenUp(causes) => out.record(unanswered(request, causes)),
+                Answer::GivenUp(causes) => out.record(alone(record(Some(request), None), causes)),
                 Answer::Open | Answer::UnderWay => {}
             }
         }
@@ -463,11 +470,13 @@ impl Exchange {
     }
 }
 
-fn unanswered(mut request: Half, causes: Vec<Cause>) -> Record {
-    for cause in causes {
-        cause.note_in(&mut request.message.causes);
-    }
-    record(Some(request), None)
+/// A record of one message, and why the other one is missing.
+fn alone(mut record: Record, causes: Vec<Cause>) -> Record {
+    let message = record.request.as_mut().or(record.response.as_mut());
+    message
+        .into_iter()
+        .for_each(|message| causes.iter().for_each(|cause| cause.note_in(&mut message.causes)));
+    record
 }
 
 fn record(mut request: Option<Half>, mut response: Option<Half>) -> Record {

@@ -64,13 +64,12 @@ impl Pairing {
             self.lost_answers(Cause::Limit, out);
         }
         if self.waiting.len() >= PENDING_MAX
-            && let Some((oldest, mut half)) = self.pop_front()
+            && let Some((oldest, half)) = self.pop_front()
         {
             if oldest.quiet {
                 silent(half, "none seen", out);
             } else {
-                half.add_cause(Cause::Limit);
-                exchange::unanswered(NAME, half, out);
+                exchange::unanswered_because(NAME, half, Some(Cause::Limit), out);
             }
         }
         self.waiting.push_back((ask, request));

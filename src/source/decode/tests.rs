@@ -110,6 +110,21 @@ fn payload_that_never_was_in_reach_has_its_own_cause() {
     assert_eq!(decoder.record(record.as_bytes(), &mut |_| ControlFlow::Continue(())), Err(Malformed));
 }
 
+/// As many buffers as the kernel takes are walked to their end, so no call brings this about on a ring of usual size.
+#[test]
+fn buffers_that_were_not_visited_have_their_own_cause() {
+    let limit = |at: u64| {
+        let mut record = RawData::read_from_prefix(&chunk(1, 0, 9, at, b"")).unwrap().0;
+        record.head.flags |= FLAG_LIMIT;
+        record.as_bytes().to_vec()
+    };
+    assert_eq!(lines(&[chunk(1, 0, 9, 0, b"abc"), limit(3)]), ["data [0, 9) abc iovec-limit"]);
+    assert_eq!(
+        lines(&[limit(0), chunk(1, 9, 2, 0, b"jk")]),
+        ["data [0, 9)  iovec-limit", "data [9, 11) jk whole"]
+    );
+}
+
 #[test]
 fn records_become_events_in_order() {
     let records = [open(FLAG_FOUND), chunk(1, 0, 3, 0, b"abc"), loss(1, 3, 9), close(2)];

@@ -340,7 +340,8 @@ impl Flow {
     fn is_elsewhere(&self, segment: &Segment<'_>) -> bool {
         let direction = self.direction(segment);
         let (own, peer) = (&self.halves[direction.index()], &self.halves[direction.reverse().index()]);
-        own.is_far(segment.seq) && peer.is_far(segment.ack)
+        (own.is_far(segment.seq) || own.is_behind_fin(segment.seq))
+            && (peer.is_far(segment.ack) || peer.is_behind_fin(segment.ack))
     }
 
     fn segment(&mut self, segment: &Segment<'_>, step: &mut Step<'_, '_>) -> ControlFlow<()> {
@@ -436,8 +437,17 @@ impl Flow {
             step.ignored.early += u64::from(!self.fresh && segment.length > 1);
             return ControlFlow::Continue(());
         }
-        let range = Range::new(offset.max(0) as u64, (offset + segment.length as i64) as u64);
-        let payload = segment.payload.get(before..).unwrap_or_default();
+        let mut range = Range::new(offset.max(0) as u64, (offset + segment.length as i64) as u64);
+        let mut payload = segment.payload.get(before..).unwrap_or_default();
+        // Behind a FIN no byte is of the stream (RFC 9293, section 3.10.7.4). A single one is the keep-alive of who sent it.
+        if let Some(fin) = half.fin.filter(|&fin| range.to > fin) {
+            step.ignored.late += u64::from(segment.length > 1);
+            range.to = fin.max(range.from);
+            payload = &payload[..payload.len().min(range.len() as usize)];
+            if range.is_empty() {
+                return ControlFlow::Continue(());
+            }
+        }
         let old = half.is_old(range);
         // One byte that was acknowledged already is a keep-alive. It bears the right byte, or 0.
         let repeated = old || (payload == [0] && half.is_acknowledged(range.to));

@@ -4,6 +4,7 @@
 
 use super::recent::Link;
 use crate::event::{Cause, FinOrByte, Range, Timestamp};
+use std::cmp::Ordering;
 
 /// A sequence number further than this from the next expected one belongs to no window: RFC 7323
 /// (section 2.3) limits windows to 1 GiB.
@@ -21,6 +22,13 @@ const REORDER_TIME: u64 = 1_000_000_000;
 
 /// Missing ranges that one direction may have open. Beyond it, the oldest becomes a loss at once.
 const MAX_HOLES: usize = 1024;
+
+/// So many bytes may follow a missing range that nobody acknowledges; then it is given up. Who puts the bytes in order keeps
+/// but a little more (`conn::stream::HOLD_LIMIT`), and would not know why.
+const BEHIND_MAX: u64 = 15 << 20;
+
+/// So often the same is acknowledged by who lacks what comes next (RFC 5681, section 3.2).
+const DUPLICATE_ACKS: u64 = 3;
 
 /// A missing range.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +64,8 @@ pub struct Half {
     pub idle: Option<u32>,
     /// Offset up to which the peer acknowledged.
     acked: u64,
+    /// How often it acknowledged no more than that.
+    repeated: u64,
     /// Sorted, disjoint, all below `top`.
     holes: Vec<Hole>,
 }
@@ -73,6 +83,11 @@ impl Half {
     pub fn is_far(&self, seq: u32) -> bool {
         self.base.is_some()
             && self.offset(seq).is_none_or(|offset| offset.abs_diff(self.top as i64) > MAX_LATE)
+    }
+
+    /// True for a sequence number behind that of the FIN: nothing of this stream is there.
+    pub fn is_behind_fin(&self, seq: u32) -> bool {
+        self.fin.zip(self.offset(seq)).is_some_and(|(fin, offset)| offset > fin as i64 + 1)
     }
 
     /// Sequence number of an offset.
@@ -168,7 +183,11 @@ impl Half {
             self.fin_acked = true;
             offset = fin;
         }
-        self.acked = self.acked.max(offset);
+        match offset.cmp(&self.acked) {
+            Ordering::Less => {}
+            Ordering::Equal => self.repeated += 1,
+            Ordering::Greater => (self.acked, self.repeated) = (offset, 0),
+        }
         if offset > self.top {
             let from = std::mem::replace(&mut self.top, offset);
             let on_its_way = early && !self.placed;
@@ -180,9 +199,10 @@ impl Half {
     /// The next missing range that can be given up: acknowledged, and not filled in the time it may take.
     /// With `all`, every missing range. Gives the cause with it. What would be missing for a late beginning waits longer,
     /// while its sender may yet show. Until then, the last number before the top is not given up
-    /// while it may be a FIN.
+    /// while it may be a FIN. Where too much follows the first one, or there are too many, that one is given up whether it was
+    /// acknowledged or not.
     pub fn settle(&mut self, now: Timestamp, packet: u64, all: bool) -> Option<(Range, Cause)> {
-        let overflow = self.holes.len() > MAX_HOLES;
+        let overflow = self.holes.len() > MAX_HOLES || self.behind_first() > BEHIND_MAX;
         let unclear = !all && self.ends_unclear();
         let (last, shown) = (self.holes.len().wrapping_sub(1), self.shown);
         let ripe = self.holes.iter_mut().enumerate().position(|(index, hole)| {
@@ -205,8 +225,28 @@ impl Half {
             hole.range.to -= 1;
             self.holes.push(Hole { range: Range::new(hole.range.to, self.top), ..hole });
         }
+        // What the peer has of it was sent.
+        if !all && hole.range.from < self.acked && self.acked < hole.range.to {
+            let rest = Range::new(self.acked, hole.range.to);
+            self.holes.insert(ripe, Hole { range: rest, ..hole });
+            hole.range.to = self.acked;
+        }
         self.lost += hole.range.len();
-        Some((hole.range, self.why_missing(hole.cause)))
+        let too_early = !all && hole.cause == Cause::WireNotCaptured && self.is_waited_for(hole.range);
+        let cause = if too_early { Cause::BufferLimit } else { self.why_missing(hole.cause) };
+        Some((hole.range, cause))
+    }
+
+    /// Bytes that were seen behind the first missing range.
+    fn behind_first(&self) -> u64 {
+        let Some((first, later)) = self.holes.split_first() else { return 0 };
+        self.top - first.range.to - later.iter().map(|hole| hole.range.len()).sum::<u64>()
+    }
+
+    /// True where the peer says again and again that it lacks `range`: it will be sent again, so no byte of it is
+    /// missing yet. Who never says a word was not captured, as the range was not.
+    fn is_waited_for(&self, range: Range) -> bool {
+        self.repeated >= DUPLICATE_ACKS && range.from == self.acked
     }
 
     /// Why bytes are missing that a late beginning would explain: it does not where its sender never showed, who had to
@@ -395,6 +435,37 @@ mod tests {
             half.arrive(Range::new(n * 10 + 5, n * 10 + 10));
         }
         assert_eq!(half.settle(Timestamp(0), 0, false), Some(lost(0, 5)));
+    }
+
+    /// What is given up of the bytes from 100 to 200 while more and more follow them; `acks` is what the peer acknowledges
+    /// meanwhile.
+    fn given_up(acks: &[u64]) -> Vec<(Range, Cause)> {
+        const SEGMENT: u64 = 64 << 10;
+        let mut half = half();
+        half.arrive(Range::new(0, 100));
+        half.arrive(Range::new(200, 200 + SEGMENT));
+        acks.iter().for_each(|&ack| half.acknowledge(ack, false));
+        while half.top - 200 <= BEHIND_MAX {
+            assert_eq!(half.settle(Timestamp(0), 0, false), None);
+            half.arrive(Range::new(half.top, half.top + SEGMENT));
+        }
+        std::iter::from_fn(|| half.settle(Timestamp(0), 0, false)).collect()
+    }
+
+    #[test]
+    fn too_much_behind_a_hole_is_a_loss_unless_the_peer_waits_for_it() {
+        let limit = |from, to| (Range::new(from, to), Cause::BufferLimit);
+        let rows: [(&[u64], &[(Range, Cause)]); 6] = [
+            (&[], &[lost(100, 200)]),
+            (&[0, 0, 0, 0, 50], &[lost(100, 200)]), // before what is missing
+            (&[100, 100, 100], &[lost(100, 200)]),  // twice is no sign of a loss
+            (&[100, 100, 100, 100], &[limit(100, 200)]),
+            (&[90, 150, 150, 150, 150], &[lost(100, 150), limit(150, 200)]), // a part of it arrived
+            (&[100, 100, 100, 100, 120], &[lost(100, 120), lost(120, 200)]),
+        ];
+        for (acks, expected) in rows {
+            assert_eq!(given_up(acks), expected, "{acks:?}");
+        }
     }
 
     proptest::proptest! {

@@ -217,10 +217,10 @@ impl Slicer<'_> {
                 return self.settle(time, keep);
             };
             waiting.data = packet.data.to_vec();
-            // Nothing was captured of the payload, or of what is before it, where there is no place.
-            if let Some(redaction) = self.redaction
-                && let Some(place) = within(packet.data, &found.payload)
-            {
+            if let Some(redaction) = self.redaction {
+                // Nothing was captured of the payload where it has no place; the checksums tell of it all the same.
+                let end = packet.data.len();
+                let place = within(packet.data, &found.payload).unwrap_or(end..end);
                 let blank = Blank {
                     header: place.start,
                     head: redaction.fill(&packet.data[place.clone()], found.is_tcp),
