@@ -28,11 +28,11 @@ mod statements;
 mod tests;
 mod values;
 
-use super::endpoint::of_summary;
 use super::exchange::{self, Half};
 use super::framed::{Driver, Frame, Framed, Head};
-use super::{End, Input, Options, Output, Parser, Protocol, Resync};
+use super::{End, Endpoint, Input, Options, Output, Parser, Protocol, Resync, endpoint};
 use crate::event::{Cause, Direction, Range, Timestamp};
+use crate::record::Record;
 use packet::{Agreed, ERR, HEADER, PAYLOAD_MAX, Packet, capability, command_name, header};
 use pairing::{Done, Pairing};
 use request::{Op, Request, Said};
@@ -52,9 +52,22 @@ pub static PROTOCOL: Protocol = Protocol {
     detect: detect::detect,
     parser,
     datagrams: None,
-    endpoint: of_summary,
+    endpoint,
     keep_alives: &["COM_PING"],
 };
+
+/// A statement without literals, or a command; failed where the answer, or a result of several, is an error.
+fn endpoint(record: &Record) -> Endpoint {
+    let failed = endpoint::any_field(record, |name, _| name == "error_code");
+    let text = |name| endpoint::asked(record, name).or_else(|| endpoint::answered(record, name));
+    let name = match text("query").or_else(|| text("statement")) {
+        Some(query) => endpoint::statement_with(&query, &['\'', '"']),
+        None => text("type")
+            .or_else(|| text("command"))
+            .map_or_else(|| endpoint::of_summary(record).name, std::borrow::Cow::into_owned),
+    };
+    Endpoint { name, failed }
+}
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(Mysql {
