@@ -139,7 +139,7 @@ impl Framed for Mysql {
         }
         // Where the greeting was not seen, a client's wish to compress may or may not have been granted.
         let is_first = !self.begun && !self.greeted;
-        let may_compress = is_first || self.server_flags.is_none() && self.agrees_to_compress();
+        let may_compress = is_first || self.server_flags.is_none() && self.compression().is_some();
         if self.late && may_compress && shape::is_compressed(input.data) {
             return self.switch("the compressed protocol of MySQL");
         }
@@ -322,9 +322,10 @@ impl Mysql {
         Head::Frame { length, keep: row.unwrap_or(HEADER + LOOK + self.options.max_field) }
     }
 
-    fn agrees_to_compress(&self) -> bool {
+    /// How both have agreed to compress. Where both flags are set, zlib is what servers take.
+    fn compression(&self) -> Option<&'static str> {
         let has = |flag: u64| self.agreed.has(flag) == Some(true);
-        has(capability::COMPRESS) || has(capability::ZSTD)
+        if has(capability::COMPRESS) { Some("zlib") } else { has(capability::ZSTD).then_some("zstd") }
     }
 
     fn switch(&mut self, name: &'static str) -> Head {
@@ -396,7 +397,12 @@ impl Mysql {
         let flags = login.flags & self.server_flags.unwrap_or(u64::MAX);
         self.agreed.flags = Some(flags);
         self.agreed.deprecate_eof = Some(flags & capability::DEPRECATE_EOF != 0);
-        let said = Said { summary, fields, ..Said::default() };
+        let mut said = Said { summary, fields, ..Said::default() };
+        // What comes behind the login can't be read: its record is the only one that there will be.
+        if let (true, Some(name)) = (self.server_flags.is_some(), self.compression()) {
+            said.summary.push_str(&format!(" compression={name} (not decoded)"));
+            said.fields.push(packet::text("compression", name));
+        }
         self.pairing.push(Request::new(packet, Op::Login, said), out);
     }
 
@@ -412,13 +418,12 @@ impl Mysql {
             return exchange::lone(NAME, packet.half(summary, fields), false, out);
         }
         let done = self.pairing.answer(packet, &mut self.agreed, &mut self.statements, out);
-        if done == Done::LoggedIn && self.server_flags.is_some() && self.agrees_to_compress() {
-            // Where both are set, zlib is what servers take.
-            self.switched = Some(if self.agreed.has(capability::COMPRESS) == Some(true) {
-                "the compressed protocol of MySQL (zlib)"
-            } else {
-                "the compressed protocol of MySQL (zstd)"
-            });
+        if done == Done::LoggedIn && self.server_flags.is_some() {
+            self.switched = match self.compression() {
+                Some("zlib") => Some("the compressed protocol of MySQL (zlib)"),
+                Some(_) => Some("the compressed protocol of MySQL (zstd)"),
+                None => self.switched,
+            };
         }
     }
 }
