@@ -124,10 +124,12 @@ impl Record {
         first.map_or(Timestamp::default(), |message| message.started)
     }
 
-    /// Nanoseconds from the last byte of the request to the first byte of the response.
+    /// Nanoseconds from the last byte of the request to the first byte of the response. Where the response begins before
+    /// the request ends (data that the server asks for, streams), to its last byte.
     pub fn latency(&self) -> Option<u64> {
         let (request, response) = (self.request.as_ref()?, self.response.as_ref()?);
-        Some(response.started.since(request.ended))
+        let answered = if response.started < request.ended { response.ended } else { response.started };
+        Some(answered.since(request.ended))
     }
 
     /// The messages there are: request first.

@@ -206,5 +206,7 @@ fn pika_and_rabbitmq_are_understood_three_ways() {
     assert_eq!(properties["content_type"], json!("text/plain"));
     assert_eq!(properties["headers"], json!({"n": 1, "t": {"a": [true, null]}}));
     assert!(!format!("{:?}", seen.live).contains("hunter2"), "the password is shown");
+    let failed = ["basic.return routing_key=nowhere", "channel.close", "queue.declare queue=missing"];
+    assert_eq!(seen.failures(), failed.map(|endpoint| (endpoint.to_owned(), 1)));
     seen.assert_same_records(port);
 }

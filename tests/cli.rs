@@ -339,6 +339,31 @@ fn completions_are_those_that_are_committed() {
     }
 }
 
+#[test]
+fn a_filter_that_can_match_nothing_is_told() {
+    let path = capture();
+    let run = |filter: &str| sockdbg(&["conn-trace", "-r", &path, "--filter", filter]).assert();
+    run("stauts>=200").success().stdout("").stderr(contains("warning: no record has a field stauts"));
+    run("status>=600").success().stdout("").stderr(is_empty());
+    run("protocol=http").code(2).stdout("").stderr(contains("protocol is never \"http\""));
+}
+
+/// streams.tsv has the bytes; nothing of what follows the login is a record, and that is said.
+#[test]
+fn bytes_of_no_record_are_counted() {
+    let path = captures::folder().join("mysql/deepflow--mysql--mysql-compressed-response.pcap");
+    let run = |more: &[&str]| {
+        let args = ["conn-trace", "-r", path.to_str().unwrap()];
+        sockdbg(&[&args, more].concat()).assert().success()
+    };
+    run(&[]).stderr(
+        is_match(r"^sockdbg: in no record: [0-9]+ bytes \(unsupported\); -v shows where\n$").unwrap(),
+    );
+    run(&["-q"]).stderr(is_empty());
+    let whole = capture();
+    sockdbg(&["conn-trace", "-r", &whole]).assert().success().stderr(is_empty());
+}
+
 /// Objects of JSON Lines.
 fn objects(output: &std::process::Output) -> Vec<Value> {
     let lines = String::from_utf8(output.stdout.clone()).unwrap();

@@ -116,5 +116,7 @@ fn what_a_driver_does_is_understood_three_ways() {
     let login = seen.live.iter().find(is_login).expect("a login");
     assert_eq!((&login["request"]["body"]["payload"], &login["status"]), (&json!("***"), &json!("complete")));
     assert!(!format!("{:?}", seen.live).contains("hunter2"), "the password is shown");
+    let failed = [("insert shop.orders".to_owned(), 1), ("nonsense shop".to_owned(), 1)];
+    assert_eq!(seen.failures(), failed);
     seen.assert_same_records(port);
 }

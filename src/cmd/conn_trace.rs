@@ -8,8 +8,8 @@ use super::options::{
 use super::progress::Progress;
 use super::screen::{Screen, say};
 use super::subject::Subject;
-use crate::conn::{self, Info, Observer, Tracker};
-use crate::event::{Close, Direction, Range, Timestamp};
+use crate::conn::{self, Entry, Info, Observer, Tracker};
+use crate::event::{Cause, Close, Direction, Range, Timestamp};
 use crate::exit::Outcome;
 use crate::output::ongoing::Ongoing;
 use crate::output::paint::Paint;
@@ -24,6 +24,7 @@ use crate::record::Record;
 use crate::redact::{self, Redaction};
 use crate::signals;
 use crate::source::{Source, now};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -69,7 +70,8 @@ pub struct Args {
     /// Conditions are separated by blanks and all have to hold: a name, one of = != < <= > >= or ~ (contains), and a
     /// value, which may be quoted ("a b"). Names are those of JSON: protocol, record (complete, no-response, no-request,
     /// truncated), latency (as in 5ms), summary, cause, pid, comm, fd, socket, local, remote, role, and every field of
-    /// the request and the response, request.NAME and response.NAME where it matters, headers.NAME for an entry.
+    /// the request and the response, request.NAME and response.NAME where it matters, headers.NAME for an entry. A name
+    /// that no record has is told at the end.
     #[arg(long, value_name = "CONDITIONS", help_heading = "Output")]
     filter: Option<Query>,
 
@@ -154,6 +156,14 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     if printer.hidden > 0 && !args.output.quiet {
         say(&format!("{} keep-alives are not shown; --all-messages shows them", printer.hidden));
     }
+    if !args.output.quiet {
+        for name in printer.filter.iter().flat_map(Query::never_found) {
+            say(&format!("warning: no record has a field {name}; --format json shows the names there are"));
+        }
+    }
+    if let Some(skipped) = printer.skipped().filter(|_| !args.output.quiet) {
+        say(&skipped);
+    }
     let cut = summary.cut.clone();
     tally.end(summary);
     if !args.output.quiet && opened.live {
@@ -210,6 +220,8 @@ struct Printer {
     /// Keep-alives are left out, and how many were.
     hides_routine: bool,
     hidden: u64,
+    /// Bytes that became no frame.
+    skipped: BTreeMap<Cause, u64>,
     format: Format,
     paint: Paint,
     redaction: Option<Redaction>,
@@ -237,6 +249,7 @@ impl Printer {
             stats,
             hides_routine,
             hidden: 0,
+            skipped: BTreeMap::new(),
             format,
             paint,
             redaction,
@@ -262,6 +275,14 @@ impl Printer {
             Format::Text => stats.write_text(paint, out),
         });
         self.error = self.error.take().or(shown.err());
+    }
+
+    /// What there are no records of, in a sentence.
+    fn skipped(&self) -> Option<String> {
+        let part = |(cause, bytes): (&Cause, &u64)| format!("{bytes} bytes ({})", cause.slug());
+        let parts: Vec<String> = self.skipped.iter().map(part).collect();
+        let more = if self.level == 0 { "; -v shows where" } else { "" };
+        (!parts.is_empty()).then(|| format!("in no record: {}{more}", parts.join(", ")))
     }
 
     fn show_step(&mut self, info: &Info, step: &Step<'_>) -> io::Result<()> {
@@ -307,6 +328,12 @@ impl Observer for Printer {
         }
     }
 
+    fn account(&mut self, _: &Info, _: Direction, entry: Entry<'_>) {
+        if let Entry::Skipped(range, cause, _) = entry {
+            *self.skipped.entry(cause).or_default() += range.len();
+        }
+    }
+
     fn withdraw(&mut self, info: &Info) {
         self.ongoing.forget(info.id);
     }
@@ -317,7 +344,7 @@ impl Observer for Printer {
 
     fn record(&mut self, info: &Info, time: Timestamp, record: Record) {
         self.ongoing.record(info, &record);
-        if self.filter.as_ref().is_some_and(|filter| !filter.matches(info, &record)) {
+        if self.filter.as_mut().is_some_and(|filter| !filter.matches(info, &record)) {
             return;
         }
         if self.hides_routine

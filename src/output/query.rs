@@ -7,9 +7,12 @@
 
 use super::time::rfc3339;
 use crate::conn::Info;
-use crate::record::{Message, Record, Value};
+use crate::event::{Cause, Role};
+use crate::protocol;
+use crate::record::{Message, Record, Status, Value};
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::iter;
 use std::str::FromStr;
 
 /// Conditions that all have to hold.
@@ -23,6 +26,9 @@ struct Condition {
     value: String,
     /// The value as a number; of a duration, in nanoseconds.
     number: Option<f64>,
+    /// A record was asked for this name, and one had it.
+    asked: bool,
+    found: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +41,9 @@ enum Operator {
     AtLeast,
     Contains,
 }
+
+/// A protocol of records that is none of the table: it is carried by another.
+const GRPC: &str = "grpc";
 
 /// Longer ones first: one is the beginning of another.
 const OPERATORS: [(&str, Operator); 7] = [
@@ -90,7 +99,8 @@ fn condition(word: &str) -> Result<Condition, String> {
         Some((name, operator, value)) if !name.is_empty() => {
             let (name, value) = (name.to_owned(), value.to_owned());
             let number = number(&value);
-            Ok(Condition { name, operator, value, number })
+            let condition = Condition { name, operator, value, number, asked: false, found: false };
+            condition.check().map(|()| condition)
         }
         _ => Err(format!("no condition: {word:?}; expected a name, one of = != < <= > >= ~, and a value")),
     }
@@ -112,19 +122,61 @@ fn number(text: &str) -> Option<f64> {
 
 impl Query {
     /// True where the record meets all conditions.
-    pub fn matches(&self, info: &Info, record: &Record) -> bool {
-        self.0.iter().all(|condition| condition.holds(info, record))
+    pub fn matches(&mut self, info: &Info, record: &Record) -> bool {
+        self.0.iter_mut().all(|condition| condition.holds(info, record))
+    }
+
+    /// Names that no record had of those that met the conditions in front: they may be misspelt.
+    pub fn never_found(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|one| one.asked && !one.found).map(|one| one.name.as_str())
     }
 }
 
+/// What the values of a name of the record itself can be.
+fn possible(name: &str) -> Option<Vec<&'static str>> {
+    let statuses = [Status::Complete, Status::NoResponse, Status::NoRequest, Status::Truncated];
+    let roles = [Role::Client, Role::Server, Role::Unknown];
+    Some(match name {
+        "protocol" => protocol::ALL.iter().map(|one| one.name).chain(iter::once(GRPC)).collect(),
+        "record" => statuses.iter().map(|one| one.name()).collect(),
+        "role" => roles.iter().map(|one| one.name()).collect(),
+        "cause" => Cause::ALL.iter().map(|one| one.slug()).collect(),
+        _ => return None,
+    })
+}
+
 impl Condition {
+    /// A value that no record can have is a mistake.
+    fn check(&self) -> Result<(), String> {
+        let Condition { name, operator, value, .. } = self;
+        if *operator == Operator::Contains {
+            return Ok(());
+        }
+        if let Some(possible) = possible(name)
+            && !possible.contains(&value.as_str())
+        {
+            return Err(format!("{name} is never {value:?}; it is one of {}", possible.join(", ")));
+        }
+        match name.as_str() {
+            "latency" if self.number.is_none() => {
+                Err(format!("{value:?} is no duration; expected one such as 5ms, 200us or 1s"))
+            }
+            "pid" | "fd" | "socket" if self.number.is_none() => {
+                Err(format!("{name} is a number, and never {value:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Of several values with the name one has to fit; unequal means that none is equal, and holds where there is none.
-    fn holds(&self, info: &Info, record: &Record) -> bool {
+    fn holds(&mut self, info: &Info, record: &Record) -> bool {
         let mut values = Vec::new();
+        self.asked = true;
         match own(&self.name, info, record) {
-            Some(own) => values = own,
+            Some(own) => (self.found, values) = (true, own),
             None => fields(&self.name, record, &mut values),
         }
+        self.found |= !values.is_empty();
         match self.operator {
             Operator::Unequal => !values.iter().any(|value| self.fits(value, Operator::Equal)),
             operator => values.iter().any(|value| self.fits(value, operator)),
@@ -300,5 +352,36 @@ mod tests {
         {
             assert!(text.parse::<Query>().unwrap_err().contains(reason), "{text}");
         }
+    }
+
+    #[test]
+    fn what_no_record_can_have_is_refused() {
+        for (text, reason) in [
+            ("protocol=http", "http1"),
+            ("protocol!=grcp", "grpc"),
+            ("record=done", "no-response"),
+            ("cause=lost", "ring-full"),
+            ("role=peer", "client, server, unknown"),
+            ("latency>5sec", "5ms"),
+            ("pid=nginx", "number"),
+        ] {
+            assert!(text.parse::<Query>().unwrap_err().contains(reason), "{text}");
+        }
+        for text in ["protocol=grpc", "protocol~http", "record!=complete", "latency>5", "role=server"] {
+            assert!(text.parse::<Query>().is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_that_no_record_has_are_told() {
+        let never = |text: &str| {
+            let mut query: Query = text.parse().unwrap();
+            query.matches(&Info::default(), &record());
+            query.never_found().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(never("stauts>=500"), ["stauts"]);
+        assert_eq!(never("headers.hots!=a status=503"), ["headers.hots"]);
+        assert!(never("status=200 nothing=1").is_empty(), "no record was asked for it");
+        assert!(never("status>=500 headers.host=x pid=1").is_empty());
     }
 }

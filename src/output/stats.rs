@@ -37,12 +37,14 @@ struct Counts {
     truncated: u64,
     /// In steps of [`STEP`], to two significant digits.
     latencies: Histogram<u32>,
+    /// The longest, in nanoseconds.
+    longest: u64,
 }
 
 impl Default for Counts {
     fn default() -> Counts {
         let latencies = Histogram::new(2).expect("two digits are within what it takes");
-        Counts { records: 0, failed: 0, no_response: 0, no_request: 0, truncated: 0, latencies }
+        Counts { records: 0, failed: 0, no_response: 0, no_request: 0, truncated: 0, latencies, longest: 0 }
     }
 }
 
@@ -80,15 +82,17 @@ impl Counts {
             Status::Truncated => self.truncated += 1,
         }
         if let Some(latency) = record.latency() {
+            self.longest = self.longest.max(latency);
             // It grows as needed, and has room for centuries.
             let _ = self.latencies.record((latency / STEP).max(1));
         }
     }
 
     fn latencies(&self) -> Option<Latencies> {
-        let at = |quantile| self.latencies.value_at_quantile(quantile) * STEP;
+        // What is counted in a step is known no better than by its end.
+        let at = |quantile| (self.latencies.value_at_quantile(quantile) * STEP).min(self.longest);
         let any = !self.latencies.is_empty();
-        any.then(|| Latencies { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: self.latencies.max() * STEP })
+        any.then(|| Latencies { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: self.longest })
     }
 }
 

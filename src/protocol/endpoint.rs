@@ -57,6 +57,32 @@ pub fn has_error(record: &Record) -> bool {
     errors.into_iter().any(|error| !matches!(error, Value::Null | Value::Number(0) | Value::Flag(false)))
 }
 
+/// The first words of the summary before the answer: what was asked, and of what.
+pub fn first_words(record: &Record, count: usize) -> String {
+    let asked = record.summary.split(" -> ").next().unwrap_or_default();
+    shortened(&asked.split_whitespace().take(count).collect::<Vec<_>>().join(" "))
+}
+
+/// Whether a message has a field of which this holds, however deep in lists and maps.
+pub fn any_field(record: &Record, holds: impl Fn(&str, &Value) -> bool) -> bool {
+    let mut fields = record.messages().flat_map(|message| &message.fields);
+    fields.any(|field| any_within(&field.name, &field.value, &holds))
+}
+
+fn any_within(name: &str, value: &Value, holds: &impl Fn(&str, &Value) -> bool) -> bool {
+    let key = |key: &Value| match key {
+        Value::Text(text) => text.clone(),
+        Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned().into(),
+        _ => Cow::Borrowed(""),
+    };
+    holds(name, value)
+        || match value {
+            Value::List(values) => values.iter().any(|value| any_within(name, value, holds)),
+            Value::Map(entries) => entries.iter().any(|(name, value)| any_within(&key(name), value, holds)),
+            _ => false,
+        }
+}
+
 /// A path without its query, and with a star for each part that looks like an identifier.
 pub fn path(target: &str) -> String {
     let path = target.split(['?', '#']).next().unwrap_or_default();
@@ -80,6 +106,11 @@ fn is_identifier(part: &str) -> bool {
 
 /// A statement on one line, with a question mark for each literal: quoted text, and numbers that are no part of a name.
 pub fn statement(text: &str) -> String {
+    statement_with(text, &['\''])
+}
+
+/// The same, where other marks quote literals, too.
+pub fn statement_with(text: &str, quotes: &[char]) -> String {
     let mut name = String::new();
     let mut characters = text.chars().peekable();
     while let Some(character) = characters.next() {
@@ -89,10 +120,10 @@ pub fn statement(text: &str) -> String {
         }
         let in_name = name.ends_with(|last: char| last.is_alphanumeric() || matches!(last, '_' | '$' | '.'));
         match character {
-            '\'' => {
+            quote if quotes.contains(&quote) => {
                 // A doubled quotation mark stands for one.
                 while let Some(next) = characters.next() {
-                    if next == '\'' && characters.next_if_eq(&'\'').is_none() {
+                    if next == quote && characters.next_if_eq(&quote).is_none() {
                         break;
                     }
                 }
@@ -113,7 +144,8 @@ pub fn statement(text: &str) -> String {
     shortened(name.trim_end())
 }
 
-fn shortened(text: &str) -> String {
+/// At most `NAME_MAX` bytes of a name.
+pub fn shortened(text: &str) -> String {
     let mut end = text.len().min(NAME_MAX);
     while !text.is_char_boundary(end) {
         end -= 1;

@@ -14,6 +14,7 @@ pub mod endpoint;
 pub mod exchange;
 pub mod framed;
 mod judgement;
+pub mod secrets;
 #[cfg(test)]
 mod testing;
 

@@ -9,15 +9,19 @@ pub fn text(bytes: &[u8]) -> String {
 
 /// The lines of a JSON run that are records.
 pub fn records(output: &[u8]) -> Vec<Value> {
-    let lines = text(output);
-    let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    lines.filter(|line| line["type"] == "record").collect()
+    let mut records = lines(output);
+    records.retain(|line| line["type"] == "record");
+    records
+}
+
+/// All lines of a JSON run.
+pub fn lines(output: &[u8]) -> Vec<Value> {
+    text(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The events of a JSON run without the summary, and the summary.
 pub fn json(output: &[u8]) -> (Vec<Value>, Value) {
-    let lines = text(output);
-    let mut lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut lines = lines(output);
     let summary = lines.pop().unwrap();
     assert_eq!(summary["type"], "summary");
     (lines, summary)

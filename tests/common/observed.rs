@@ -1,6 +1,6 @@
 //! One run of a server seen in three ways at once: by `conn-trace` live, as a recording, as a capture.
 
-use super::events::{json, records, stream};
+use super::events::{json, lines, records, stream};
 use super::watcher::Watcher;
 use super::wire::Wire;
 use serde_json::Value;
@@ -35,6 +35,22 @@ impl Observed {
         let live = essence(&self.live, server);
         assert_eq!(essence(&records_of(&self.recording), server), live, "recording and live");
         assert_eq!(essence(&records_of(&self.capture), server), live, "capture and live");
+    }
+
+    /// Endpoints of which `--stats` counts failures in the recording, with their number.
+    pub fn failures(&self) -> Vec<(String, u64)> {
+        let file = self.recording.to_str().expect("a UTF-8 path");
+        let args = ["conn-trace", "-q", "--stats", "--format", "json", "-r", file];
+        let endpoints = lines(&Watcher::sockdbg(&args).end().stdout);
+        let one = |line: &Value| {
+            (
+                line["endpoint"].as_str().expect("a name").to_owned(),
+                line["failed"].as_u64().expect("a number"),
+            )
+        };
+        let mut failures: Vec<_> = endpoints.iter().map(one).filter(|(_, failed)| *failed > 0).collect();
+        failures.sort();
+        failures
     }
 
     /// Both streams of the connection with this port at the other end: sent by the process, received by it.

@@ -21,12 +21,11 @@ mod tests;
 mod values;
 
 use super::cursor::Cursor;
-use super::endpoint::of_summary;
 use super::exchange::{self, Half, Pending};
 use super::framed::{Driver, Frame, Framed, Head};
-use super::{End, Input, Options, Output, Parser, Protocol, Resync};
+use super::{End, Endpoint, Input, Options, Output, Parser, Protocol, Resync, endpoint};
 use crate::event::{Cause, Direction, Timestamp};
-use crate::record::{Field, Value};
+use crate::record::{Field, Record, Value};
 use confirm::Confirms;
 use content::Content;
 use frame::{END, HEAD, Not, Type};
@@ -67,15 +66,42 @@ const SHOWN: [&str; 20] = [
     "reply_text",
 ];
 
+/// Reply codes from here on tell of an error (AMQP 0-9-1, section 1.2 of the reference).
+const ERRORS: u32 = 300;
+
 /// The table's row.
 pub static PROTOCOL: Protocol = Protocol {
     name: NAME,
     detect: detect::detect,
     parser,
     datagrams: None,
-    endpoint: of_summary,
+    endpoint,
     keep_alives: &["heartbeat"],
 };
+
+/// A method with the exchange, routing key or queue it names; failed where the server refuses it, returns the message, or
+/// closes with an error.
+fn endpoint(record: &Record) -> Endpoint {
+    let text = |name| endpoint::asked(record, name).or_else(|| endpoint::answered(record, name));
+    let Some(method) = text("method") else { return endpoint::of_summary(record) };
+    let mut name = method.clone().into_owned();
+    for argument in ["queue", "exchange", "routing_key"] {
+        // Of an answer such words tell of what came, not of what was asked.
+        let value = match record.request {
+            Some(_) => endpoint::asked(record, argument),
+            None => endpoint::answered(record, argument),
+        };
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            name.push_str(&format!(" {argument}={value}"));
+        }
+    }
+    let code = text("reply_code").and_then(|code| code.parse::<u32>().ok());
+    let failed = code.is_some_and(|code| code >= ERRORS)
+        || endpoint::asked(record, "refused").is_some()
+        || endpoint::answered(record, "method").is_some_and(|method| method == "basic.nack")
+            && method == "basic.publish";
+    Endpoint { name: endpoint::shortened(&name), failed }
+}
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(Amqp {

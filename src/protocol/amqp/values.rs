@@ -4,6 +4,7 @@
 use super::method::{Kind, PROPERTIES};
 use crate::protocol::MASKED;
 use crate::protocol::cursor::Cursor;
+use crate::protocol::secrets::is_secret_name;
 use crate::record::{Field, Value};
 
 /// How deep tables and arrays are followed.
@@ -20,10 +21,6 @@ const TEXT_MAX: usize = 4096;
 
 /// Arguments that let somebody in.
 const SECRETS: [&str; 3] = ["response", "challenge", "new_secret"];
-
-/// Members of tables likewise.
-const SECRET_MEMBERS: [&[u8]; 5] =
-    [b"authorization", b"proxy-authorization", b"cookie", b"password", b"token"];
 
 /// Reads values of one message.
 pub struct Reader<'a> {
@@ -128,7 +125,7 @@ impl<'a> Reader<'a> {
             let name = inner.cursor.bytes(length.into())?;
             let value = inner.typed(depth + 1)?;
             if inner.has_room() {
-                let is_secret = SECRET_MEMBERS.iter().any(|secret| name.eq_ignore_ascii_case(secret));
+                let is_secret = is_secret_name(name);
                 let value = inner.masked(is_secret, value);
                 inner.room = inner.room.saturating_sub(name.len());
                 members.push((Value::Bytes(name.to_vec()), value));

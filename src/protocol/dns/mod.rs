@@ -20,11 +20,11 @@ mod tables;
 mod tests;
 mod transfer;
 
-use super::endpoint::of_summary;
 use super::exchange::Half;
 use super::framed::{Driver, Frame, Framed, Head};
-use super::{Datagram, End, Input, Options, Output, Parser, Protocol, Resync};
+use super::{Datagram, End, Endpoint, Input, Options, Output, Parser, Protocol, Resync, endpoint};
 use crate::event::{Address, Cause, Direction, Range, Timestamp};
+use crate::record::Record;
 use message::{Ending, HEADER, Header, Message};
 use pairing::{Pairing, Told};
 
@@ -49,9 +49,23 @@ pub static PROTOCOL: Protocol = Protocol {
     detect: detect::detect,
     parser,
     datagrams: Some(detect::datagram),
-    endpoint: of_summary,
+    endpoint,
     keep_alives: &[],
 };
+
+/// A question by its type and name; failed with any code of response but NOERROR.
+fn endpoint(record: &Record) -> Endpoint {
+    let text = |name| endpoint::asked(record, name).or_else(|| endpoint::answered(record, name));
+    let failed = endpoint::answered(record, "rcode").is_some_and(|rcode| rcode != "NOERROR");
+    let Some(name) = text("qname") else {
+        return Endpoint { failed, ..endpoint::of_summary(record) };
+    };
+    let kind = match text("opcode").as_deref() {
+        Some("QUERY") | None => text("qtype").unwrap_or_default(),
+        Some(opcode) => opcode.to_owned().into(),
+    };
+    Endpoint { name: endpoint::shortened(&format!("{kind} {name}")), failed }
+}
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(Dns { options, pairing: Pairing::default() }))

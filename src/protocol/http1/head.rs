@@ -6,6 +6,7 @@
 
 use super::start_line::{self, StartLine};
 use crate::protocol::MASKED;
+use crate::protocol::secrets::{self, is_secret_name};
 use crate::record::Value;
 use memchr::{memchr, memchr_iter};
 
@@ -14,9 +15,6 @@ pub(super) const MAX_HEAD: usize = 256 * 1024;
 
 /// Most header lines of one head. Servers stop at 100 or so.
 pub(super) const MAX_HEADERS: usize = 1024;
-
-/// Headers whose values are credentials.
-const SECRETS: [&[u8]; 4] = [b"authorization", b"proxy-authorization", b"cookie", b"set-cookie"];
 
 /// How the end of a body is known (RFC 9112, section 6.3), as far as the head alone tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,10 +132,12 @@ impl HeaderLine<'_> {
 
     fn into_value(self, show_secrets: bool) -> (Value, Value) {
         let name = Value::Bytes(self.name.to_vec());
-        if !show_secrets && is_secret(self.name) {
+        if !show_secrets && is_secret_name(self.name) {
             return (name, MASKED);
         }
-        (name, Value::Bytes(self.unfolded()))
+        let value = self.unfolded();
+        let is_url = !show_secrets && secrets::holds_url(self.name);
+        (name, Value::Bytes(if is_url { secrets::url(&value) } else { value }))
     }
 
     /// The value with each obs-fold replaced by one space, as RFC 9112, section 5.2 asks for.
@@ -251,11 +251,6 @@ pub(in crate::protocol) fn codings(value: &[u8]) -> Vec<String> {
     let items = value.split(|&byte| byte == b',').map(|item| item.trim_ascii().to_ascii_lowercase());
     let items = items.filter(|item| !item.is_empty() && item != b"identity");
     items.map(|item| String::from_utf8_lossy(&item).into_owned()).collect()
-}
-
-/// True for a header whose value is a credential.
-pub(in crate::protocol) fn is_secret(name: &[u8]) -> bool {
-    SECRETS.iter().any(|secret| secret.eq_ignore_ascii_case(name))
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {

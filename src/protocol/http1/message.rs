@@ -6,6 +6,7 @@ use super::pairing::{Asked, Half};
 use super::start_line::{self, StartLine};
 use crate::event::{Cause, Direction, Range, Timestamp};
 use crate::protocol::Options;
+use crate::protocol::secrets;
 use crate::record::{Field, Message, Value};
 use std::fmt;
 
@@ -54,6 +55,8 @@ pub(super) struct Draft {
     causes: Vec<Cause>,
     truncated: bool,
     switches_to: Option<Next>,
+    /// Passwords of a form are masked.
+    masks_form: bool,
 }
 
 /// What both directions speak after an answer.
@@ -128,6 +131,7 @@ impl Draft {
             causes: Vec::new(),
             truncated: true,
             switches_to: None,
+            masks_form: false,
         })
     }
 
@@ -145,7 +149,8 @@ impl Draft {
         match head.start {
             StartLine::Request { method, target, version } => {
                 fields.push(Field::new("method", bytes(method)));
-                fields.push(Field::new("target", bytes(target)));
+                let shown = if options.show_secrets { target.to_vec() } else { secrets::url(target) };
+                fields.push(Field::new("target", Value::Bytes(shown)));
                 fields.push(Field::new("version", bytes(version)));
             }
             StartLine::Response { version, status, reason } => {
@@ -176,6 +181,7 @@ impl Draft {
             causes: Vec::new(),
             truncated: false,
             switches_to: None,
+            masks_form: !options.show_secrets,
         });
         match fault {
             Some(reason) => Err((draft, reason)),
@@ -243,6 +249,9 @@ impl Draft {
             if shown.decoded {
                 self.fields.push(Field::new("body_decoded", Value::Flag(true)));
             }
+        }
+        if self.masks_form {
+            secrets::mask_form(&mut self.fields);
         }
         let range = Range::new(self.start, to);
         let (started, fields, causes) = (self.started, self.fields, self.causes);

@@ -2,7 +2,8 @@
 
 use super::hpack::{Block, Known, Line};
 use crate::protocol::MASKED;
-use crate::protocol::http1::head::{codings, is_secret};
+use crate::protocol::http1::head::codings;
+use crate::protocol::secrets::{self, is_secret_name};
 use crate::record::{Field, Value};
 use std::borrow::Cow;
 
@@ -40,6 +41,8 @@ pub(super) struct Fields {
     /// Of Content-Encoding.
     pub(super) codings: Vec<String>,
     pub(super) grpc_encoding: Option<String>,
+    /// A form in the body shows its passwords.
+    pub(super) shows_secrets: bool,
     pub(super) grpc_status: Option<Vec<u8>>,
     pub(super) grpc_message: Option<Vec<u8>>,
 }
@@ -48,7 +51,8 @@ impl Fields {
     /// Sorts the lines of a block.
     pub(super) fn new(block: Block, show_secrets: bool) -> Fields {
         let cut = block.cut || block.fault.is_some();
-        let mut fields = Fields { left_out: block.left_out, cut, ..Fields::default() };
+        let mut fields =
+            Fields { left_out: block.left_out, cut, shows_secrets: show_secrets, ..Fields::default() };
         for line in block.lines {
             fields.add(line, show_secrets);
         }
@@ -71,13 +75,15 @@ impl Fields {
             (Known::No, Known::No) => return,
         };
         if let Some(at) = PSEUDO.iter().position(|(pseudo, _)| *pseudo == name) {
+            let value = if !show_secrets && name == b":path" { secrets::url(&value) } else { value };
             self.pseudo[at].get_or_insert(value);
             return;
         }
         self.learn(&name, &value);
-        let value = match !show_secrets && is_secret(&name) {
-            true => MASKED,
-            false => Value::Bytes(value),
+        let value = match !show_secrets {
+            true if is_secret_name(&name) => MASKED,
+            true if secrets::holds_url(&name) => Value::Bytes(secrets::url(&value)),
+            _ => Value::Bytes(value),
         };
         self.headers.push((Value::Bytes(name), value));
     }

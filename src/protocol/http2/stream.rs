@@ -9,7 +9,7 @@ use super::payload::{Payload, add_payload, grpc_payload, likely_grpc, plain_payl
 use crate::event::{Cause, Direction, Range, Timestamp};
 use crate::protocol::exchange::{self, Half};
 use crate::protocol::http1::pairing::size;
-use crate::protocol::{Options, Output};
+use crate::protocol::{Options, Output, secrets};
 use crate::record::{Field, Value};
 use std::fmt::Write;
 
@@ -194,6 +194,7 @@ impl Draft {
             Some(fields) => fields.codings.is_empty() && fields.may_hide(),
             None => self.upgraded.is_empty(),
         };
+        let masks_form = self.fields.as_ref().is_some_and(|fields| !fields.shows_secrets);
         match self.fields.take() {
             Some(section) => fields.extend(section.into_record(is_request)),
             None if self.upgraded.is_empty() && self.reset.is_none() => {
@@ -211,6 +212,9 @@ impl Draft {
         let length = i64::try_from(self.length).unwrap_or(i64::MAX);
         fields.push(Field::new("body_length", Value::Number(length)));
         add_payload(self.payload, is_coding_unknown, &mut half, &mut fields);
+        if masks_form {
+            secrets::mask_form(&mut fields);
+        }
         if let Some(trailers) = self.trailers {
             let unknown = trailers.unknown_count();
             fields.push(Field::new("trailers", Value::Map(trailers.headers)));

@@ -20,12 +20,11 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
-use super::endpoint::of_summary;
 use super::exchange::{self, Half, Pending};
 use super::framed::{Driver, Frame, Framed, Head, KEEP_MAX};
-use super::{End, Input, MASKED, Options, Output, Parser, Protocol, Resync};
+use super::{End, Endpoint, Input, MASKED, Options, Output, Parser, Protocol, Resync, endpoint};
 use crate::event::{Cause, Direction, Timestamp};
-use crate::record::{Field, Value};
+use crate::record::{Field, Record, Value};
 use api::Api;
 use decode::{Decoder, Notes, Stop};
 use request::At;
@@ -47,9 +46,15 @@ pub static PROTOCOL: Protocol = Protocol {
     detect: detect::detect,
     parser,
     datagrams: None,
-    endpoint: of_summary,
+    endpoint,
     keep_alives: &["Heartbeat"],
 };
+
+/// An API with what it is asked of; failed where the answer has an error, be it of one partition.
+fn endpoint(record: &Record) -> Endpoint {
+    let failed = endpoint::any_field(record, |name, _| name == "error");
+    Endpoint { failed, ..endpoint::of_summary(record) }
+}
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(Kafka {

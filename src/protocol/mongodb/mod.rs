@@ -18,12 +18,11 @@ mod show;
 #[cfg(test)]
 mod tests;
 
-use super::endpoint::of_summary;
 use super::exchange::{self, Half, Pending};
 use super::framed::{Driver, Frame, Framed, Head, KEEP_MAX};
-use super::{End, Input, Options, Output, Parser, Protocol, Resync};
+use super::{End, Endpoint, Input, Options, Output, Parser, Protocol, Resync, endpoint};
 use crate::event::{Cause, Direction, Timestamp};
-use crate::record::{Field, Value};
+use crate::record::{Field, Record, Value};
 use compressed::{Inner, Short};
 use crc::{CRC_32_ISCSI, Crc};
 use message::{Body, HEADER, Header, OP_COMPRESSED};
@@ -43,14 +42,17 @@ const STREAMS_MAX: usize = 256;
 const CHECKSUM: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
 /// The table's row.
-pub static PROTOCOL: Protocol = Protocol {
-    name: NAME,
-    detect: detect::detect,
-    parser,
-    datagrams: None,
-    endpoint: of_summary,
-    keep_alives: &[],
-};
+pub static PROTOCOL: Protocol =
+    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint, keep_alives: &[] };
+
+/// A command with its collection or database; failed with `ok: 0`, an error of the old protocol, or a failed write.
+fn endpoint(record: &Record) -> Endpoint {
+    let failed = record.response.as_ref().is_some_and(|response| {
+        response.field("ok") == Some(&Value::Number(0))
+            || ["$err", "writeErrors"].iter().any(|name| response.field(name).is_some())
+    });
+    Endpoint { name: endpoint::first_words(record, 2), failed }
+}
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(MongoDb {

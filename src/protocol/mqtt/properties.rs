@@ -3,6 +3,7 @@
 use super::head::Kind as Packet;
 use super::values::{Read, Reader, Stop};
 use crate::protocol::MASKED;
+use crate::protocol::secrets::is_secret_name;
 use crate::record::Value;
 
 /// Of what type a property is.
@@ -67,9 +68,6 @@ const SUBSCRIPTION: u8 = 0x0b;
 const AUTHENTICATION: u8 = 0x16;
 const ALIAS: u8 = 0x23;
 const USER: u8 = 0x26;
-
-/// Names of user properties whose values let somebody in.
-const SECRETS: [&[u8]; 5] = [b"authorization", b"proxy-authorization", b"cookie", b"password", b"token"];
 
 /// Whose properties are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +148,7 @@ fn list(reader: &mut Reader<'_>, owner: Owner, show_secrets: bool, into: &mut Pr
             }
             Type::Pair => {
                 let (key, value) = (reader.text()?, reader.text()?);
-                let is_secret = SECRETS.iter().any(|secret| key.eq_ignore_ascii_case(secret));
+                let is_secret = is_secret_name(key);
                 if !reader.has_room() {
                     continue;
                 }

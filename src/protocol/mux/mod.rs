@@ -14,11 +14,11 @@ mod show;
 #[cfg(test)]
 mod tests;
 
-use super::endpoint::of_summary;
 use super::exchange::{self, Half, Pending};
 use super::framed::{Driver, Frame, Framed, Head, KEEP_MAX};
-use super::{End, Input, Options, Output, Parser, Protocol, Resync};
+use super::{End, Endpoint, Input, Options, Output, Parser, Protocol, Resync, endpoint};
 use crate::event::{Cause, Direction, Timestamp};
+use crate::record::Record;
 use message::{Body, CAN_TINIT, HEADER, Header, Kind};
 use std::collections::VecDeque;
 
@@ -38,9 +38,17 @@ pub static PROTOCOL: Protocol = Protocol {
     detect: detect::detect,
     parser,
     datagrams: None,
-    endpoint: of_summary,
+    endpoint,
     keep_alives: &["Tping"],
 };
+
+/// A message by its type, destination and method; failed where the status is ERROR or NACK, or the answer is Rerr.
+fn endpoint(record: &Record) -> Endpoint {
+    let answered = |name| endpoint::answered(record, name);
+    let failed = answered("type").is_some_and(|kind| kind == "Rerr")
+        || answered("status").is_some_and(|status| status != "OK");
+    Endpoint { failed, ..endpoint::of_summary(record) }
+}
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(Mux {

@@ -12,6 +12,7 @@ use super::packet::{
 use super::report::{self, Failure, Okay};
 use super::request::Op;
 use super::result::{Outcome, Room};
+use super::sql;
 use super::statements::{Column, Statement, Statements};
 use super::values::Kind;
 use crate::event::Cause;
@@ -135,7 +136,7 @@ impl Answer {
             return false;
         }
         if packet.kind() == Some(ERR) && !matches!(self.phase, Phase::Start if self.op == Op::Statistics) {
-            self.failure = Some(Failure::read(packet));
+            self.failure = Some(Failure::read(packet, self.options.show_secrets));
             return true;
         }
         match self.phase {
@@ -449,6 +450,9 @@ impl Answer {
                 fields.push(Field::new("results", Value::List(maps.collect())));
             }
         }
+        if !self.options.show_secrets {
+            fields.iter_mut().for_each(|field| mask_names(&field.name, &mut field.value));
+        }
         fields.extend(self.failure.iter().flat_map(Failure::fields));
         fields.extend(self.text.map(|text| Field::new("message", Value::Bytes(text))));
         fields.append(&mut self.extra);
@@ -529,4 +533,18 @@ fn column(packet: &Packet<'_>, agreed: Agreed) -> Column {
         return unknown;
     };
     Column { name: short(strings[4]).to_vec(), kind: Kind { code, unsigned: flags & 0x20 != 0 } }
+}
+
+/// Masks the passwords in names of columns: without a name of its own, a column has that of its expression.
+fn mask_names(name: &str, value: &mut Value) {
+    match value {
+        Value::List(values) => values.iter_mut().for_each(|value| mask_names(name, value)),
+        Value::Map(pairs) => pairs.iter_mut().for_each(|(key, value)| {
+            if let Value::Text(key) = key {
+                mask_names(key, value);
+            }
+        }),
+        Value::Bytes(column) if name == "columns" => *column = sql::masked(column),
+        _ => {}
+    }
 }

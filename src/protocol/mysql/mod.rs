@@ -28,11 +28,11 @@ mod statements;
 mod tests;
 mod values;
 
-use super::endpoint::of_summary;
 use super::exchange::{self, Half};
 use super::framed::{Driver, Frame, Framed, Head};
-use super::{End, Input, Options, Output, Parser, Protocol, Resync};
+use super::{End, Endpoint, Input, Options, Output, Parser, Protocol, Resync, endpoint};
 use crate::event::{Cause, Direction, Range, Timestamp};
+use crate::record::Record;
 use packet::{Agreed, ERR, HEADER, PAYLOAD_MAX, Packet, capability, command_name, header};
 use pairing::{Done, Pairing};
 use request::{Op, Request, Said};
@@ -52,9 +52,22 @@ pub static PROTOCOL: Protocol = Protocol {
     detect: detect::detect,
     parser,
     datagrams: None,
-    endpoint: of_summary,
+    endpoint,
     keep_alives: &["COM_PING"],
 };
+
+/// A statement without literals, or a command; failed where the answer, or a result of several, is an error.
+fn endpoint(record: &Record) -> Endpoint {
+    let failed = endpoint::any_field(record, |name, _| name == "error_code");
+    let text = |name| endpoint::asked(record, name).or_else(|| endpoint::answered(record, name));
+    let name = match text("query").or_else(|| text("statement")) {
+        Some(query) => endpoint::statement_with(&query, &['\'', '"']),
+        None => text("type")
+            .or_else(|| text("command"))
+            .map_or_else(|| endpoint::of_summary(record).name, std::borrow::Cow::into_owned),
+    };
+    Endpoint { name, failed }
+}
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(Mysql {
@@ -126,7 +139,7 @@ impl Framed for Mysql {
         }
         // Where the greeting was not seen, a client's wish to compress may or may not have been granted.
         let is_first = !self.begun && !self.greeted;
-        let may_compress = is_first || self.server_flags.is_none() && self.agrees_to_compress();
+        let may_compress = is_first || self.server_flags.is_none() && self.compression().is_some();
         if self.late && may_compress && shape::is_compressed(input.data) {
             return self.switch("the compressed protocol of MySQL");
         }
@@ -309,9 +322,10 @@ impl Mysql {
         Head::Frame { length, keep: row.unwrap_or(HEADER + LOOK + self.options.max_field) }
     }
 
-    fn agrees_to_compress(&self) -> bool {
+    /// How both have agreed to compress. Where both flags are set, zlib is what servers take.
+    fn compression(&self) -> Option<&'static str> {
         let has = |flag: u64| self.agreed.has(flag) == Some(true);
-        has(capability::COMPRESS) || has(capability::ZSTD)
+        if has(capability::COMPRESS) { Some("zlib") } else { has(capability::ZSTD).then_some("zstd") }
     }
 
     fn switch(&mut self, name: &'static str) -> Head {
@@ -383,7 +397,12 @@ impl Mysql {
         let flags = login.flags & self.server_flags.unwrap_or(u64::MAX);
         self.agreed.flags = Some(flags);
         self.agreed.deprecate_eof = Some(flags & capability::DEPRECATE_EOF != 0);
-        let said = Said { summary, fields, ..Said::default() };
+        let mut said = Said { summary, fields, ..Said::default() };
+        // What comes behind the login can't be read: its record is the only one that there will be.
+        if let (true, Some(name)) = (self.server_flags.is_some(), self.compression()) {
+            said.summary.push_str(&format!(" compression={name} (not decoded)"));
+            said.fields.push(packet::text("compression", name));
+        }
         self.pairing.push(Request::new(packet, Op::Login, said), out);
     }
 
@@ -399,13 +418,12 @@ impl Mysql {
             return exchange::lone(NAME, packet.half(summary, fields), false, out);
         }
         let done = self.pairing.answer(packet, &mut self.agreed, &mut self.statements, out);
-        if done == Done::LoggedIn && self.server_flags.is_some() && self.agrees_to_compress() {
-            // Where both are set, zlib is what servers take.
-            self.switched = Some(if self.agreed.has(capability::COMPRESS) == Some(true) {
-                "the compressed protocol of MySQL (zlib)"
-            } else {
-                "the compressed protocol of MySQL (zstd)"
-            });
+        if done == Done::LoggedIn && self.server_flags.is_some() {
+            self.switched = match self.compression() {
+                Some("zlib") => Some("the compressed protocol of MySQL (zlib)"),
+                Some(_) => Some("the compressed protocol of MySQL (zstd)"),
+                None => self.switched,
+            };
         }
     }
 }

@@ -263,7 +263,7 @@ impl Pairing {
         }
         // A server says so why it ends a connection.
         if self.answer.is_none() && packet.kind() == Some(ERR) && (packet.seqs[0] == 0 || self.streams) {
-            let failure = Failure::read(packet);
+            let failure = Failure::read(packet, self.options.show_secrets);
             let half = packet.half(failure.summary(), failure.fields());
             return exchange::lone(self.name, half, false, out);
         }

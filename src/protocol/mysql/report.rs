@@ -5,6 +5,7 @@
 
 use super::handshake::{short, shown};
 use super::packet::{self, Agreed, Packet, bytes, capability, number, rest, status, status_flags};
+use super::sql;
 use crate::protocol::cursor::Cursor;
 use crate::record::{Field, Value};
 
@@ -145,8 +146,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Reads what is there of it.
-    pub fn read(packet: &Packet<'_>) -> Failure {
+    /// Reads what is there of it. Its message may quote the end of a statement, with the passwords there.
+    pub fn read(packet: &Packet<'_>, show_secrets: bool) -> Failure {
         let mut cursor = Cursor::new(packet.body());
         let code = cursor.u16_le().unwrap_or(0);
         let state = match cursor.rest() {
@@ -156,7 +157,9 @@ impl Failure {
             }
             _ => Vec::new(),
         };
-        Failure { code, state, message: short(cursor.rest()).to_vec() }
+        let message = short(cursor.rest());
+        let message = if show_secrets { message.to_vec() } else { sql::masked_error(message) };
+        Failure { code, state, message }
     }
 
     /// `ERROR 1146 (42S02) Table 'test.nowhere' doesn't exist`.

@@ -47,6 +47,8 @@ pub fn masked(query: &[u8]) -> Vec<u8> {
             masked.push(token[0]);
             masked.extend_from_slice(MASK.as_bytes());
             masked.extend(closed.then_some(token[0]));
+        } else if is_literal && holds_statement(token) {
+            masked.extend_from_slice(&masked_within(token));
         } else {
             masked.extend_from_slice(token);
         }
@@ -54,6 +56,50 @@ pub fn masked(query: &[u8]) -> Vec<u8> {
         at = end;
     }
     masked
+}
+
+/// The text of an error; behind `near '` it quotes the statement from where it is wrong.
+pub fn masked_error(message: &[u8]) -> Vec<u8> {
+    const NEAR: &[u8] = b"near '";
+    match memchr::memmem::find(message, NEAR) {
+        Some(at) => {
+            let quote = at + NEAR.len();
+            [&message[..quote], &masked(&message[quote..])].concat()
+        }
+        None => message.to_vec(),
+    }
+}
+
+/// Whether a literal is likely to be a statement that sets a password, as PREPARE has them.
+fn holds_statement(literal: &[u8]) -> bool {
+    let lower = literal.to_ascii_lowercase();
+    [&b"identified"[..], b"password"].iter().any(|word| memchr::memmem::find(&lower, word).is_some())
+}
+
+/// A literal, masked as the statement that it holds.
+fn masked_within(literal: &[u8]) -> Vec<u8> {
+    let quote = literal[0];
+    let is_closed = literal.len() > 1 && literal.last() == Some(&quote);
+    let text = &literal[1..literal.len() - usize::from(is_closed)];
+    let (mut plain, mut at) = (Vec::with_capacity(text.len()), 0);
+    while let Some(&byte) = text.get(at) {
+        // A quotation mark inside stands behind another, or behind a backslash.
+        let is_pair = (byte == quote || byte == b'\\') && text.get(at + 1) == Some(&quote);
+        at += usize::from(is_pair);
+        plain.push(text[at]);
+        at += 1;
+    }
+    let masked = masked(&plain);
+    if masked == plain {
+        return literal.to_vec();
+    }
+    let mut shown = vec![quote];
+    for byte in masked {
+        shown.extend((byte == quote).then_some(quote));
+        shown.push(byte);
+    }
+    shown.extend(is_closed.then_some(quote));
+    shown
 }
 
 /// What stands before a literal.
@@ -76,6 +122,7 @@ impl Seen {
         }
         let last = self.last.as_slice();
         last.ends_with(b"PASSWORD")
+            || last == b"ENCRYPT"
             || self.identified && matches!(last, b"BY" | b"AS" | b"USING" | b"REPLACE")
             || self.sets_password && matches!(last, b"REPLACE" | b"PASSWORD")
     }
@@ -187,6 +234,14 @@ mod tests {
                 "CREATE SERVER s FOREIGN DATA WRAPPER mysql OPTIONS (USER 'u', PASSWORD 'x')",
                 "CREATE SERVER s FOREIGN DATA WRAPPER mysql OPTIONS (USER 'u', PASSWORD '***')",
             ),
+            ("SELECT encrypt('x', 'salt')", "SELECT encrypt('***', 'salt')"),
+            (
+                "PREPARE s FROM 'ALTER USER a IDENTIFIED BY ''x'' '",
+                "PREPARE s FROM 'ALTER USER a IDENTIFIED BY ''***'' '",
+            ),
+            (r"PREPARE s FROM 'SET PASSWORD = \'x\''", "PREPARE s FROM 'SET PASSWORD = ''***'''"),
+            ("SET @s = \"SET PASSWORD = 'x'\"", "SET @s = \"SET PASSWORD = '***'\""),
+            ("PREPARE s FROM 'SET PASSWORD = ''cut", "PREPARE s FROM 'SET PASSWORD = ''***"),
             ("SELECT old_password('x')", "SELECT old_password('***')"),
             ("CREATE USER a IDENTIFIED BY /* why */ 'x'", "CREATE USER a IDENTIFIED BY /* why */ '***'"),
             ("/*!50003 CREATE USER a IDENTIFIED BY 'x' */", "/*!50003 CREATE USER a IDENTIFIED BY '***' */"),
@@ -198,6 +253,17 @@ mod tests {
     }
 
     #[test]
+    fn an_error_quotes_no_password() {
+        let error = |text: &str| String::from_utf8(masked_error(text.as_bytes())).unwrap();
+        assert_eq!(
+            error("syntax to use near 'IDENTIFIED BY 'x' NOSUCH' at line 1"),
+            "syntax to use near 'IDENTIFIED BY '***' NOSUCH' at line 1"
+        );
+        let other = "Access denied for user 'a'@'h' (using password: YES)";
+        assert_eq!(error(other), other);
+    }
+
+    #[test]
     fn what_is_no_password_stays() {
         for query in [
             "SELECT password FROM accounts WHERE username = 'test'",
@@ -205,6 +271,7 @@ mod tests {
             "SELECT a AS 'x', REPLACE('a', 'b', 'c')",
             "SET NAMES 'utf8mb4'; SELECT 'IDENTIFIED BY', 'x'",
             "INSERT INTO t (password, name) VALUES ('a', 'b')",
+            "SELECT 'the password is lost', 'it''s not identified'",
             "SELECT 'never ending",
             "SELECT `` FROM `",
             "",

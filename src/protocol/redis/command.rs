@@ -155,6 +155,7 @@ fn effect(name: &str, words: [Option<&[u8]>; 3], arguments: Option<u64>) -> Effe
         "PSYNC" => Effect::Psync,
         "SYNC" => Effect::Sync,
         "CONFIG" if words[1].is_none() || is(1, "GET") => Effect::ConfigGet,
+        "ACL" => Effect::Acl,
         "CLIENT" if is(1, "REPLY") && arguments == Some(2) => match () {
             () if is(2, "OFF") => Effect::RepliesOff,
             () if is(2, "ON") => Effect::RepliesOn,
@@ -207,6 +208,44 @@ pub fn mask_config(reply: &mut Value) {
     }
 }
 
+/// Fewer hexadecimal digits are a word like any other.
+const PASSWORD_MIN: usize = 8;
+
+/// Masks what the reply to a command of ACL shows: a new password, and hashes (64 hexadecimal digits, in a list of rules
+/// behind `#`).
+pub fn mask_acl(reply: &mut Value) {
+    match reply {
+        Value::List(values) => values.iter_mut().for_each(mask_acl),
+        Value::Map(pairs) => pairs.iter_mut().for_each(|(_, value)| mask_acl(value)),
+        Value::Bytes(text) if text.len() >= PASSWORD_MIN && text.iter().all(u8::is_ascii_hexdigit) => {
+            *reply = MASKED;
+        }
+        Value::Bytes(text) => {
+            let rules: Vec<Vec<u8>> = text.split(|&byte| byte == b' ').map(masked_rule).collect();
+            *text = rules.join(&b' ');
+        }
+        _ => {}
+    }
+}
+
+/// The error with which ACL SETUSER refuses a rule quotes it.
+pub fn mask_refused_rule(error: &str) -> String {
+    match error.split_once("modifier '") {
+        Some((before, rule)) if rule.starts_with(['>', '<', '#', '!']) => {
+            let after = rule.rfind("':").map_or("", |end| &rule[end..]);
+            format!("{before}modifier '{}{MASK}{after}", &rule[..1])
+        }
+        _ => error.to_owned(),
+    }
+}
+
+fn masked_rule(rule: &[u8]) -> Vec<u8> {
+    match rule.first() {
+        Some(sign @ (b'>' | b'<' | b'#' | b'!')) if rule.len() > 1 => [&[*sign], MASK.as_bytes()].concat(),
+        _ => rule.to_vec(),
+    }
+}
+
 fn is(value: Option<&Value>, word: &str) -> bool {
     matches!(value, Some(Value::Bytes(text)) if text.eq_ignore_ascii_case(word.as_bytes()))
 }
@@ -239,10 +278,8 @@ fn mask_parameter(pair: &mut [Value]) {
 
 /// A rule of ACL SETUSER: `>password`, `<password`, `#hash` and `!hash` hold secrets.
 fn mask_rule(rule: &mut Value) {
-    if let Value::Bytes(text) = rule
-        && let Some(&sign @ (b'>' | b'<' | b'#' | b'!')) = text.first()
-    {
-        *text = [&[sign], MASK.as_bytes()].concat();
+    if let Value::Bytes(text) = rule {
+        *text = masked_rule(text);
     }
 }
 
@@ -335,6 +372,24 @@ mod tests {
             })
             .collect();
         assert_eq!(texts.join(" "), expected, "{line}");
+    }
+
+    #[test]
+    fn what_acl_answers_shows_no_hash() {
+        let bytes = |text: &str| Value::Bytes(text.as_bytes().to_vec());
+        let hash = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8";
+        let rules = bytes(&format!("user bee on #{hash} ~* +@all"));
+        let mut reply = Value::List(vec![bytes("passwords"), Value::List(vec![bytes(hash)]), rules]);
+        mask_acl(&mut reply);
+        let masked = Value::List(vec![MASKED]);
+        let expected = Value::List(vec![bytes("passwords"), masked, bytes("user bee on #*** ~* +@all")]);
+        assert_eq!(reply, expected);
+        let refused = "ERR Error in ACL SETUSER modifier '<a 'b': The password does not exist";
+        let shown = "ERR Error in ACL SETUSER modifier '<***': The password does not exist";
+        assert_eq!(mask_refused_rule(refused), shown);
+        for error in ["ERR Error in ACL SETUSER modifier '+nope': Unknown command", "ERR unknown"] {
+            assert_eq!(mask_refused_rule(error), error);
+        }
     }
 
     #[test]

@@ -371,10 +371,12 @@ impl Redis {
     fn reply(&mut self, mut message: Message, truncated: bool, out: &mut dyn Output) -> Option<Then> {
         let direction = message.direction;
         let mut reply = Reply::new(&mut self.lanes[direction.index()].element);
-        out.frame(direction, message.range, format_args!("reply {}", reply.summary));
-        if self.pairing.next_effect() == Effect::ConfigGet && !self.options.show_secrets {
-            reply.mask_config();
+        match self.pairing.next_effect() {
+            Effect::ConfigGet if !self.options.show_secrets => reply.mask_config(),
+            Effect::Acl if !self.options.show_secrets => reply.mask_acl(),
+            _ => {}
         }
+        out.frame(direction, message.range, format_args!("reply {}", reply.summary));
         message.fields = std::mem::take(&mut reply.fields);
         message.causes.extend(reply.cut.then_some(Cause::FieldTruncated));
         let switches = self.pairing.next_effect() == Effect::Psync && reply.kind == Some(Kind::SimpleString);

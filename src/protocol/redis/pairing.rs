@@ -57,6 +57,8 @@ pub enum Effect {
     SkipReply,
     /// The reply can show passwords.
     ConfigGet,
+    /// The reply can show a password, hashes of them, or a rule that is refused with the password in it.
+    Acl,
     /// The connection becomes a replication stream with the reply.
     Psync,
     /// Likewise, and the reply itself is no RESP.

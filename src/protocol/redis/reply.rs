@@ -1,6 +1,6 @@
 //! Replies and pushes: what the records show of them, and which are out of band.
 
-use super::command::{mask_config, shorten};
+use super::command::{mask_acl, mask_config, mask_refused_rule, shorten};
 use super::element::{Element, Kind, Piece};
 use super::pairing::Class;
 use crate::record::{Field, Value};
@@ -78,6 +78,20 @@ impl Reply {
     pub fn mask_config(&mut self) {
         for field in self.fields.iter_mut().filter(|field| field.name == "value") {
             mask_config(&mut field.value);
+        }
+    }
+
+    /// Masks what the reply to a command of ACL shows.
+    pub fn mask_acl(&mut self) {
+        self.summary = mask_refused_rule(&self.summary);
+        for field in &mut self.fields {
+            match &mut field.value {
+                Value::Bytes(error) if field.name == "error" => {
+                    *error = mask_refused_rule(&String::from_utf8_lossy(error)).into_bytes();
+                }
+                value if field.name == "value" => mask_acl(value),
+                _ => {}
+            }
         }
     }
 }

@@ -28,12 +28,11 @@ mod suites;
 mod tests;
 
 use super::cursor::Cursor;
-use super::endpoint::of_summary;
 use super::exchange::{self, Half};
 use super::framed::{Driver, Frame, Framed, Head};
-use super::{Agreement, End, Input, Options, Output, Parser, Protocol, Resync};
+use super::{Agreement, End, Endpoint, Input, Options, Output, Parser, Protocol, Resync, endpoint};
 use crate::event::{Cause, Direction, Timestamp};
-use crate::record::{Field, Value};
+use crate::record::{Field, Record, Value};
 use handshake::{Assembler, Message};
 use hello::{Hello, extension};
 use record::{Content, HEADER};
@@ -55,14 +54,17 @@ const FINISHED_MAX: u16 = 128;
 const CHANGE_CIPHER: u64 = HEADER as u64 + 1;
 
 /// The table's row.
-pub static PROTOCOL: Protocol = Protocol {
-    name: NAME,
-    detect: detect::detect,
-    parser,
-    datagrams: None,
-    endpoint: of_summary,
-    keep_alives: &[],
-};
+pub static PROTOCOL: Protocol =
+    Protocol { name: NAME, detect: detect::detect, parser, datagrams: None, endpoint, keep_alives: &[] };
+
+/// What was agreed on; failed with a fatal alert.
+fn endpoint(record: &Record) -> Endpoint {
+    let failed = endpoint::any_field(record, |name, value| match value {
+        Value::Text(text) => name == "alerts" && text.starts_with("fatal"),
+        _ => false,
+    });
+    Endpoint { failed, ..endpoint::of_summary(record) }
+}
 
 fn parser(options: Options) -> Box<dyn Parser + Send> {
     Box::new(Driver::new(Tls {

@@ -78,7 +78,8 @@ fn compression_is_named_and_begins_behind_the_login() {
             recv(b"\x0b\0\0\x01\0\0\0\x07\0\0\x01\0\0\0\x02\0\0\0"),
         ]);
         let outcome = run_in_cuts(&PROTOCOL, &steps, setup());
-        assert_eq!(outcome.summaries(), LOGIN);
+        let login = LOGIN[1].replace(" -> ", &format!(" compression={name} (not decoded) -> "));
+        assert_eq!(outcome.summaries(), [LOGIN[0], &login]);
         assert_eq!(outcome.switched, Some(format!("the compressed protocol of MySQL ({name})")));
     }
     // A client that offers it to a server that has it not.

@@ -327,6 +327,8 @@ fn secrets_are_masked_unless_asked_for() {
         recv("*2\r\n$11\r\nrequirepass\r\n$6\r\ns3cret\r\n"),
         send(command(&["ACL", "SETUSER", "me", ">s3cret"])),
         recv("+OK\r\n"),
+        send(command(&["ACL", "SETUSER", "me", "<s3cret"])),
+        recv("-ERR Error in ACL SETUSER modifier '<s3cret': The password does not exist\r\n"),
         send(command(&["MIGRATE", "h", "1", "k", "0", "9", "AUTH", "s3cret"])),
         recv("+OK\r\n"),
     ];
@@ -337,7 +339,7 @@ fn secrets_are_masked_unless_asked_for() {
     }
     let shown = fields_of(&steps, Options { max_field: 1000, show_secrets: true, ..Options::default() });
     let needle = format!("{:?}", b"s3cret").replace(['[', ']'], "");
-    assert_eq!(format!("{shown:?}").matches(&needle).count(), 7);
+    assert_eq!(format!("{shown:?}").matches(&needle).count(), 9);
 }
 
 #[test]
