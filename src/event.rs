@@ -395,6 +395,8 @@ pub struct Data<'a> {
     /// The kernel handed the bytes from one TCP socket of the machine to another (BPF sockmap): no packet has them, and
     /// they have no sequence numbers.
     pub past_tcp: bool,
+    /// The sender had got all bytes of the other direction before this offset, where a packet says so.
+    pub acked: Option<u64>,
     /// `errno` of a failed call (positive).
     pub error: Option<i32>,
 }

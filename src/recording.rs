@@ -443,6 +443,7 @@ fn decode_data(input: Input<'_>, flags: u8) -> Result<(Data<'static>, u64), &'st
         cause: input.cause()?,
         peek: flags & flag::PEEK != 0,
         past_tcp: flags & flag::PAST_TCP != 0,
+        acked: None,
         error: input.i32_if(flags & flag::ERROR, 24)?,
     };
     Ok((data, payload))

@@ -57,6 +57,7 @@ fn feed(tracker: &mut Tracker<Book>, vantage: Vantage, number: u64, also: &mut d
         cause: None,
         peek: false,
         past_tcp: false,
+        acked: None,
         error: None,
     };
     let mut kinds = vec![Kind::Open(open)];

@@ -269,6 +269,7 @@ fn track(direction: Direction, bytes: &[u8]) -> Told {
         cause: None,
         peek: false,
         past_tcp: false,
+        acked: None,
         error: None,
     })));
     tracker.finish()

@@ -6,7 +6,7 @@
 mod common;
 
 use common::captures::files;
-use common::losses::{Losses, Wrong, lose_each, lose_each_step};
+use common::losses::{Losses, Wrong, lose_each, lose_each_step, remove_each};
 use sockdbg::event::Direction;
 use std::collections::BTreeSet;
 
@@ -20,6 +20,9 @@ const SAMPLE: usize = 6;
 
 /// Captures longer than this are left to other tests: each loss takes a run over all of it.
 const LENGTH_MAX: u64 = 2 << 20;
+
+/// The same where the file is read again without each packet.
+const REMOVED_LENGTH_MAX: u64 = 64 << 10;
 
 const ORDER: &str = "pairs by order, and nothing tells how many messages the lost bytes held";
 const ALIKE: &str = "those that wait are alike, and an answer to one of them may be lost";
@@ -35,6 +38,8 @@ const EMPTY: &str = "an empty line behind a loss can be the end of what is lost"
 const SSL2: &str = "nothing but the hellos tells SSL 2 from other bytes, and one is lost";
 const VIOLATION: &str = "the peers break the protocol, and what shows that is lost";
 const REPEATED: &str = "an answer that came again is the only one where the first, or its question, is lost";
+const FIN_OR_BYTE: &str = "the last number that was acknowledged may be that of a FIN, and with a byte less its record lacks its end";
+const UNTOLD: &str = "it is the first or the last of a connection in the file, and nothing in the rest tells that it was there";
 
 /// Captures of which some loss leads to what is known to be wrong, and why.
 #[rustfmt::skip]
@@ -43,6 +48,7 @@ const KNOWN: &[(&str, Wrong, &str)] = &[
     ("http/ndpi--http_connect.pcap", Wrong::Missing, TUNNEL),
     ("http/ndpi--http_starting_with_reply.pcapng", Wrong::Missing, ORDER),
     ("http/ndpi--http_ua_splitted_in_two_pkts.pcapng", Wrong::Missing, ORDER),
+    ("http/suricata--http-gap-beyond-body.pcap", Wrong::Mispaired, MORE_LOST),
     ("http/suricata--http-gap-beyond-body.pcap", Wrong::Missing, ORDER),
     ("http/suricata--http-gap-double.pcap", Wrong::Missing, ORDER),
     ("http/suricata--http-gap-simple.pcap", Wrong::Missing, ORDER),
@@ -73,8 +79,33 @@ const KNOWN: &[(&str, Wrong, &str)] = &[
     ("tls/zeek--tls--tls1.2-protocol-violation.pcap", Wrong::Missing, VIOLATION),
 ];
 
+/// The same of files that lack a packet alone.
+#[rustfmt::skip]
+const KNOWN_OF_FILES: &[(&str, Wrong, &str)] = &[
+    ("http/deepflow--http--client-ip.pcap", Wrong::Missing, UNTOLD),
+    ("tls/arkime--https-connect.pcap", Wrong::Invented, UNTOLD),
+    ("tls/ndpi--tls_2_reasms_b.pcapng", Wrong::Invented, FIN_OR_BYTE),
+    ("tls/zeek--tls--tls13-ech.pcap", Wrong::Invented, UNTOLD),
+];
+
 #[test]
 fn a_lost_segment_affects_its_own_records_only() {
+    check_captures(LENGTH_MAX, KNOWN, |file, most| Some(lose_each(file, most)));
+}
+
+/// Where a packet is missing in a file, that shows later: by what lies behind its bytes, or was answered to them.
+#[test]
+fn a_packet_that_a_file_lacks_affects_its_own_records_only() {
+    let known: Vec<_> = KNOWN.iter().chain(KNOWN_OF_FILES).copied().collect();
+    check_captures(REMOVED_LENGTH_MAX, &known, remove_each);
+}
+
+/// Compares captures of all folders, of at most a length, with what `lose` makes of them.
+fn check_captures(
+    length_max: u64,
+    known: &[(&str, Wrong, &str)],
+    lose: impl Fn(&str, usize) -> Option<Losses>,
+) {
     let long = common::is_long();
     let only = std::env::var("SOCKDBG_ONLY").ok();
     let mut wrong = Vec::new();
@@ -84,16 +115,16 @@ fn a_lost_segment_affects_its_own_records_only() {
             common::captures::folder()
                 .join(file)
                 .metadata()
-                .is_ok_and(|metadata| metadata.len() <= LENGTH_MAX)
+                .is_ok_and(|metadata| metadata.len() <= length_max)
         };
         let wanted = |file: &String| only.as_ref().is_none_or(|only| file.contains(only));
         for file in files(folder).iter().filter(|file| short(file) && wanted(file)) {
-            let losses = lose_each(file, if long { usize::MAX } else { SAMPLE });
+            let Some(losses) = lose(file, if long { usize::MAX } else { SAMPLE }) else { continue };
             total.unaffected += losses.unaffected;
             total.kept += losses.kept;
             total.unknown += losses.unknown;
             let known: BTreeSet<Wrong> =
-                KNOWN.iter().filter(|known| known.0 == file).map(|known| known.1).collect();
+                known.iter().filter(|known| known.0 == file).map(|known| known.1).collect();
             let found: BTreeSet<Wrong> = losses.wrong.keys().copied().collect();
             for (kind, all) in losses.wrong {
                 let lines = all.into_iter().map(|what| format!("{kind:?}: {what}"));

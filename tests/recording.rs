@@ -151,6 +151,7 @@ fn data() -> impl Strategy<Value = (Kind<'static>, Vec<u8>)> {
                 cause,
                 peek,
                 past_tcp,
+                acked: None,
                 error,
             };
             (Kind::Data(data), bytes)
@@ -307,6 +308,7 @@ impl Client {
             cause,
             peek: false,
             past_tcp: false,
+            acked: None,
             error: None,
         };
         self.add(Kind::Data(data), payload.to_vec());

@@ -104,6 +104,7 @@ impl Flow {
                     cause: None,
                     peek: false,
                     past_tcp: false,
+                    acked: None,
                     error: None,
                 };
                 self.events.push((time, Kind::Data(data)));

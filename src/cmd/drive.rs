@@ -149,6 +149,7 @@ mod tests {
             cause: None,
             peek: false,
             past_tcp: false,
+            acked: None,
             error: None,
         };
         let time = Timestamp(1_000_000_000 * (100 + second));

@@ -132,6 +132,7 @@ mod tests {
             cause,
             peek,
             past_tcp: false,
+            acked: None,
             error,
             peer: None,
         })

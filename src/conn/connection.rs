@@ -2,8 +2,9 @@
 
 use super::datagrams::Datagrams;
 use super::losses::Losses;
+use super::order::{Next, Release, Streams};
 use super::reader::{Context, Reader};
-use super::stream::{Piece, Stream};
+use super::stream::Piece;
 use super::{Entry, Info, Observer, Options};
 use crate::event::{
     Cause, Close, CloseReason, Data, Direction, Event, Kind, Open, Opened, Range, Timestamp, Vantage,
@@ -15,9 +16,7 @@ pub struct Connection {
     info: Info,
     vantage: Vantage,
     losses: Losses,
-    streams: [Stream; 2],
-    /// Where each direction ends, once that is known.
-    fins: [Option<u64>; 2],
+    streams: Streams,
     reader: Reader,
     /// What reads instead of `reader` where each call moves a datagram.
     datagrams: Option<Datagrams>,
@@ -31,17 +30,10 @@ impl Connection {
         let counted = info.open.opened == Opened::Fresh || info.open.exact;
         let from_start = start.map(|start| start.offset == 0 && counted);
         let reader = Reader::new(options, &info, offsets, from_start);
-        let streams = offsets.map(Stream::new);
+        let streams = Streams::new(offsets);
         let datagrams = (!info.open.transport.is_stream()).then(|| Datagrams::new(options));
-        let mut connection = Connection {
-            info,
-            vantage,
-            losses: Losses::default(),
-            streams,
-            fins: [None; 2],
-            reader,
-            datagrams,
-        };
+        let mut connection =
+            Connection { info, vantage, losses: Losses::default(), streams, reader, datagrams };
         connection.trace_open(observer);
         connection
     }
@@ -64,7 +56,7 @@ impl Connection {
     /// Bytes moved, or the stream's end was seen.
     pub fn data(&mut self, data: &Data<'_>, time: Timestamp, observer: &mut dyn Observer) {
         let direction = data.direction;
-        let next = self.streams[direction.index()].next();
+        let next = self.streams.next(direction);
         let mut cx = context(&mut self.info, &mut self.losses, observer, time);
         let (name, call) = (direction.name(), data.call.name());
         let length = data.length;
@@ -82,7 +74,10 @@ impl Connection {
             cx.account(direction, Entry::PastTcp(data.range()));
         }
         let captured = data.payload.len() as u64;
-        self.insert(direction, data.offset, Piece::Bytes(data.payload), time, observer);
+        let piece = (data.offset, Piece::Bytes(data.payload));
+        self.with_streams(observer, |streams, release| {
+            streams.insert(direction, piece, data.acked, time, release);
+        });
         if captured < length {
             let cause = data.cause.unwrap_or(Cause::UserMemoryFault);
             let range = Range::new(data.offset + captured, data.offset + length);
@@ -90,20 +85,20 @@ impl Connection {
         }
         let is_stream = self.info.open.transport.is_stream();
         if length == 0 && is_stream && (direction == Direction::Recv || self.vantage == Vantage::Wire) {
-            self.fins[direction.index()].get_or_insert(data.offset);
+            self.with_streams(observer, |streams, release| {
+                streams.finish(direction, data.offset, data.acked, time, release);
+            });
         }
-        self.finish_if_done(direction, time, observer);
     }
 
     /// A datagram moved. They come one after the other, and are never put together again.
     fn datagram(&mut self, data: &Data<'_>, time: Timestamp, observer: &mut dyn Observer) {
         let (direction, range) = (data.direction, data.range());
         // What came before is known to have moved or to be lost, so the stream only counts on.
-        let lane = &mut self.streams[direction.index()];
-        if range.is_empty() || range.from < lane.next() {
+        if range.is_empty() || range.from < self.streams.next(direction) {
             return;
         }
-        *lane = Stream::new(range.to);
+        self.streams.jump(direction, range.to);
         let captured = Range::new(range.from, range.from + data.payload.len() as u64);
         let cause = (captured != range).then(|| data.cause.unwrap_or(Cause::UserMemoryFault));
         let mut cx = context(&mut self.info, &mut self.losses, observer, time);
@@ -131,14 +126,12 @@ impl Connection {
         observer: &mut dyn Observer,
     ) {
         if self.vantage.is_process() {
-            let next = self.streams[direction.index()].next();
+            let next = self.streams.next(direction);
             if range.from > next {
-                let gap = Piece::Gap(range.from - next, Cause::UntracedSyscall);
-                self.insert(direction, next, gap, time, observer);
+                self.lost(direction, Range::new(next, range.from), Cause::UntracedSyscall, time, observer);
             }
         }
-        self.insert(direction, range.from, Piece::Gap(range.len(), cause), time, observer);
-        self.finish_if_done(direction, time, observer);
+        self.lost(direction, range, cause, time, observer);
     }
 
     /// A descriptor was closed, others still refer to the socket.
@@ -154,16 +147,9 @@ impl Connection {
             Vantage::Wire => Cause::WireNotCaptured,
             Vantage::Syscall | Vantage::Strace => Cause::UntracedSyscall,
         };
-        for direction in Direction::BOTH {
-            self.with_stream(direction, observer, |stream, release| stream.flush(tail, time, release));
-            let known = close.and_then(|close| close.totals[direction.index()].end);
-            let next = self.streams[direction.index()].next();
-            if let Some(known) = known.filter(|&known| known > next) {
-                self.insert(direction, next, Piece::Gap(known - next, tail), time, observer);
-            }
-        }
-        let sent = self.streams[0].next();
-        let received = self.streams[1].next();
+        let ends = Direction::BOTH.map(|way| close.and_then(|close| close.totals[way.index()].end));
+        self.with_streams(observer, |streams, release| streams.end(ends, tail, time, release));
+        let [sent, received] = Direction::BOTH.map(|direction| self.streams.next(direction));
         let mut cx = context(&mut self.info, &mut self.losses, observer, time);
         let why = close.map_or(end.reason(), |close| match close.reason {
             CloseReason::Reset => "the connection was reset",
@@ -209,53 +195,46 @@ impl Connection {
         }
     }
 
-    fn insert(
+    fn lost(
         &mut self,
         direction: Direction,
-        offset: u64,
-        piece: Piece<'_>,
+        range: Range,
+        cause: Cause,
         time: Timestamp,
         observer: &mut dyn Observer,
     ) {
-        self.with_stream(direction, observer, |stream, release| {
-            stream.insert(offset, piece, time, release);
+        let piece = (range.from, Piece::Gap(range.len(), cause));
+        self.with_streams(observer, |streams, release| {
+            streams.insert(direction, piece, None, time, release);
         });
     }
 
-    /// Runs `action` on a stream; what it releases goes to the ledger and the reader.
-    fn with_stream(
+    /// Runs `action` on the streams; what they release goes to the ledger and the reader.
+    fn with_streams(
         &mut self,
-        direction: Direction,
         observer: &mut dyn Observer,
-        action: impl FnOnce(&mut Stream, &mut super::stream::Release<'_>),
+        action: impl FnOnce(&mut Streams, &mut Release<'_>),
     ) {
         let Connection { info, losses, streams, reader, datagrams, .. } = self;
-        action(&mut streams[direction.index()], &mut |offset, piece, time| {
+        action(streams, &mut |direction, offset, next, time| {
             let mut cx = context(info, losses, observer, time);
-            match piece {
-                Piece::Bytes(bytes) => {
+            match next {
+                Next::Piece(Piece::Bytes(bytes)) => {
                     let range = Range::new(offset, offset + bytes.len() as u64);
                     cx.account(direction, Entry::Delivered(range));
                     cx.observer.bytes(cx.info, direction, offset, bytes);
                     reader.bytes(direction, offset, bytes, &mut cx);
                 }
-                Piece::Gap(length, cause) => {
+                Next::Piece(Piece::Gap(length, cause)) => {
                     let range = Range::new(offset, offset + length);
                     cx.lost(direction, range, cause);
                     if datagrams.is_none() {
                         reader.gap(direction, range, cause, &mut cx);
                     }
                 }
+                Next::End => reader.finish(direction, End::Finished, &mut cx),
             }
         });
-    }
-
-    fn finish_if_done(&mut self, direction: Direction, time: Timestamp, observer: &mut dyn Observer) {
-        let next = self.streams[direction.index()].next();
-        if self.fins[direction.index()].is_some_and(|fin| fin <= next) {
-            let mut cx = context(&mut self.info, &mut self.losses, observer, time);
-            self.reader.finish(direction, End::Finished, &mut cx);
-        }
     }
 }
 

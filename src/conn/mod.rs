@@ -9,6 +9,7 @@ mod connection;
 mod datagrams;
 mod detect;
 mod losses;
+mod order;
 mod reader;
 pub mod stream;
 #[cfg(test)]

@@ -42,25 +42,36 @@ impl<'a> Piece<'a> {
     }
 }
 
-enum Held {
-    Bytes(Vec<u8>, Timestamp),
-    Gap(u64, Cause, Timestamp),
+enum Bytes {
+    Here(Vec<u8>),
+    Lost(u64, Cause),
+}
+
+/// A piece that waits.
+struct Held {
+    bytes: Bytes,
+    came: Came,
 }
 
 impl Held {
-    fn new(piece: Piece<'_>, time: Timestamp) -> Held {
-        match piece {
-            Piece::Bytes(bytes) => Held::Bytes(bytes.to_vec(), time),
-            Piece::Gap(length, cause) => Held::Gap(length, cause, time),
+    fn piece(&self) -> Piece<'_> {
+        match &self.bytes {
+            Bytes::Here(bytes) => Piece::Bytes(bytes),
+            Bytes::Lost(length, cause) => Piece::Gap(*length, *cause),
         }
     }
+}
 
-    fn piece(&self) -> (Piece<'_>, Timestamp) {
-        match self {
-            Held::Bytes(bytes, time) => (Piece::Bytes(bytes), *time),
-            Held::Gap(length, cause, time) => (Piece::Gap(*length, *cause), *time),
-        }
-    }
+/// How a piece came.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Came {
+    /// When.
+    pub time: Timestamp,
+    /// Its number among the pieces of both directions. One that was sent before others is not behind them, however late it
+    /// came.
+    pub turn: u64,
+    /// Its sender had got all bytes of the other direction before this offset.
+    pub acked: Option<u64>,
 }
 
 /// Takes pieces in stream order, each with the offset of its first byte and the time it came.
@@ -86,80 +97,123 @@ impl Stream {
     }
 
     /// Adds a piece. What is in order now is released; bytes that came before are dropped: the first to
-    /// arrive win. Returns how many bytes were new.
-    pub fn insert(
-        &mut self,
-        offset: u64,
-        piece: Piece<'_>,
-        time: Timestamp,
-        release: &mut Release<'_>,
-    ) -> u64 {
-        let known = self.next.saturating_sub(offset).min(piece.len());
-        let (offset, piece) = (offset + known, piece.skip(known));
-        if piece.len() == 0 {
-            return 0;
-        }
-        if offset > self.next || !self.held.is_empty() {
-            let new = self.hold(offset, piece, time);
+    /// arrive win.
+    pub fn insert(&mut self, offset: u64, piece: Piece<'_>, time: Timestamp, release: &mut Release<'_>) {
+        let Some((offset, piece)) = self.news(offset, piece) else { return };
+        if offset > self.next || !self.is_empty() {
+            self.hold(offset, piece, Came { time, ..Came::default() });
             self.drain(release);
-            while self.held_bytes > HOLD_LIMIT {
-                self.give_up_first_hole(Cause::BufferLimit, time, release);
+            while self.is_full() {
+                self.give_up_first_hole(Cause::BufferLimit, time);
+                self.drain(release);
             }
-            return new;
+            return;
         }
-        self.next += piece.len();
+        self.pass(piece);
         release(offset, piece, time);
-        piece.len()
     }
 
     /// Declares every hole lost that still has something behind it.
     pub fn flush(&mut self, cause: Cause, time: Timestamp, release: &mut Release<'_>) {
-        while !self.held.is_empty() {
-            self.give_up_first_hole(cause, time, release);
+        while !self.is_empty() {
+            self.give_up_first_hole(cause, time);
+            self.drain(release);
         }
     }
 
+    /// The part of a piece that lies behind what was released.
+    pub fn news<'a>(&self, offset: u64, piece: Piece<'a>) -> Option<(u64, Piece<'a>)> {
+        let known = self.next.saturating_sub(offset).min(piece.len());
+        (known < piece.len()).then(|| (offset + known, piece.skip(known)))
+    }
+
+    /// Counts the next piece as released.
+    pub fn pass(&mut self, piece: Piece<'_>) {
+        self.next += piece.len();
+    }
+
+    /// True where nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// True where more waits than may.
+    pub fn is_full(&self) -> bool {
+        self.held_bytes > HOLD_LIMIT
+    }
+
+    /// Offset after the last byte that came.
+    pub fn top(&self) -> u64 {
+        self.held.last_key_value().map_or(self.next, |(at, held)| at + held.piece().len())
+    }
+
+    /// How the first piece that waits came; before it bytes may be missing.
+    pub fn first(&self) -> Option<Came> {
+        self.held.first_key_value().map(|(_, held)| held.came)
+    }
+
+    /// How the piece came that is in order now.
+    pub fn head(&self) -> Option<Came> {
+        self.held.first_key_value().filter(|(at, _)| **at == self.next).map(|(_, held)| held.came)
+    }
+
     /// Keeps the parts of the piece that are not held yet.
-    fn hold(&mut self, mut offset: u64, mut piece: Piece<'_>, time: Timestamp) -> u64 {
-        let mut new = 0;
+    pub fn hold(&mut self, mut offset: u64, mut piece: Piece<'_>, came: Came) {
         while piece.len() > 0 {
             let before = self.held.range(..=offset).next_back();
-            let covered = before.map_or(0, |(&at, held)| (at + held.piece().0.len()).saturating_sub(offset));
+            let covered = before.map_or(0, |(&at, held)| (at + held.piece().len()).saturating_sub(offset));
             if covered > 0 {
                 let covered = covered.min(piece.len());
                 (offset, piece) = (offset + covered, piece.skip(covered));
                 continue;
             }
-            let room = self.held.range(offset..).next().map_or(u64::MAX, |(&at, _)| at - offset);
-            let part = piece.take(room.min(piece.len()));
-            if let Piece::Bytes(bytes) = part {
-                self.held_bytes += bytes.len();
+            let behind = self.held.range(offset..).next();
+            let mut came = came;
+            if let Some((_, Held { came: behind, .. })) = behind {
+                came.turn = came.turn.min(behind.turn);
+                // A loss shows when something comes that lies behind it.
+                if let Piece::Gap(..) = piece {
+                    came.time = came.time.min(behind.time);
+                }
             }
-            self.held.insert(offset, Held::new(part, time));
-            new += part.len();
+            let room = behind.map_or(u64::MAX, |(&at, _)| at - offset);
+            let part = piece.take(room.min(piece.len()));
+            let bytes = match part {
+                Piece::Bytes(bytes) => {
+                    self.held_bytes += bytes.len();
+                    Bytes::Here(bytes.to_vec())
+                }
+                Piece::Gap(length, cause) => Bytes::Lost(length, cause),
+            };
+            self.held.insert(offset, Held { bytes, came });
             (offset, piece) = (offset + part.len(), piece.skip(part.len()));
         }
-        new
+    }
+
+    /// Releases the piece that is in order now. False where there is none.
+    pub fn release(&mut self, release: &mut Release<'_>) -> bool {
+        let Some(entry) = self.held.first_entry().filter(|entry| *entry.key() == self.next) else {
+            return false;
+        };
+        let (offset, held) = entry.remove_entry();
+        let piece = held.piece();
+        if let Piece::Bytes(bytes) = piece {
+            self.held_bytes -= bytes.len();
+        }
+        self.pass(piece);
+        release(offset, piece, held.came.time);
+        true
+    }
+
+    /// Declares lost what is missing before the first piece that waits.
+    pub fn give_up_first_hole(&mut self, cause: Cause, time: Timestamp) {
+        let Some((&first, held)) = self.held.first_key_value() else { return };
+        let came = Came { time, acked: None, ..held.came };
+        self.hold(self.next, Piece::Gap(first - self.next, cause), came);
     }
 
     fn drain(&mut self, release: &mut Release<'_>) {
-        while let Some(entry) = self.held.first_entry().filter(|entry| *entry.key() == self.next) {
-            let (offset, held) = entry.remove_entry();
-            let (piece, time) = held.piece();
-            if let Piece::Bytes(bytes) = piece {
-                self.held_bytes -= bytes.len();
-            }
-            self.next += piece.len();
-            release(offset, piece, time);
-        }
-    }
-
-    fn give_up_first_hole(&mut self, cause: Cause, time: Timestamp, release: &mut Release<'_>) {
-        let Some((&first, _)) = self.held.first_key_value() else { return };
-        let hole = (self.next, Piece::Gap(first - self.next, cause));
-        self.next = first;
-        release(hole.0, hole.1, time);
-        self.drain(release);
+        while self.release(release) {}
     }
 }
 

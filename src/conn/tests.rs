@@ -249,6 +249,7 @@ pub(super) fn data(direction: Direction, offset: u64, payload: &[u8]) -> Data<'_
         cause,
         peek: false,
         past_tcp: false,
+        acked: None,
         error,
     }
 }

@@ -392,6 +392,7 @@ mod tests {
                 cause: Some(Cause::Snaplen),
                 peek: true,
                 past_tcp: false,
+                acked: None,
                 error: None,
             }),
             json!({"type": "data", "direction": "recv", "syscall": "recvmsg", "vantage": "syscall",

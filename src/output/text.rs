@@ -241,6 +241,7 @@ mod tests {
             cause: None,
             peek: false,
             past_tcp: false,
+            acked: None,
             error: None,
         }
     }

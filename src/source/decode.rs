@@ -337,6 +337,7 @@ impl Decoder {
             cause: missing_because(raw, payload.len() as u64),
             peek,
             past_tcp: raw.head.flags & FLAG_PAST_TCP != 0,
+            acked: None,
             error: (raw.error != 0).then_some(raw.error),
         };
         emit(self.event(&raw.head, Kind::Data(data)))

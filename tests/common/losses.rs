@@ -1,7 +1,8 @@
 //! What becomes of the records of a capture where segments are missing: those that have nothing of the missing bytes have to
 //! stay as they are, and none may come out as whole that is not.
 
-use super::captures::{Kept, events, folder, timeless, track};
+use super::captures::{Kept, Seen, events, folder, timeless, track};
+use super::removed;
 use sockdbg::event::{Call, ConnId, Data, Direction, Event, Kind, Open, Range, Role, Timestamp};
 use sockdbg::record::{Message, Record, Status, Value};
 use std::collections::BTreeMap;
@@ -60,6 +61,7 @@ pub fn lose_each_step(name: &str, steps: &[(Direction, &[u8])]) -> Losses {
             cause: None,
             peek: false,
             past_tcp: false,
+            acked: None,
             error: None,
         };
         *end += data.length;
@@ -94,6 +96,83 @@ fn lose_each_of(file: &str, all: &[Kept], most: usize) -> Losses {
         );
     }
     losses
+}
+
+/// Removes packets of a capture file, each one in turn or at most `most` of them, reads what is left, and compares the
+/// records of the connection with those of the whole file. None where the file has no packet that could be removed.
+pub fn remove_each(file: &str, most: usize) -> Option<Losses> {
+    let path = folder().join(file);
+    let (all, bytes) = (events(&path)?, std::fs::read(&path).ok()?);
+    let records = removed::records(&bytes)?;
+    let (mut removable, mut from) = (Vec::new(), 0);
+    let ends_of: BTreeMap<_, _> = all
+        .iter()
+        .filter_map(|kept| match &kept.event.kind {
+            Kind::Open(open) => Some((kept.event.conn, [open.local, open.remote])),
+            _ => None,
+        })
+        .collect();
+    for (index, kept) in all.iter().enumerate().filter(|(_, kept)| kept.has_payload()) {
+        let ends = ends_of.get(&kept.event.conn).copied().unwrap_or_default();
+        if let Some(record) = removed::record_of(&bytes, &records, from, kept, ends) {
+            removable.push((index, record));
+            from = record;
+        }
+    }
+    let whole = track(&all);
+    let before_by_ends = removed::connections(&all);
+    let scratch = tempfile::tempdir().expect("a folder");
+    let left = scratch.path().join("left.pcap");
+    let step = removable.len().div_ceil(most).max(1);
+    let mut losses = None;
+    for &(index, record) in removable.iter().step_by(step) {
+        let Kept { event, .. } = &all[index];
+        let Kind::Data(data) = &event.kind else { continue };
+        let lost = (data.direction, data.range());
+        let part = &records[record];
+        std::fs::write(&left, [&bytes[..part.start], &bytes[part.end..]].concat()).expect("a file");
+        let rest = events(&left).expect("a capture");
+        let (ends, _) = before_by_ends.iter().find(|(_, conn)| **conn == event.conn).expect("an open one");
+        let of = |seen: &Seen, conn: ConnId| -> Vec<Record> {
+            let own = seen.records.iter().filter(|(of, _)| *of == conn);
+            own.map(|(_, record)| timeless(record)).collect()
+        };
+        let before = of(&whole, event.conn);
+        if before.is_empty() {
+            continue;
+        }
+        let after = removed::connections(&rest).get(ends).map_or_else(Vec::new, |&conn| {
+            let bases = [removed::bases(&all, event.conn), removed::bases(&rest, conn)];
+            let mut after = of(&track(&rest), conn);
+            after.iter_mut().for_each(|record| shift(record, bases));
+            after
+        });
+        losses.get_or_insert_with(Losses::default).compare(
+            &before,
+            &after,
+            lost,
+            &format!(
+                "{file} without packet {}, {} [{}, {})",
+                record + 1,
+                name(lost.0),
+                lost.1.from,
+                lost.1.to
+            ),
+        );
+    }
+    losses
+}
+
+/// Gives a record the offsets that it has where the streams begin with other bytes.
+fn shift(record: &mut Record, [to, from]: [[Option<u32>; 2]; 2]) {
+    for message in record.request.iter_mut().chain(record.response.iter_mut()) {
+        let index = message.direction.index();
+        let (Some(to), Some(from)) = (to[index], from[index]) else { continue };
+        let by = i64::from(from.wrapping_sub(to) as i32);
+        for range in message.parts.iter_mut().chain([&mut message.range]) {
+            *range = Range::new(range.from.wrapping_add_signed(by), range.to.wrapping_add_signed(by));
+        }
+    }
 }
 
 impl Losses {

@@ -20,6 +20,7 @@ pub mod postgres;
 pub mod puppet;
 pub mod python;
 pub mod random;
+pub mod removed;
 pub mod report;
 pub mod trace;
 pub mod truth;

@@ -122,6 +122,7 @@ impl Seen {
                 cause: data.cause,
                 peek: data.peek,
                 past_tcp: data.past_tcp,
+                acked: None,
                 error: data.error,
             }),
         };

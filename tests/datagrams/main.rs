@@ -35,6 +35,7 @@ fn ledger(transport: Transport, payloads: &[&[u8]]) -> Ledger {
                 cause: None,
                 peek: false,
                 past_tcp: false,
+                acked: None,
                 error: None,
             }));
         }
@@ -149,6 +150,7 @@ fn observed<O: Observer>(vantage: Vantage, connections: &[(&str, &str, &[Moved<'
                         cause,
                         peek: false,
                         past_tcp: false,
+                        acked: None,
                         error: None,
                     }),
                 },

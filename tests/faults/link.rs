@@ -225,6 +225,7 @@ fn data<'a>(talk: &'a Conversation, side: usize, range: Range, direction: Direct
         cause: None,
         peek: false,
         past_tcp: false,
+        acked: None,
         error: None,
     }
 }

@@ -127,6 +127,7 @@ impl Pair {
                     cause: None,
                     peek: false,
                     past_tcp: false,
+                    acked: None,
                     error: None,
                 }),
             ));

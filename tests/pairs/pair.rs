@@ -249,6 +249,7 @@ fn data(conn: &Conn, side: usize, range: Range, payload: &'static [u8]) -> Data<
         cause: None,
         peek: false,
         past_tcp: false,
+        acked: None,
         error: None,
     }
 }

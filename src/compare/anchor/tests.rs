@@ -62,6 +62,7 @@ fn data(direction: Direction, offset: u64, bytes: &[u8], shown: usize) -> Kind<'
         cause,
         peek: false,
         past_tcp: false,
+        acked: None,
         error: None,
     })
 }

@@ -70,6 +70,7 @@ fn events<'a>(vantage: Vantage, seen: Seen<'a>) -> Vec<Event<'a>> {
             cause: None,
             peek: false,
             past_tcp: false,
+            acked: None,
             error: None,
         };
         events.push(event(seen.begin + 1000 * (1 + direction.index() as u64), Kind::Data(data)));

@@ -60,6 +60,7 @@ fn parser(options: Options) -> Box<dyn Parser + Send> {
         requests: [Pending::new(NAME), Pending::new(NAME)],
         pings: [Pending::new(NAME), Pending::new(NAME)],
         confirmed: Pending::new(NAME),
+        count: Count::default(),
         uncounted: None,
         turns: Turns::default(),
         lost: [None; 2],
@@ -77,10 +78,11 @@ struct Nats {
     verbose: Option<bool>,
     /// Messages that wait for an answer in their inbox, by the direction in which they went.
     requests: [Pending<Vec<u8>>; 2],
-    /// PINGs, likewise.
-    pings: [Pending<()>; 2],
-    /// What waits for its +OK.
-    confirmed: Pending<()>,
+    /// PINGs, likewise; with how many messages went before that are confirmed.
+    pings: [Pending<u64>; 2],
+    /// What waits for its +OK, by its number.
+    confirmed: Pending<u64>,
+    count: Count,
     /// Messages of the client are lost, and with them the count of those that wait: why. A PONG is behind them all.
     uncounted: Option<Cause>,
     turns: Turns,
@@ -90,6 +92,27 @@ struct Nats {
     greeted: bool,
     /// The client has said something.
     spoken: bool,
+}
+
+/// The messages that the server confirms in verbose mode. One that is paired by its inbox is confirmed like others, and does
+/// not wait among them.
+#[derive(Default)]
+struct Count {
+    sent: u64,
+    /// Confirmations, as long as they are counted.
+    confirmed: u64,
+}
+
+impl Count {
+    /// How many confirmations are still to come.
+    fn owed(&self) -> u64 {
+        self.sent - self.confirmed
+    }
+
+    /// Nothing is owed, or nobody knows how much.
+    fn settle(&mut self) {
+        self.confirmed = self.sent;
+    }
 }
 
 /// Whether the client waits for each confirmation before it goes on, as people do who type.
@@ -168,22 +191,26 @@ impl Framed for Nats {
     }
 
     fn lost(&mut self, direction: Direction, cause: Cause, out: &mut dyn Output) {
-        let waits = !self.confirmed.is_empty();
+        let owed = self.count.owed();
         // What is paired by order can't be any more. Inboxes tell by themselves.
         self.lost[direction.index()] = Some(cause);
         Direction::BOTH.iter().for_each(|way| self.pings[way.index()].give_up(Some(cause), out));
-        self.confirmed.give_up(Some(cause), out);
+        self.give_up_confirmed(cause, out);
         if self.client != Some(direction.reverse()) {
             // The client says once what it wants, and before all else.
             if !self.spoken {
                 self.verbose = None;
             }
-            self.turns.short = !waits && self.uncounted.is_none();
+            self.turns.short = owed == 0 && self.uncounted.is_none();
             self.uncounted = Some(cause);
             (self.turns.answered, self.turns.answering) = (false, false);
         } else if !self.spoken {
             // What was lost is the INFO that asks for TLS, as the first bytes of the client show.
             self.greeted = true;
+        } else if owed > 1 || owed > 0 && self.turns.overlaps {
+            // Of several confirmations some may be left. One that a client waits for came, when it goes on.
+            self.uncounted = Some(cause);
+            (self.turns.answered, self.turns.answering) = (false, false);
         }
     }
 
@@ -230,11 +257,14 @@ impl Nats {
         }
         let half = show::half(line, frame, self.options);
         match line.op {
-            Op::Ping => self.pings[direction.index()].push((), half, out),
-            Op::Pong => match self.pings[direction.reverse().index()].take(&()) {
-                Some(ping) => {
+            Op::Ping => self.pings[direction.index()].push(self.count.sent, half, out),
+            Op::Pong => match self.pings[direction.reverse().index()].pop() {
+                Some((before, ping)) => {
+                    if !from_client && self.uncounted.take().is_some() {
+                        self.count.confirmed = before;
+                    }
                     if !from_client {
-                        (self.uncounted, self.turns.assumed) = (None, None);
+                        self.turns.assumed = None;
                     }
                     exchange::pair(NAME, ping, half, out);
                 }
@@ -268,9 +298,21 @@ impl Nats {
 
     /// What the next confirmation belongs to.
     fn take_confirmed(&mut self) -> Option<Half> {
-        let request = self.confirmed.take(&());
-        (self.turns.answering, self.turns.answered) = (!self.confirmed.is_empty(), true);
+        self.turns.answered = true;
+        if self.uncounted.is_some() || self.count.owed() == 0 {
+            self.turns.answering = false;
+            return None;
+        }
+        let request = self.confirmed.take(&self.count.confirmed);
+        self.count.confirmed += 1;
+        self.turns.answering = self.count.owed() > 0;
         request
+    }
+
+    /// Nobody knows any more whose the next confirmation is.
+    fn give_up_confirmed(&mut self, cause: Cause, out: &mut dyn Output) {
+        self.confirmed.give_up(Some(cause), out);
+        self.count.settle();
     }
 
     /// A message comes that will be confirmed: whether the client takes turns. One that does sends only when all before is
@@ -279,27 +321,37 @@ impl Nats {
         if let Some(cause) = self.uncounted.filter(|_| self.turns.answered && !self.turns.overlaps) {
             out.step("pairing-restarts", format_args!("all before is confirmed"));
             (self.uncounted, self.turns.assumed) = (None, Some(cause));
+            self.count.settle();
         } else if self.turns.answering {
             self.turns.overlaps = true;
             if let Some(cause) = self.turns.assumed.take() {
                 out.step("pairing-lost", format_args!("the client does not take turns"));
-                self.confirmed.give_up(Some(cause), out);
+                self.give_up_confirmed(cause, out);
                 (self.uncounted, self.turns.answering) = (Some(cause), false);
             }
         }
     }
 
-    /// A message of the client that the server confirms in verbose mode.
-    fn confirm_or_tell(&mut self, mut half: Half, out: &mut dyn Output) {
-        if self.verbose == Some(true) {
-            self.next_turn(out);
+    /// Counts a message of the client that the server confirms in verbose mode. Its number, where its confirmation can be told
+    /// from others.
+    fn count(&mut self, out: &mut dyn Output) -> Option<u64> {
+        if self.verbose != Some(true) {
+            return None;
         }
+        self.next_turn(out);
+        self.count.sent += 1;
+        self.uncounted.is_none().then_some(self.count.sent - 1)
+    }
+
+    /// A message of the client that nothing answers but its confirmation.
+    fn confirm_or_tell(&mut self, mut half: Half, out: &mut dyn Output) {
+        let number = self.count(out);
         if self.verbose.is_none() {
             half.message.fields.push(Field::new("verbose", Value::Text("unknown".into())));
         }
-        match (self.verbose, self.uncounted) {
-            (Some(true), None) => self.confirmed.push((), half, out),
-            (Some(true), cause) => exchange::unanswered_because(NAME, half, cause, out),
+        match (self.verbose, number) {
+            (Some(true), Some(number)) => self.confirmed.push(number, half, out),
+            (Some(true), None) => exchange::unanswered_because(NAME, half, self.uncounted, out),
             _ => exchange::lone(NAME, half, true, out),
         }
     }
@@ -308,14 +360,18 @@ impl Nats {
         let direction = half.message.direction;
         let subject = line.words.subject.unwrap_or_default();
         let asked = self.requests[direction.reverse().index()].take(&subject.to_vec());
-        if let Some(request) = asked {
+        let inbox = line.words.reply.filter(|reply| is_inbox(reply));
+        if from_client && (asked.is_some() || inbox.is_some()) {
             // In verbose mode its +OK comes as well, and is told by itself.
+            self.count(out);
+        }
+        if let Some(request) = asked {
             return exchange::pair(NAME, request, half, out);
         }
         // It may be the answer to a question that is lost.
         let lost = self.lost[direction.reverse().index()].filter(|_| is_inbox(subject));
         lost.into_iter().for_each(|cause| half.add_cause(cause));
-        match line.words.reply.filter(|reply| is_inbox(reply)) {
+        match inbox {
             Some(inbox) => self.requests[direction.index()].push(inbox.to_vec(), half, out),
             None if from_client => self.confirm_or_tell(half, out),
             None => exchange::lone(NAME, half, false, out),

@@ -305,6 +305,51 @@ fn a_client_that_waits_for_each_confirmation_is_counted_again_behind_a_loss() {
     assert_eq!(pairs, ["CONNECT -> +OK", "SUB a sid 1 -> +OK"]);
 }
 
+/// The confirmation of a request comes before its answer, and is not that of what is sent behind it.
+#[test]
+fn a_request_by_inbox_is_confirmed_in_its_turn() {
+    let begin = [recv(INFO), send("CONNECT {}\r\n"), recv("+OK\r\n")];
+    let ask = send(format!("PUB svc {INBOX} 1\r\n1\r\nSUB a 1\r\n"));
+    let answer = recv(format!("+OK\r\n+OK\r\nMSG {INBOX} 9 1\r\n2\r\n"));
+    let outcome = run(&PROTOCOL, &[&begin[..], &[ask, answer]].concat(), setup());
+    let places = outcome.records.iter().filter_map(|record| {
+        let ok = record.response.as_ref()?;
+        Some((record.summary.as_str(), ok.range.from))
+    });
+    let sub = places.filter(|(summary, _)| summary.starts_with("SUB")).collect::<Vec<_>>();
+    let confirmed = 2 * "+OK\r\n".len() as u64;
+    assert_eq!(sub, [("SUB a sid 1 -> +OK", INFO.len() as u64 + confirmed)]);
+}
+
+/// Of several confirmations some may be lost and some left: they belong to nothing that is sent later.
+#[test]
+fn confirmations_behind_a_loss_of_others_are_not_of_later_messages() {
+    let begin = [recv(INFO), send("CONNECT {}\r\n"), recv("+OK\r\n")];
+    let lost = Step::Gap(Direction::Recv, 5, Cause::RingFull);
+    let steps =
+        [send("SUB a 1\r\nSUB b 2\r\nSUB c 3\r\n"), lost, send("SUB d 4\r\n"), recv("+OK\r\n+OK\r\n+OK\r\n")];
+    let outcome = run(&PROTOCOL, &[&begin[..], &steps].concat(), setup());
+    let pairs: Vec<_> = outcome.summaries().into_iter().filter(|line| line.contains("->")).collect();
+    assert_eq!(pairs, ["CONNECT -> +OK"]);
+
+    // A PONG is behind the confirmations of all that was sent before its PING, and of nothing else.
+    let lost = Step::Gap(Direction::Send, 40, Cause::RingFull);
+    let steps = [
+        lost,
+        send("PING\r\nSUB a 1\r\n"),
+        recv("+OK\r\nPONG\r\n"),
+        send("SUB b 2\r\n"),
+        recv("+OK\r\n+OK\r\n"),
+    ];
+    let outcome = run(&PROTOCOL, &[&begin[..], &steps].concat(), setup());
+    let pairs: Vec<_> = outcome.summaries().into_iter().filter(|line| line.contains("->")).collect();
+    assert_eq!(pairs, ["CONNECT -> +OK", "PING -> PONG", "SUB b sid 2 -> +OK"]);
+    let of_b =
+        outcome.records.iter().find(|record| record.summary.starts_with("SUB b")).expect("it is there");
+    let oks = "+OK\r\n+OK\r\nPONG\r\n+OK\r\n".len() as u64;
+    assert_eq!(of_b.response.as_ref().map(|ok| ok.range.from), Some(INFO.len() as u64 + oks));
+}
+
 #[test]
 fn an_answer_to_a_question_that_may_be_lost_is_not_complete() {
     let lost = Step::Gap(Direction::Recv, 40, Cause::RingFull);

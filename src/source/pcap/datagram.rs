@@ -222,6 +222,7 @@ impl Flow {
             cause: (!complete).then_some(Cause::WireSnaplen),
             peek: false,
             past_tcp: false,
+            acked: None,
             error: None,
         };
         self.emit(time, Kind::Data(data), sink)

@@ -372,7 +372,7 @@ impl Flow {
             self.data(segment, seq, direction, step)?;
         }
         if segment.flags & flag::FIN != 0 {
-            self.fin(seq.wrapping_add(segment.length as u32), direction, step)?;
+            self.fin(segment, seq.wrapping_add(segment.length as u32), direction, step)?;
         }
         if segment.flags & flag::ACK != 0 {
             let early = !self.fresh && step.time.since(step.began) <= IN_FLIGHT_TIME;
@@ -462,6 +462,7 @@ impl Flow {
             step.overlaps.keep(half, range.from, payload);
         }
         let tcp_seq = half.seq(range.from);
+        let acked = self.acked(segment, direction);
         if grows && matches!(self.state, State::Reset(by, _) if by == direction) {
             self.state = State::Open;
         }
@@ -480,12 +481,28 @@ impl Flow {
                 cause: (!complete).then_some(Cause::WireSnaplen),
                 peek: false,
                 past_tcp: false,
+                acked,
                 error: None,
             }),
         )
     }
 
-    fn fin(&mut self, seq: u32, direction: Direction, step: &mut Step<'_, '_>) -> ControlFlow<()> {
+    /// Up to which offset a segment acknowledges the bytes of the other direction.
+    fn acked(&self, segment: &Segment<'_>, direction: Direction) -> Option<u64> {
+        let peer = &self.halves[direction.reverse().index()];
+        let offset = peer.offset(segment.ack).filter(|_| segment.flags & flag::ACK != 0)?;
+        let offset = offset.max(0) as u64;
+        Some(peer.fin.map_or(offset, |fin| offset.min(fin)))
+    }
+
+    fn fin(
+        &mut self,
+        segment: &Segment<'_>,
+        seq: u32,
+        direction: Direction,
+        step: &mut Step<'_, '_>,
+    ) -> ControlFlow<()> {
+        let acked = self.acked(segment, direction);
         let half = &mut self.halves[direction.index()];
         let Some(offset) = half.offset(seq).filter(|&offset| offset >= 0) else {
             step.ignored.wild += 1;
@@ -508,6 +525,7 @@ impl Flow {
                 cause: None,
                 peek: false,
                 past_tcp: false,
+                acked,
                 error: None,
             }),
         )

@@ -361,6 +361,7 @@ impl Sockets {
                 cause: part.cause,
                 peek: moved.peek,
                 past_tcp: false,
+                acked: None,
                 error: moved.error,
             };
             offset = offset.saturating_add(part.length);
