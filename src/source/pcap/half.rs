@@ -317,7 +317,9 @@ mod tests {
         Half { base: Some(u32::MAX - 99), ..Half::default() }
     }
 
-    fn lost(from: u64, to: u64) -> (Range, Cause) {
+    type Lost = (Range, Cause);
+
+    fn lost(from: u64, to: u64) -> Lost {
         (Range::new(from, to), Cause::WireNotCaptured)
     }
 
@@ -439,7 +441,7 @@ mod tests {
 
     /// What is given up of the bytes from 100 to 200 while more and more follow them; `acks` is what the peer acknowledges
     /// meanwhile.
-    fn given_up(acks: &[u64]) -> Vec<(Range, Cause)> {
+    fn given_up(acks: &[u64]) -> Vec<Lost> {
         const SEGMENT: u64 = 64 << 10;
         let mut half = half();
         half.arrive(Range::new(0, 100));
@@ -455,7 +457,7 @@ mod tests {
     #[test]
     fn too_much_behind_a_hole_is_a_loss_unless_the_peer_waits_for_it() {
         let limit = |from, to| (Range::new(from, to), Cause::BufferLimit);
-        let rows: [(&[u64], &[(Range, Cause)]); 6] = [
+        let rows: [(&[u64], &[Lost]); 6] = [
             (&[], &[lost(100, 200)]),
             (&[0, 0, 0, 0, 50], &[lost(100, 200)]), // before what is missing
             (&[100, 100, 100], &[lost(100, 200)]),  // twice is no sign of a loss
