@@ -63,7 +63,7 @@ const UNKNOWN: &[(&str, usize, &str)] = &[
     ),
     ("http/suricata--http-not09-spaces.pcap", 1, "HTTP/0.9 with lines behind it"),
     ("http/suricata--http-not09.pcap", 1, "HTTP/0.9 with lines behind it"),
-    ("http/zeek--http--http_09.pcap", 5, "HTTP/0.9"),
+    ("http/zeek--http--http_09.pcap", 4, "HTTP/0.9, but POST, or no document that answers"),
     ("mux/finagle--end-to-end.pkts1-552.pcap", 14, "Thrift without Mux around it"),
     (
         "postgres/suricata--pgsql--pgsql-events--UnknownMessage.pcap",

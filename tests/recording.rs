@@ -294,18 +294,16 @@ impl Client {
         let offset = self.offset[direction.index()];
         self.offset[direction.index()] += length as u64;
         let call = if direction == Direction::Send { Call::Write } else { Call::Read };
-        let cause = (payload.len() < length).then_some(Cause::Snaplen);
-        let length = length as u64;
         let tcp_seq = self.anchors[direction.index()].map(|seq| seq.wrapping_add(offset as u32));
         let data = Data {
             direction,
             offset,
-            length,
+            length: length as u64,
             payload: &[],
             tcp_seq,
             peer: None,
             call,
-            cause,
+            cause: (payload.len() < length).then_some(Cause::Snaplen),
             peek: false,
             past_tcp: false,
             acked: None,

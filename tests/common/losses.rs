@@ -28,6 +28,8 @@ pub struct Losses {
     pub kept: usize,
     /// Those of which parts are said to be unknown, for the state that they depend on was lost.
     pub unknown: usize,
+    /// Packets of files of which nothing in the rest tells that they are missing: the first or the last bytes of a direction.
+    pub untold: usize,
     /// What is wrong, and where.
     pub wrong: BTreeMap<Wrong, Vec<String>>,
 }
@@ -141,13 +143,21 @@ pub fn remove_each(file: &str, most: usize) -> Option<Losses> {
         if before.is_empty() {
             continue;
         }
-        let after = removed::connections(&rest).get(ends).map_or_else(Vec::new, |&conn| {
+        let conn = removed::connections(&rest).get(ends).copied();
+        let losses = losses.get_or_insert_with(Losses::default);
+        if removed::is_at_an_edge(&all, event.conn, lost)
+            && !conn.is_some_and(|conn| removed::tells(&rest, conn))
+        {
+            losses.untold += 1;
+            continue;
+        }
+        let after = conn.map_or_else(Vec::new, |conn| {
             let bases = [removed::bases(&all, event.conn), removed::bases(&rest, conn)];
             let mut after = of(&track(&rest), conn);
             after.iter_mut().for_each(|record| shift(record, bases));
             after
         });
-        losses.get_or_insert_with(Losses::default).compare(
+        losses.compare(
             &before,
             &after,
             lost,

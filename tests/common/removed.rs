@@ -1,7 +1,7 @@
 //! Capture files without one of their packets, as a capture that missed it would have been written.
 
 use super::captures::Kept;
-use sockdbg::event::{Address, ConnId, Direction, Kind};
+use sockdbg::event::{self, Address, ConnId, Direction, Kind, Opened};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -100,4 +100,25 @@ pub(super) fn bases(events: &[Kept], conn: ConnId) -> [Option<u32>; 2] {
         })
         .find_map(|data| Some(data.tcp_seq?.wrapping_sub(data.offset as u32)))
     })
+}
+
+/// True of the first bytes of a direction that was open before, and of its last ones, with no FIN behind them.
+pub(super) fn is_at_an_edge(
+    events: &[Kept],
+    conn: ConnId,
+    (direction, lost): (Direction, event::Range),
+) -> bool {
+    let mut own = events.iter().filter(|kept| kept.event.conn == conn);
+    let is_found =
+        own.clone().any(|kept| matches!(&kept.event.kind, Kind::Open(open) if open.opened == Opened::Found));
+    let is_last = own.all(|kept| match &kept.event.kind {
+        Kind::Data(data) if data.direction == direction => data.length > 0 && data.offset < lost.to,
+        _ => true,
+    });
+    is_last || is_found && lost.from == 0
+}
+
+/// True where something of a connection is known to be lost.
+pub(super) fn tells(events: &[Kept], conn: ConnId) -> bool {
+    events.iter().any(|kept| kept.event.conn == conn && matches!(kept.event.kind, Kind::Loss(_)))
 }

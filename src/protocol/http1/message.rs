@@ -135,6 +135,22 @@ impl Draft {
         })
     }
 
+    /// A response without a head, up to the end of the connection.
+    pub(super) fn simple(
+        asked: Interim,
+        version: &[u8],
+        started: Timestamp,
+        options: &Options,
+    ) -> Box<Draft> {
+        Box::new(Draft {
+            extent: Extent::UntilClose,
+            fields: vec![Field::new("version", Value::Bytes(version.to_vec()))],
+            body: Body::new(&[], options.max_field),
+            truncated: false,
+            ..*Draft::only_interim(asked, started)
+        })
+    }
+
     fn new(
         head: Head<'_>,
         id: Option<u64>,

@@ -1,11 +1,10 @@
-//! HTTP/1.0 and HTTP/1.1 (RFC 9110, RFC 9112): from bytes to request/response records.
+//! HTTP/0.9, HTTP/1.0 and HTTP/1.1 (RFC 9110, RFC 9112): from bytes to request/response records.
 //!
 //! This file leads one connection through its messages. What start lines, heads and bodies look like
 //! is told by [`start_line`], [`head`] and [`body`]; which response answers which request by [`pairing`]; what becomes of
 //! messages that lack bytes by [`loss`]; what comes after HTTP by [`switch`].
 //!
-//! Left out: HTTP/0.9, whose messages have nothing to be recognised by. A `br` or `zstd` body is shown as
-//! it is and marked [`Cause::Unsupported`].
+//! HTTP/0.9 is in [`simple`]. A `br` or `zstd` body is shown as it is and marked [`Cause::Unsupported`].
 //!
 //! A frame is a whole message: empty lines before it, interim (1xx) responses, head, body, trailers.
 
@@ -15,6 +14,7 @@ pub(super) mod head;
 mod loss;
 mod message;
 pub(super) mod pairing;
+mod simple;
 mod start_line;
 mod switch;
 #[cfg(test)]
@@ -45,7 +45,7 @@ pub static PROTOCOL: Protocol =
     Protocol { name: NAME, detect, parser, datagrams: None, endpoint, keep_alives: &[] };
 
 fn detect(sample: &Sample<'_>) -> Verdict {
-    start_line::detect(sample)
+    simple::detect(sample).unwrap_or_else(|| start_line::detect(sample))
 }
 
 /// A request by its method and path; failed with a status of 400 and above.
@@ -63,6 +63,7 @@ fn parser(options: Options) -> Box<dyn Parser + Send> {
         now: Timestamp::default(),
         switched: None,
         agreement: None,
+        is_simple: false,
     })
 }
 
@@ -82,6 +83,8 @@ struct Http1 {
     switched: Option<Then>,
     /// The exchange that agreed on it.
     agreement: Option<Agreement>,
+    /// The client asked in HTTP/0.9.
+    is_simple: bool,
 }
 
 /// One direction.
@@ -311,6 +314,9 @@ impl Http1 {
     fn step_head(&mut self, input: Input<'_>, out: &mut dyn Output) -> Step {
         if self.sides[input.direction.index()].tunnelled {
             return Step::stop(self.tunnel_found(input.direction, out));
+        }
+        if let Some(step) = self.step_simple(input, out) {
+            return step;
         }
         let lead = head::empty_lines(input.data);
         let rest = &input.data[lead..];

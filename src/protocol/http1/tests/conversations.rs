@@ -285,6 +285,16 @@ pub(crate) const CONVERSATIONS: &[Conversation] = &[
         &["truncated: 200 GET /1 5 B", "no-response: --- GET /2"],
     ),
     talk(
+        "HTTP/0.9",
+        &[('>', "GET /old?a\r\n"), ('<', "<html>\r\n"), ('<', "<body>HTTP/1.1 was later</body>")],
+        &["complete: --- GET /old?a 39 B"],
+    ),
+    talk(
+        "HTTP/0.9, answered in another version",
+        &[('>', "GET /old\r\n"), ('<', "HTTP/1.0 400 Bad Request\r\nContent-Length: 0\r\n\r\n")],
+        &["complete: 400 GET /old 0 B"],
+    ),
+    talk(
         "only a server",
         &[
             ('<', "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n12"),
