@@ -437,16 +437,10 @@ impl Flow {
             step.ignored.early += u64::from(!self.fresh && segment.length > 1);
             return ControlFlow::Continue(());
         }
-        let mut range = Range::new(offset.max(0) as u64, (offset + segment.length as i64) as u64);
-        let mut payload = segment.payload.get(before..).unwrap_or_default();
-        // Behind a FIN no byte is of the stream (RFC 9293, section 3.10.7.4). A single one is the keep-alive of who sent it.
-        if let Some(fin) = half.fin.filter(|&fin| range.to > fin) {
-            step.ignored.late += u64::from(segment.length > 1);
-            range.to = fin.max(range.from);
-            payload = &payload[..payload.len().min(range.len() as usize)];
-            if range.is_empty() {
-                return ControlFlow::Continue(());
-            }
+        let range = Range::new(offset.max(0) as u64, (offset + segment.length as i64) as u64);
+        let payload = segment.payload.get(before..).unwrap_or_default();
+        if half.fin.is_some_and(|fin| range == Range::new(fin, fin + 1)) {
+            return ControlFlow::Continue(()); // the keep-alive of who has sent a FIN, whose number it has
         }
         let old = half.is_old(range);
         // One byte that was acknowledged already is a keep-alive. It bears the right byte, or 0.
