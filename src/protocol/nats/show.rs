@@ -5,6 +5,7 @@ use super::line::{Line, Op};
 use crate::event::Cause;
 use crate::protocol::exchange::Half;
 use crate::protocol::framed::Frame;
+use crate::protocol::secrets::is_secret_name;
 use crate::protocol::{MASKED, Options};
 use crate::record::{Field, Value};
 
@@ -16,9 +17,6 @@ const TEXT_MAX: usize = 1024;
 
 /// Members of CONNECT that let somebody in.
 const SECRETS: [&str; 4] = ["pass", "auth_token", "jwt", "sig"];
-
-/// Headers likewise.
-const SECRET_HEADERS: [&[u8]; 3] = [b"authorization", b"proxy-authorization", b"cookie"];
 
 /// A message with its fields and summary.
 pub fn half(line: &Line<'_>, frame: &Frame<'_>, options: Options) -> Half {
@@ -179,8 +177,7 @@ fn read_headers(bytes: &[u8], show_secrets: bool, cut: &mut bool) -> (Option<Vec
         }
         let at = memchr::memchr(b':', line).unwrap_or(line.len());
         let (name, value) = (&line[..at], line.get(at + 1..).unwrap_or_default().trim_ascii());
-        let is_secret = SECRET_HEADERS.iter().any(|secret| name.eq_ignore_ascii_case(secret));
-        let value = if is_secret && !show_secrets { MASKED } else { Value::Bytes(value.to_vec()) };
+        let value = if is_secret_name(name) && !show_secrets { MASKED } else { Value::Bytes(value.to_vec()) };
         headers.push((Value::Bytes(name.to_vec()), value));
     }
     (status.filter(|status| !status.is_empty()), headers)
