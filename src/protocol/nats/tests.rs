@@ -91,7 +91,8 @@ fn an_answer_in_the_inbox_is_paired_with_its_request_at_both_ends() {
 
 #[test]
 fn headers_are_read() {
-    let message = "NATS/1.0\r\nBar: Baz\r\nA:b:c\r\nAuthorization: Bearer x\r\nX-Api-Key: k\r\n\r\nHello NATS!";
+    let message =
+        "NATS/1.0\r\nBar: Baz\r\nA:b:c\r\nAuthorization: Bearer x\r\nX-Api-Key: k\r\n\r\nHello NATS!";
     let header = message.len() - 11;
     let steps = [send(format!("HPUB FOO {header} {}\r\n{message}\r\n", message.len()))];
     let outcome = check(&steps, &["HPUB FOO 11 bytes"]);
