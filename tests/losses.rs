@@ -39,6 +39,8 @@ const SSL2: &str = "nothing but the hellos tells SSL 2 from other bytes, and one
 const VIOLATION: &str = "the peers break the protocol, and what shows that is lost";
 const REPEATED: &str = "an answer that came again is the only one where the first, or its question, is lost";
 const FIN_OR_BYTE: &str = "the last number that was acknowledged may be that of a FIN, and with a byte less its record lacks its end";
+const CIPHERTEXT: &str =
+    "the record of all ciphertext counts what came whole, and does not say that the last of it is cut";
 
 /// Captures of which some loss leads to what is known to be wrong, and why.
 #[rustfmt::skip]
@@ -82,6 +84,9 @@ const KNOWN: &[(&str, Wrong, &str)] = &[
 #[rustfmt::skip]
 const KNOWN_OF_FILES: &[(&str, Wrong, &str)] = &[
     ("tls/ndpi--tls_2_reasms_b.pcapng", Wrong::Invented, FIN_OR_BYTE),
+    ("tls/suricata--tls--tls-cert-noissuer--tls.pcap", Wrong::Invented, CIPHERTEXT),
+    ("tls/zeek--tls--client-certificate.pcap", Wrong::Invented, CIPHERTEXT),
+    ("tls/zeek--tls--heartbleed-success.pcap", Wrong::Invented, CIPHERTEXT),
 ];
 
 #[test]
