@@ -160,9 +160,9 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         for name in printer.filter.iter().flat_map(Query::never_found) {
             say(&format!("warning: no record has a field {name}; --format json shows the names there are"));
         }
-    }
-    if let Some(skipped) = printer.skipped().filter(|_| !args.output.quiet) {
-        say(&skipped);
+        if let Some(skipped) = printer.skipped() {
+            say(&skipped);
+        }
     }
     let cut = summary.cut.clone();
     tally.end(summary);

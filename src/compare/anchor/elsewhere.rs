@@ -6,7 +6,7 @@
 
 use super::content::Hits;
 use super::pair::{Pair, meet_in_time};
-use crate::event::{Address, Direction, Opened, Role, Transport};
+use crate::event::{Address, Opened, Role, Transport};
 use crate::ledger::Ledger;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cmp::Ordering;
@@ -53,7 +53,7 @@ impl Elsewhere {
                     && (undated || meet_in_time(&log[process], &flows[pair.flow]))
             });
             let votes = |pair: Pair| {
-                let votes = agreeing(&log[process], &flows[pair.flow], pair.flipped, hits)?;
+                let votes = agreeing(&log[process], &flows[pair.flow], pair, hits)?;
                 Some((pair, votes))
             };
             fitting.extend(free.filter_map(votes));
@@ -106,19 +106,12 @@ fn is_translation(process: &Ledger, flow: &Ledger, flipped: bool) -> bool {
 }
 
 /// How many pieces of a connection's content a flow has, where that is most of what is known, and the same end connected.
-fn agreeing(process: &Ledger, flow: &Ledger, flipped: bool, hits: &Hits) -> Option<usize> {
+fn agreeing(process: &Ledger, flow: &Ledger, pair: Pair, hits: &Hits) -> Option<usize> {
     let (ours, theirs) = (&process.info.open, &flow.info.open);
-    let role = if flipped { Role::Server } else { Role::Client };
-    let fresh = theirs.opened == Opened::Fresh;
-    if theirs.transport != Transport::Tcp || fresh && ours.role != Role::Unknown && ours.role != role {
+    let is_other = ours.role != Role::Unknown && ours.role != pair.role();
+    if theirs.transport != Transport::Tcp || theirs.opened == Opened::Fresh && is_other {
         return None;
     }
-    let (mut votes, mut size) = (0, 0);
-    for direction in Direction::BOTH {
-        let of_flow = if flipped { direction.reverse() } else { direction };
-        let lane = (process.info.id, direction);
-        votes += hits.votes(lane, (flow.info.id, of_flow));
-        size += hits.size(lane);
-    }
+    let (votes, size) = pair.agreement(process, flow, hits);
     (votes >= NEEDLES_MIN && votes * 2 >= size).then_some(votes)
 }

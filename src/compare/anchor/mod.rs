@@ -268,7 +268,7 @@ impl Anchor {
         let last = log.iter().map(|ledger| ledger.info.last).max().unwrap_or_default();
         let watched = flow.info.last.0 <= last.0.saturating_add_signed(shift);
         let lanes = Direction::BOTH.map(|direction| {
-            let of_flow = if pair.flipped { direction.reverse() } else { direction };
+            let of_flow = pair.flow_direction(direction);
             let start = flow_open.start[of_flow.index()];
             let both_fresh = process.info.open.opened == Opened::Fresh && flow_open.opened == Opened::Fresh;
             let moved = process.accounts[direction.index()].end();

@@ -20,6 +20,29 @@ pub(super) struct Pair {
     pub(super) flipped: bool,
 }
 
+impl Pair {
+    /// The flow's direction that carries the process's `direction`.
+    pub(super) fn flow_direction(self, direction: Direction) -> Direction {
+        if self.flipped { direction.reverse() } else { direction }
+    }
+
+    /// What the process is to the flow.
+    pub(super) fn role(self) -> Role {
+        if self.flipped { Role::Server } else { Role::Client }
+    }
+
+    /// How many pieces of the connection's content the flow has, and how many are known.
+    pub(super) fn agreement(self, process: &Ledger, flow: &Ledger, hits: &Hits) -> (usize, usize) {
+        let (mut votes, mut size) = (0, 0);
+        for direction in Direction::BOTH {
+            let lane = (process.info.id, direction);
+            votes += hits.votes(lane, (flow.info.id, self.flow_direction(direction)));
+            size += hits.size(lane);
+        }
+        (votes, size)
+    }
+}
+
 /// How well a connection and a flow go together: lower fits better.
 type Rank = (Reverse<bool>, Reverse<usize>, u64);
 
@@ -92,12 +115,12 @@ pub(super) fn meet_in_time(process: &Ledger, flow: &Ledger) -> bool {
 }
 
 /// False where a flow was seen from its beginning to its end, and has fewer bytes than the connection moved.
-fn has_room(process: &Ledger, flow: &Ledger, flipped: bool) -> bool {
+fn has_room(process: &Ledger, flow: &Ledger, pair: Pair) -> bool {
     let over = flow.close.is_some_and(|close| matches!(close.reason, CloseReason::Fin | CloseReason::Reset));
     let is_whole = over && flow.info.open.opened == Opened::Fresh;
     !is_whole
         || Direction::BOTH.into_iter().all(|direction| {
-            let of_flow = if flipped { direction.reverse() } else { direction };
+            let of_flow = pair.flow_direction(direction);
             process.accounts[direction.index()].end() <= flow.accounts[of_flow.index()].end()
         })
 }
@@ -150,7 +173,7 @@ pub(super) fn pairs(log: &[Ledger], flows: &[Ledger], hits: &Hits, undated: bool
     }
     let may_be = |pair: &Pair| {
         let (process, flow) = (&log[pair.process], &flows.flows[pair.flow]);
-        (undated || meet_in_time(process, flow)) && has_room(process, flow, pair.flipped)
+        (undated || meet_in_time(process, flow)) && has_room(process, flow, *pair)
     };
     let left = ranked[by_address..].iter().map(|one| one.1).filter(may_be);
     let left = left.filter(|pair| !taken[pair.process] && !used.contains(&(pair.flow, pair.flipped)));
@@ -204,17 +227,11 @@ fn fit(process: &Ledger, flow: &Ledger, pair: Pair, hits: &Hits) -> Option<Fit> 
         if pair.flipped { [theirs.remote, theirs.local] } else { [theirs.local, theirs.remote] };
     let known = [agree(ours.local, local)?, agree(ours.remote, remote)?];
     // A flow whose SYN was seen tells who connected.
-    let role = if pair.flipped { Role::Server } else { Role::Client };
-    if !of_process && theirs.opened == Opened::Fresh && ours.role != Role::Unknown && ours.role != role {
+    let is_other = ours.role != Role::Unknown && ours.role != pair.role();
+    if !of_process && theirs.opened == Opened::Fresh && is_other {
         return None;
     }
-    let (mut votes, mut size) = (0, 0);
-    for direction in Direction::BOTH {
-        let of_flow = if pair.flipped { direction.reverse() } else { direction };
-        let lane = (process.info.id, direction);
-        votes += hits.votes(lane, (flow.info.id, of_flow));
-        size += hits.size(lane);
-    }
+    let (votes, size) = pair.agreement(process, flow, hits);
     let certain = known == [Known::Whole; 2];
     let content = votes > 0 && votes * 2 >= size;
     // Without any address only content speaks for it; with one of them, nothing may speak against it.
